@@ -1,0 +1,22 @@
+"""Typed identifiers, so that a session id cannot be passed where a task id is meant."""
+
+import re
+from typing import Final, NewType
+
+TaskId = NewType("TaskId", str)
+SessionId = NewType("SessionId", str)
+TenantId = NewType("TenantId", str)
+ExecutorId = NewType("ExecutorId", str)
+CommandId = NewType("CommandId", str)
+
+ID_PATTERN: Final = r"^[A-Za-z0-9:_\-.]{1,128}$"
+"""What an id may look like in a path, a body or a Kafka key (shannon-api.md, section 1)."""
+
+_ID = re.compile(r"[A-Za-z0-9:_\-.]{1,128}")
+
+DEFAULT_TENANT: Final = TenantId("default")
+
+
+def is_valid_id(text: str) -> bool:
+    """True when ``text`` may be used as a task, session, tenant or executor id."""
+    return _ID.fullmatch(text) is not None

@@ -1,0 +1,1 @@
+"""The task aggregate: commands in, events out, state folded from events."""

@@ -1,0 +1,211 @@
+"""Wishes of clients, the scheduler and executors. A command may be refused; who sent it stands in its envelope.
+
+The JSON of a client command is also the body of the matching REST call, so both doors take the same fields.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from taskloom.domain.values import (
+    Budget,
+    Concurrency,
+    ErrorInfo,
+    Identifier,
+    OutputSummary,
+    Resources,
+    ResourceUse,
+    Retry,
+    Stream,
+    Text256,
+    TimeoutKind,
+    Timeouts,
+    Usage,
+    UtcTime,
+)
+
+Reason = Annotated[str, Meta(max_length=4096)]
+Attempt = Annotated[int, Meta(ge=1)]
+GraceSeconds = Annotated[float, Meta(ge=0, le=3600)]
+
+
+class Command(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Base of all task commands; unknown fields are refused, so that a typing error is not silently lost."""
+
+
+# What clients wish.
+
+
+class SubmitTask(Command, tag="taskloom.task.submit.v1"):
+    """A submission as sent (spec/shannon-api.md 3.2 and spec/extensions.md); ``submission.normalise`` validates it."""
+
+    query: str = ""
+    session_id: Identifier | None = None
+    context: dict[str, Any] = {}
+    mode: str = ""
+    model_tier: str = ""
+    model_override: str = ""
+    provider_override: str = ""
+    research_strategy: str = ""
+    max_iterations: Annotated[int, Meta(ge=1, le=50)] | None = None
+    max_concurrent_agents: Annotated[int, Meta(ge=1, le=20)] | None = None
+    enable_verification: bool | None = None
+    skill: str = ""
+    task_id: Identifier | None = None
+    kind: Annotated[str, Meta(max_length=128)] = ""
+    input: dict[str, Any] = {}
+    name: Text256 = ""
+    tags: Annotated[tuple[Text256, ...], Meta(max_length=100)] = ()
+    metadata: dict[str, Any] = {}
+    queue: Identifier = "default"
+    priority: int | str = 2
+    run_at: UtcTime | None = None
+    deadline: UtcTime | None = None
+    timeouts: Timeouts = Timeouts()
+    retry: Retry | None = None
+    executor_id: Identifier | None = None
+    capabilities: Annotated[tuple[Text256, ...], Meta(max_length=100)] = ()
+    labels: dict[str, str] = {}
+    resources: Resources = Resources()
+    concurrency: Concurrency | None = None
+    budget: Budget | None = None
+    callback_url: Annotated[str, Meta(max_length=2048)] = ""
+
+
+class CancelTask(Command, tag="taskloom.task.cancel.v1"):
+    """``grace_s``: how long the attempt has between the first signal and SIGKILL."""
+
+    reason: Reason = ""
+    grace_s: GraceSeconds = 5.0
+
+
+class PauseTask(Command, tag="taskloom.task.pause.v1"):
+    reason: Reason = ""
+
+
+class ResumeTask(Command, tag="taskloom.task.resume.v1"):
+    reason: Reason = ""
+
+
+class ExplainTask(Command, tag="taskloom.task.explain.v1"):
+    """Asks which gate holds the task; answered by the owner of its partition, changes nothing."""
+
+
+# What the scheduler and the clock wish.
+
+
+class AssignAttempt(Command, tag="taskloom.attempt.assign.v1"):
+    executor_id: str
+    incarnation: str
+
+
+class LoseAttempt(Command, tag="taskloom.attempt.lose.v1"):
+    attempt: Attempt
+    reason: str
+
+
+class FireTimers(Command, tag="taskloom.task.fire-timers.v1"):
+    """Whatever of this task is due now happens; nothing when nothing is due."""
+
+
+# What executors report.
+
+
+class ReportStarted(Command, tag="taskloom.attempt.report-started.v1"):
+    attempt: Attempt
+    executor_id: str
+    pid: int = 0
+
+
+class ReportDeclined(Command, tag="taskloom.attempt.report-declined.v1"):
+    attempt: Attempt
+    executor_id: str
+    reason: str = ""
+
+
+class ReportHeartbeat(Command, tag="taskloom.attempt.report-heartbeat.v1"):
+    attempt: Attempt
+    executor_id: str
+    progress: Annotated[float, Meta(ge=0, le=1)] | None = None
+    message: Reason = ""
+    details: dict[str, Any] = {}
+
+
+class ReportOutputStarted(Command, tag="taskloom.attempt.report-output-started.v1"):
+    attempt: Attempt
+    executor_id: str
+    stream: Stream = "stdout"
+
+
+class ReportCompleted(Command, tag="taskloom.attempt.report-completed.v1"):
+    attempt: Attempt
+    executor_id: str
+    result: str = ""
+    response: Any = None
+    exit_code: int | None = None
+    output: OutputSummary = OutputSummary()
+    resources: ResourceUse = ResourceUse()
+    usage: Usage = Usage()
+
+
+class ReportFailed(Command, tag="taskloom.attempt.report-failed.v1"):
+    attempt: Attempt
+    executor_id: str
+    error: ErrorInfo
+    exit_code: int | None = None
+    output: OutputSummary = OutputSummary()
+    resources: ResourceUse = ResourceUse()
+    usage: Usage = Usage()
+
+
+class ReportTimedOut(Command, tag="taskloom.attempt.report-timed-out.v1"):
+    """The executor stopped the attempt at its limit; nothing of it runs any more."""
+
+    attempt: Attempt
+    executor_id: str
+    timeout: TimeoutKind
+    limit_s: float
+    output: OutputSummary = OutputSummary()
+    resources: ResourceUse = ResourceUse()
+
+
+class ReportPaused(Command, tag="taskloom.attempt.report-paused.v1"):
+    attempt: Attempt
+    executor_id: str
+    checkpoint: str = ""
+
+
+class ReportStopSignalled(Command, tag="taskloom.attempt.report-stop-signalled.v1"):
+    """Sent at each step of a stop: ``stage`` signalled (SIGTERM), then escalated (SIGKILL)."""
+
+    attempt: Attempt
+    executor_id: str
+    stage: Literal["signalled", "escalated"]
+    signal: str
+    processes: int = 0
+
+
+class ReportStopped(Command, tag="taskloom.attempt.report-stopped.v1"):
+    """The attempt was stopped on request and its process group is empty."""
+
+    attempt: Attempt
+    executor_id: str
+    exit_code: int | None = None
+    output: OutputSummary = OutputSummary()
+    resources: ResourceUse = ResourceUse()
+
+
+ClientCommand = SubmitTask | CancelTask | PauseTask | ResumeTask | ExplainTask
+Report = (
+    ReportStarted
+    | ReportDeclined
+    | ReportHeartbeat
+    | ReportOutputStarted
+    | ReportCompleted
+    | ReportFailed
+    | ReportTimedOut
+    | ReportPaused
+    | ReportStopSignalled
+    | ReportStopped
+)
+TaskCommand = ClientCommand | AssignAttempt | LoseAttempt | FireTimers | Report

@@ -1,0 +1,220 @@
+"""Facts of a task's life, in the order they can happen. Stored and published under their public names (``tag``).
+
+An event holds only what its envelope (``wire.recorded``) does not: no task id, version, time or command id.
+"""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from taskloom.domain.values import ErrorInfo, OutputSummary, ResourceUse, Stream, TaskSpec, TimeoutKind, Usage
+
+QueueReason = Literal["submitted", "run_at", "retry", "declined"]
+
+
+class Event(Struct, frozen=True, omit_defaults=True):
+    """Base of all task events."""
+
+
+class TaskSubmitted(Event, tag="taskloom.task.submitted.v1"):
+    """``body_hash`` tells the same submission sent twice from another one under the same id."""
+
+    spec: TaskSpec
+    body_hash: str
+    correlation_id: str = ""
+    traceparent: str = ""
+
+
+class TaskScheduled(Event, tag="taskloom.task.scheduled.v1"):
+    run_at: datetime
+
+
+class TaskQueued(Event, tag="taskloom.task.queued.v1"):
+    reason: QueueReason = "submitted"
+
+
+class AttemptAssigned(Event, tag="taskloom.attempt.assigned.v1"):
+    """``incarnation`` is one start of that executor's process: a restarted executor never runs an old assignment."""
+
+    attempt: int
+    executor_id: str
+    incarnation: str
+
+
+class AttemptDeclined(Event, tag="taskloom.attempt.declined.v1"):
+    """The executor handed the attempt back unstarted; it does not count against ``retry.max_attempts``."""
+
+    attempt: int
+    executor_id: str
+    reason: str = ""
+
+
+class AttemptStarted(Event, tag="taskloom.attempt.started.v1"):
+    attempt: int
+    executor_id: str
+    pid: int = 0
+
+
+class AttemptHeartbeat(Event, tag="taskloom.attempt.heartbeat.v1"):
+    """A sign of life from the handler; ``progress`` is 0.0 to 1.0 where it is known."""
+
+    attempt: int
+    progress: float | None = None
+    message: str = ""
+    details: dict[str, Any] = {}
+
+
+class OutputStarted(Event, tag="taskloom.attempt.output-started.v1"):
+    """The attempt wrote its first output; the chunks themselves are on the outputs topic."""
+
+    attempt: int
+    stream: Stream = "stdout"
+
+
+class AttemptFailed(Event, tag="taskloom.attempt.failed.v1"):
+    attempt: int
+    error: ErrorInfo
+    exit_code: int | None = None
+    output: OutputSummary = OutputSummary()
+    resources: ResourceUse = ResourceUse()
+    usage: Usage = Usage()
+
+
+class AttemptTimedOut(Event, tag="taskloom.attempt.timed-out.v1"):
+    """``confirmed``: the executor reported that nothing of the attempt runs any more."""
+
+    attempt: int
+    timeout: TimeoutKind
+    limit_s: float
+    confirmed: bool = False
+    output: OutputSummary = OutputSummary()
+    resources: ResourceUse = ResourceUse()
+
+
+class AttemptLost(Event, tag="taskloom.attempt.lost.v1"):
+    attempt: int
+    executor_id: str
+    reason: str
+
+
+class RetryScheduled(Event, tag="taskloom.task.retry-scheduled.v1"):
+    """``next_attempt`` will be queued at ``due_at``; ``reason`` is the error's type."""
+
+    next_attempt: int
+    due_at: datetime
+    delay_s: float
+    reason: str = ""
+
+
+class PauseRequested(Event, tag="taskloom.task.pause-requested.v1"):
+    reason: str = ""
+
+
+class TaskPaused(Event, tag="taskloom.task.paused.v1"):
+    """The task holds: at ``checkpoint`` of its running attempt, or before dispatch when ``checkpoint`` is empty."""
+
+    checkpoint: str = ""
+
+
+class TaskResumed(Event, tag="taskloom.task.resumed.v1"):
+    reason: str = ""
+
+
+class CancelRequested(Event, tag="taskloom.task.cancel-requested.v1"):
+    reason: str = ""
+    grace_s: float = 5.0
+
+
+class CancelSignalled(Event, tag="taskloom.task.cancel-signalled.v1"):
+    """``signal`` went to the attempt's process group of ``processes`` processes (0: an in-process handler)."""
+
+    attempt: int
+    signal: str = "SIGTERM"
+    processes: int = 0
+
+
+class CancelEscalated(Event, tag="taskloom.task.cancel-escalated.v1"):
+    attempt: int
+    signal: str = "SIGKILL"
+    processes: int = 0
+
+
+class TaskCancelled(Event, tag="taskloom.task.cancelled.v1"):
+    """``confirmed``: nothing of the task runs any more; False only when its executor was lost before it could say so."""
+
+    attempt: int = 0
+    confirmed: bool = True
+    was_paused: bool = False
+    reason: str = ""
+    exit_code: int | None = None
+    output: OutputSummary = OutputSummary()
+    resources: ResourceUse = ResourceUse()
+
+
+class TaskCompleted(Event, tag="taskloom.task.completed.v1"):
+    """``result`` is text for people, ``response`` the structured value; either may be a claim."""
+
+    attempt: int
+    result: str = ""
+    response: Any = None
+    exit_code: int | None = None
+    output: OutputSummary = OutputSummary()
+    resources: ResourceUse = ResourceUse()
+    usage: Usage = Usage()
+
+
+class TaskFailed(Event, tag="taskloom.task.failed.v1"):
+    error: ErrorInfo
+    attempt: int = 0
+
+
+class TaskTimedOut(Event, tag="taskloom.task.timed-out.v1"):
+    timeout: TimeoutKind
+    limit_s: float
+    attempt: int = 0
+
+
+class TaskOverdue(Event, tag="taskloom.task.overdue.v1"):
+    """The deadline passed while the task was open; the task goes on."""
+
+    deadline: datetime
+
+
+class ReportIgnored(Event, tag="taskloom.attempt.report-ignored.v1"):
+    """A late report of a superseded attempt, or of an ended task: recorded, never applied."""
+
+    attempt: int
+    report: str
+    executor_id: str = ""
+    reason: str = ""
+
+
+TaskEvent = (
+    TaskSubmitted
+    | TaskScheduled
+    | TaskQueued
+    | AttemptAssigned
+    | AttemptDeclined
+    | AttemptStarted
+    | AttemptHeartbeat
+    | OutputStarted
+    | AttemptFailed
+    | AttemptTimedOut
+    | AttemptLost
+    | RetryScheduled
+    | PauseRequested
+    | TaskPaused
+    | TaskResumed
+    | CancelRequested
+    | CancelSignalled
+    | CancelEscalated
+    | TaskCancelled
+    | TaskCompleted
+    | TaskFailed
+    | TaskTimedOut
+    | TaskOverdue
+    | ReportIgnored
+)
+
+TERMINAL_EVENTS = (TaskCompleted, TaskFailed, TaskTimedOut, TaskCancelled)

@@ -1,0 +1,151 @@
+"""Values that commands, events and states share. All are frozen; durations are seconds, times are aware UTC."""
+
+import hashlib
+from datetime import datetime
+from enum import IntEnum
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta, Struct
+
+from taskloom.domain.ids import ID_PATTERN
+
+Identifier = Annotated[str, Meta(pattern=ID_PATTERN)]
+Text256 = Annotated[str, Meta(max_length=256)]
+Seconds = Annotated[float, Meta(gt=0, le=366 * 86_400)]
+UtcTime = Annotated[datetime, Meta(tz=True)]
+
+OUTPUT_SEQ_SPAN: Final = 1_000_000_000
+"""Output chunk ``n`` (from 1) of attempt ``a`` has ``seq = (a - 1) * OUTPUT_SEQ_SPAN + n``: one rising number a task,
+the same for the executor, the table and a live stream, without anyone having to hand numbers out."""
+
+Stream = Literal["stdout", "stderr", "message", "log"]
+TimeoutKind = Literal["schedule_to_start", "start_to_close", "heartbeat", "total"]
+
+
+class Priority(IntEnum):
+    LOW = 1
+    NORMAL = 2
+    HIGH = 3
+    URGENT = 4
+    CRITICAL = 5
+
+
+class Retry(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Retry policy; ``max_attempts`` counts the first try."""
+
+    max_attempts: Annotated[int, Meta(ge=1, le=1000)] = 4
+    initial_s: Annotated[float, Meta(ge=0, le=86_400)] = 1.0
+    factor: Annotated[float, Meta(ge=1, le=100)] = 2.0
+    max_s: Annotated[float, Meta(ge=0, le=7 * 86_400)] = 60.0
+    jitter: Annotated[float, Meta(ge=0, le=1)] = 0.2
+    non_retryable: tuple[Text256, ...] = ()
+
+
+class Timeouts(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    schedule_to_start_s: Seconds | None = None
+    start_to_close_s: Seconds = 300.0
+    heartbeat_s: Seconds | None = None
+    total_s: Seconds | None = None
+
+
+class Resources(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What an attempt needs, or an executor offers."""
+
+    cpu_cores: Annotated[float, Meta(ge=0)] = 0.0
+    memory_gb: Annotated[float, Meta(ge=0)] = 0.0
+    disk_gb: Annotated[float, Meta(ge=0)] = 0.0
+    gpu_memory_gb: Annotated[float, Meta(ge=0)] = 0.0
+
+
+class Concurrency(Struct, frozen=True, forbid_unknown_fields=True):
+    key: Annotated[str, Meta(min_length=1, max_length=256)]
+    limit: Annotated[int, Meta(ge=1)]
+
+
+class Budget(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    tokens: Annotated[int, Meta(ge=1)] | None = None
+    cost_usd: Annotated[float, Meta(gt=0)] | None = None
+
+
+class ErrorInfo(Struct, frozen=True, omit_defaults=True):
+    """Why an attempt failed. ``type`` is what ``retry.non_retryable`` names."""
+
+    type: str
+    message: str
+    retryable: bool = True
+    details: dict[str, Any] = {}
+
+
+class Usage(Struct, frozen=True, omit_defaults=True):
+    """Tokens and money of an attempt."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+    model: str = ""
+    provider: str = ""
+
+
+class ResourceUse(Struct, frozen=True, omit_defaults=True):
+    """Peak use of an attempt's process tree; ``cpu_percent`` of one core, sampled; ``cpu_s`` user + system."""
+
+    cpu_percent: float = 0.0
+    memory_mb: float = 0.0
+    cpu_s: float = 0.0
+    samples: int = 0
+
+
+class OutputSummary(Struct, frozen=True, omit_defaults=True):
+    """What an attempt wrote, so that a reader knows when it has all of it."""
+
+    last_seq: int = 0
+    chunks: int = 0
+    bytes: int = 0
+
+
+class TaskSpec(Struct, frozen=True, omit_defaults=True):
+    """A validated submission, as stored in ``TaskSubmitted``. ``input`` may be a claim (see wire/claims.py)."""
+
+    kind: str
+    input: dict[str, Any] = {}
+    query: str = ""
+    tenant_id: str = "default"
+    user_id: str = ""
+    session_id: str = ""
+    context: dict[str, Any] = {}
+    mode: str = "simple"
+    name: str = ""
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Any] = {}
+    queue: str = "default"
+    priority: int = Priority.NORMAL
+    run_at: datetime | None = None
+    deadline: datetime | None = None
+    timeouts: Timeouts = Timeouts()
+    retry: Retry = Retry()
+    executor_id: str = ""
+    capabilities: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    resources: Resources = Resources()
+    concurrency: Concurrency | None = None
+    budget: Budget | None = None
+    callback_url: str = ""
+
+
+def backoff(failures: int, policy: Retry, *, key: str) -> float:
+    """Delay before the next attempt, in seconds: ``min(max_s, initial_s * factor ** (failures - 1))``, then jitter.
+
+    The jitter spreads over ``[1 - jitter, 1]`` of the delay, so the cap holds, and is drawn from a hash of ``key`` and
+    ``failures``: the same history gives the same delay, which keeps ``decide`` pure.
+
+    Raises:
+        ValueError: ``failures`` is below 1.
+    """
+    if failures < 1:
+        raise ValueError(f"failures must be 1 or more, not {failures}")
+    try:
+        delay = min(policy.max_s, policy.initial_s * policy.factor ** (failures - 1))
+    except OverflowError:
+        delay = policy.max_s
+    draw = int.from_bytes(hashlib.blake2b(f"{key}/{failures}".encode(), digest_size=4).digest()) / 2**32
+    return delay * (1.0 - policy.jitter * draw)

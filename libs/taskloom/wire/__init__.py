@@ -1,0 +1,1 @@
+"""Between bytes and domain objects: what crosses a process border, and nothing else."""

@@ -1,0 +1,33 @@
+"""Claim check: values over 64 KiB are stored once, by their hash, and travel as a reference."""
+
+from hashlib import sha256
+from typing import Any, Final
+
+import msgspec
+
+CLAIM_OVER_BYTES: Final = 64 * 1024
+MAX_VALUE_BYTES: Final = 16 * 1024 * 1024
+"""Largest single value. Above it a submission or result is refused with a clear error."""
+
+_KEY: Final = "$claim"
+
+
+def claim(digest: str, size: int) -> dict[str, Any]:
+    """The reference that stands in for a stored value: ``{"$claim": "sha256:…", "bytes": n}``."""
+    return {_KEY: f"sha256:{digest}", "bytes": size}
+
+
+def claimed_digest(value: Any) -> str | None:
+    """Hex digest that a value refers to, or None when it is no claim."""
+    if isinstance(value, dict) and isinstance(value.get(_KEY), str) and value[_KEY].startswith("sha256:"):
+        return str(value[_KEY][7:])
+    return None
+
+
+def check_in(value: Any) -> tuple[Any, tuple[str, bytes] | None]:
+    """The value itself, or, when its JSON is over 64 KiB, a claim and the ``(digest, bytes)`` to store."""
+    encoded = msgspec.json.encode(value)
+    if len(encoded) <= CLAIM_OVER_BYTES:
+        return value, None
+    digest = sha256(encoded).hexdigest()
+    return claim(digest, len(encoded)), (digest, encoded)

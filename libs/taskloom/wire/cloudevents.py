@@ -1,0 +1,104 @@
+"""CloudEvents 1.0 in the Kafka binding: binary mode (attributes as ``ce_*`` headers), structured mode accepted on input.
+
+Source: cloudevents/spec, ``kafka-protocol-binding.md`` (v1.0.2). ``traceparent`` travels as a plain header (W3C).
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from taskloom.wire.errors import WireError
+
+Headers = Sequence[tuple[str, bytes]]
+
+STRUCTURED: Final = b"application/cloudevents+json"
+_JSON: Final = ("content-type", b"application/json")
+_SPECVERSION: Final = ("ce_specversion", b"1.0")
+
+
+class Attributes(Struct, frozen=True):
+    """Attributes of a message. Extensions of ours: tenant, actor, correlation and where the reply goes."""
+
+    id: str
+    type: str
+    source: str = ""
+    subject: str = ""
+    time: datetime | None = None
+    tenant_id: str = "default"
+    actor: str = ""
+    correlation_id: str = ""
+    reply_to: str = ""
+    traceparent: str = ""
+
+
+_NAMES: Final = (
+    ("ce_source", "source"),
+    ("ce_subject", "subject"),
+    ("ce_tenantid", "tenant_id"),
+    ("ce_actor", "actor"),
+    ("ce_correlationid", "correlation_id"),
+    ("ce_replyto", "reply_to"),
+    ("traceparent", "traceparent"),
+)
+
+
+def to_headers(attributes: Attributes) -> list[tuple[str, bytes]]:
+    """Kafka headers of a binary-mode message; empty attributes are left out."""
+    headers = [_SPECVERSION, _JSON, ("ce_id", attributes.id.encode()), ("ce_type", attributes.type.encode())]
+    if attributes.time is not None:
+        headers.append(("ce_time", attributes.time.isoformat().encode()))
+    for header, name in _NAMES:
+        value = getattr(attributes, name)
+        if value:
+            headers.append((header, value.encode()))
+    return headers
+
+
+def read(headers: Headers, value: bytes | None) -> tuple[Attributes, bytes]:
+    """Attributes and data of a record in binary or structured mode.
+
+    Raises:
+        WireError: no CloudEvent: an attribute is missing or wrong, named by ``field``.
+    """
+    table = {name.lower(): content for name, content in headers}
+    if table.get("content-type", b"").startswith(STRUCTURED):
+        return _read_structured(table, value or b"")
+    try:
+        found = {name: content.decode() for name, content in table.items() if name.startswith(("ce_", "trace"))}
+    except UnicodeDecodeError as error:
+        raise WireError("a header is not UTF-8 text", field="headers") from error
+    return _attributes(found), value or b""
+
+
+def _read_structured(table: Mapping[str, bytes], value: bytes) -> tuple[Attributes, bytes]:
+    try:
+        envelope: Any = msgspec.json.decode(value)
+    except msgspec.DecodeError as error:
+        raise WireError(f"the CloudEvent is not JSON: {error}", field="$") from error
+    if not isinstance(envelope, dict):
+        raise WireError("the CloudEvent is not a JSON object", field="$")
+    found = {f"ce_{name}": text for name, text in envelope.items() if isinstance(text, str) and name != "data"}
+    found["traceparent"] = str(envelope.get("traceparent", "")) or table.get("traceparent", b"").decode("ascii", "replace")
+    return _attributes(found), msgspec.json.encode(envelope.get("data", {}))
+
+
+def _attributes(found: Mapping[str, str]) -> Attributes:
+    if found.get("ce_specversion", "1.0") != "1.0":
+        raise WireError(f"CloudEvents version {found['ce_specversion']!r} is not known; send 1.0", field="ce_specversion")
+    if not found.get("ce_type"):
+        raise WireError("the attribute is missing: send the message's type, for example taskloom.task.submit.v1", field="ce_type")
+    time = found.get("ce_time")
+    try:
+        at = datetime.fromisoformat(time) if time else None
+    except ValueError as error:
+        raise WireError(f"{time!r} is not an RFC 3339 time", field="ce_time") from error
+    return Attributes(
+        id=found.get("ce_id", ""),
+        type=found["ce_type"],
+        time=at if at is None or at.tzinfo else None,
+        **{name: found.get(header, "") for header, name in _NAMES if header != "ce_tenantid"},
+        tenant_id=found.get("ce_tenantid") or "default",
+    )

@@ -1,0 +1,76 @@
+"""Commands to and from Kafka records."""
+
+from typing import Any, Final, get_args
+
+import msgspec
+from msgspec import Struct
+
+from taskloom.domain.ids import is_valid_id
+from taskloom.domain.task.commands import ClientCommand, Command, Report, SubmitTask, TaskCommand
+from taskloom.wire.cloudevents import Attributes, Headers, read, to_headers
+from taskloom.wire.errors import WireError
+
+
+class Envelope(Struct, frozen=True):
+    """A command on its way: which task, what is wished, and by whom."""
+
+    task_id: str
+    command: TaskCommand
+    attributes: Attributes
+
+
+_encoder = msgspec.json.Encoder()
+_DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    str(kind.__struct_config__.tag): msgspec.json.Decoder(kind) for kind in get_args(ClientCommand) + get_args(Report)
+}
+
+
+def command_type(command: Command) -> str:
+    """Public name of a command, for example ``taskloom.task.submit.v1``."""
+    return str(command.__struct_config__.tag)
+
+
+def encode_command(envelope: Envelope) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
+    """Key, value and headers of the record that carries a command."""
+    return envelope.task_id.encode(), _encoder.encode(envelope.command), to_headers(envelope.attributes)
+
+
+def decode_command(key: bytes | None, value: bytes | None, headers: Headers, *, fallback_id: str) -> Envelope:
+    """Reads a command record. The task id is the subject, else ``task_id`` of a submission, else the key.
+
+    ``fallback_id`` (made from the record's place, so the same after a re-read) stands in for a missing command id, and
+    names a submission that came without any id.
+
+    Raises:
+        WireError: what is wrong, with the field's path (``$.priority``, ``ce_type``, ``key``).
+    """
+    attributes, data = read(headers, value)
+    decoder = _DECODERS.get(attributes.type)
+    if decoder is None:
+        raise WireError(f"{attributes.type!r} is not a command; known are: {', '.join(sorted(_DECODERS))}", field="ce_type")
+    try:
+        command: TaskCommand = decoder.decode(data or b"{}")
+    except msgspec.ValidationError as error:
+        raise WireError(str(error), field=field_of(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise WireError(f"the data is not JSON: {error}", field="$") from error
+    task_id = _task_id(key, attributes, command) or (fallback_id if isinstance(command, SubmitTask) else "")
+    if not is_valid_id(task_id):
+        raise WireError(f"{task_id!r} is not a task id (1 to 128 of A-Z a-z 0-9 : _ - .)", field="key")
+    if not is_valid_id(attributes.tenant_id):
+        raise WireError(f"{attributes.tenant_id!r} is not a tenant id", field="ce_tenantid")
+    if not attributes.id:
+        attributes = msgspec.structs.replace(attributes, id=fallback_id)
+    return Envelope(task_id, command, attributes)
+
+
+def _task_id(key: bytes | None, attributes: Attributes, command: TaskCommand) -> str:
+    if isinstance(command, SubmitTask) and command.task_id:
+        return command.task_id
+    return attributes.subject or (key or b"").decode("utf-8", "replace")
+
+
+def field_of(error: msgspec.ValidationError) -> str:
+    """Path of the faulty field, as msgspec gives it at the end of its message: ``… - at `$.retry.factor```."""
+    _, found, path = str(error).rpartition("at `")
+    return path.rstrip("`") if found else "$"

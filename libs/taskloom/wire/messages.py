@@ -1,0 +1,148 @@
+"""Messages between services that are not task commands or events. Each is JSON with its public name as ``type``."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from taskloom.domain.refusals import Refusal
+from taskloom.domain.values import Resources, Stream
+
+
+class Message(Struct, frozen=True, omit_defaults=True):
+    """Base; readers ignore fields they do not know."""
+
+
+# Orchestrator -> executor, on the assignments topic.
+
+
+class RunAttempt(Message, tag="taskloom.attempt.run.v1"):
+    """Work for one incarnation of one executor. ``input`` and ``context`` may be claims (wire/claims.py)."""
+
+    task_id: str
+    attempt: int
+    executor_id: str
+    incarnation: str
+    kind: str
+    input: dict[str, Any] = {}
+    query: str = ""
+    context: dict[str, Any] = {}
+    tenant_id: str = "default"
+    session_id: str = ""
+    name: str = ""
+    start_to_close_s: float = 300.0
+    heartbeat_s: float | None = None
+    paused: bool = False
+    traceparent: str = ""
+
+
+class StopAttempt(Message, tag="taskloom.attempt.stop.v1"):
+    """Ends an attempt: signal its process group, after ``grace_s`` kill it, report each step. Unknown attempts are
+    confirmed as stopped, since nothing of them runs here."""
+
+    task_id: str
+    attempt: int
+    executor_id: str
+    incarnation: str
+    grace_s: float = 5.0
+    reason: str = ""
+
+
+class PauseAttempt(Message, tag="taskloom.attempt.pause.v1"):
+    task_id: str
+    attempt: int
+    executor_id: str
+    incarnation: str
+
+
+class ResumeAttempt(Message, tag="taskloom.attempt.resume.v1"):
+    task_id: str
+    attempt: int
+    executor_id: str
+    incarnation: str
+
+
+Directive = RunAttempt | StopAttempt | PauseAttempt | ResumeAttempt
+
+
+# Executor -> everyone.
+
+
+class LiveAttempt(Struct, frozen=True, array_like=True):
+    task_id: str
+    attempt: int
+
+
+class ExecutorHeartbeat(Message, tag="taskloom.executor.heartbeat.v1"):
+    """Registration and sign of life in one, on the compacted executors topic; key = executor id.
+
+    ``slots`` run at once; ``prefetch`` more may wait in the executor. ``live`` are all attempts it holds (running and
+    waiting). ``status``: ready takes work, draining finishes what it has, stopped said good-bye.
+    """
+
+    executor_id: str
+    incarnation: str
+    status: Literal["ready", "draining", "stopped"]
+    at: datetime
+    kinds: tuple[str, ...]
+    queues: tuple[str, ...] = ("default",)
+    capabilities: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    slots: int = 1
+    prefetch: int = 0
+    resources: Resources = Resources()
+    live: tuple[LiveAttempt, ...] = ()
+    host: str = ""
+    pid: int = 0
+    version: str = ""
+    started_at: datetime | None = None
+    interval_s: float = 5.0
+
+
+class OutputChunk(Message, tag="taskloom.attempt.output.v1"):
+    """Piece of an attempt's output, on the outputs topic; key = task id. Text, or ``data`` (base64) where it is not UTF-8.
+
+    ``seq`` rises by one within the attempt, from ``(attempt - 1) * OUTPUT_SEQ_SPAN + 1``.
+    """
+
+    task_id: str
+    attempt: int
+    seq: int
+    stream: Stream
+    at: datetime
+    text: str = ""
+    data: bytes = b""
+    tenant_id: str = "default"
+
+
+# Orchestrator -> who asked, on the replies topic; key = the command's reply-to.
+
+
+class Reply(Message, tag="taskloom.reply.v1"):
+    """Outcome of one command: ``refusal`` is set when it was not carried out; ``data`` is what the command asks for.
+
+    ``version`` and ``state`` are the task's after the command. For ``ExplainTask`` ``data`` is the answer of /why.
+    """
+
+    command_id: str
+    task_id: str
+    at: datetime
+    state: str = ""
+    version: int = 0
+    refusal: Refusal | None = None
+    created_at: datetime | None = None
+    data: dict[str, Any] = {}
+
+
+class DeadLetter(Message, tag="taskloom.dead-letter.v1"):
+    """A record that could not be applied, with all that is needed to send it again. ``value`` and headers are base64."""
+
+    topic: str
+    partition: int
+    offset: int
+    at: datetime
+    reason: str
+    field: str = ""
+    key: str = ""
+    value: bytes = b""
+    headers: tuple[tuple[str, bytes], ...] = ()

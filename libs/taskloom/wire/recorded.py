@@ -1,0 +1,121 @@
+"""An event with its envelope, and its bytes: the same JSON in the store and on the events topic.
+
+The JSON is flat: the envelope's fields, then ``type`` and the event's own, then ``hash``::
+
+    {"task_id": "t", "version": 2, "at": "…Z", "tenant_id": "default", "type": "taskloom.task.queued.v1", "hash": "…"}
+
+``hash`` is the SHA-256, in hex, over the previous event's hash (32 bytes, zeros before the first) and the bytes of this
+JSON without the ``hash`` field. So the chain is checked over the bytes as stored; nothing is encoded anew.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from taskloom.domain.task.events import Event, TaskEvent
+from taskloom.wire.errors import WireError
+from taskloom.wire.upcast import upcast
+
+GENESIS: Final = bytes(32)
+_HASH_OPEN: Final = b',"hash":"'
+_HASH_BYTES: Final = len(_HASH_OPEN) + 64 + 2
+
+
+class EventMeta(Struct, frozen=True, omit_defaults=True):
+    """Envelope of an event. ``version`` counts the task's events from 1; ``actor`` is the user who wished it."""
+
+    task_id: str
+    version: int
+    at: datetime
+    tenant_id: str
+    command_id: str = ""
+    actor: str = ""
+
+
+class Recorded(Struct, frozen=True):
+    """An event as it is stored. ``body`` are the stored bytes, ``digest`` its link of the hash chain."""
+
+    meta: EventMeta
+    event: TaskEvent
+    type: str
+    body: bytes
+    digest: bytes
+
+    @property
+    def task_id(self) -> str:
+        return self.meta.task_id
+
+    @property
+    def version(self) -> int:
+        return self.meta.version
+
+
+_encoder = msgspec.json.Encoder()
+_meta_decoder = msgspec.json.Decoder(EventMeta)
+_event_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(TaskEvent)
+
+
+def event_type(event: Event) -> str:
+    """Public name of an event, for example ``taskloom.task.queued.v1``."""
+    return str(event.__struct_config__.tag)
+
+
+def seal(event: TaskEvent, meta: EventMeta, previous: bytes) -> Recorded:
+    """Bytes and hash of a new event; ``previous`` is the digest of the event before it, or ``GENESIS``."""
+    unsealed = _encoder.encode(meta)[:-1] + b"," + _encoder.encode(event)[1:]
+    digest = sha256(previous + unsealed).digest()
+    body = unsealed[:-1] + _HASH_OPEN + digest.hex().encode() + b'"}'
+    return Recorded(meta, event, event_type(event), body, digest)
+
+
+def unseal(body: bytes) -> Recorded:
+    """Reads stored or published bytes; older event types come out as today's form.
+
+    Raises:
+        WireError: the bytes are no event of ours.
+    """
+    try:
+        meta = _meta_decoder.decode(body)
+        try:
+            event = _event_decoder.decode(body)
+        except msgspec.ValidationError:
+            event = msgspec.convert(upcast(msgspec.json.decode(body)), TaskEvent)  # type: ignore[arg-type]
+        return Recorded(meta, event, event_type(event), body, digest_of(body))
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+        raise WireError(f"not an event: {error}") from error
+
+
+def digest_of(body: bytes) -> bytes:
+    """The hash that the event's bytes claim to have (use ``chain_fault`` to check it).
+
+    Raises:
+        WireError: the bytes carry no hash.
+    """
+    tail = body[-_HASH_BYTES:]
+    if not tail.startswith(_HASH_OPEN):
+        raise WireError("not an event: no hash at its end", field="hash")
+    return bytes.fromhex(tail[len(_HASH_OPEN) : -2].decode())
+
+
+def link(body: bytes, previous: bytes) -> bytes:
+    """The hash that these bytes must have after ``previous``."""
+    return sha256(previous + body[:-_HASH_BYTES] + b"}").digest()
+
+
+def chain_fault(bodies: Iterable[bytes], previous: bytes = GENESIS, first_version: int = 1) -> str | None:
+    """What is wrong with a task's stored events in order: a missing, moved or changed one; None when all is well."""
+    for version, body in enumerate(bodies, start=first_version):
+        try:
+            stored, claimed = _meta_decoder.decode(body).version, digest_of(body)
+        except (msgspec.MsgspecError, WireError, ValueError) as error:
+            return f"event {version} cannot be read: {error}"
+        if stored != version:
+            return f"event {version} is missing: version {stored} stands in its place"
+        if link(body, previous) != claimed:
+            return f"event {version} does not match its hash: it or the one before it was changed"
+        previous = claimed
+    return None
