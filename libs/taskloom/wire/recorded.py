@@ -9,49 +9,21 @@ JSON without the ``hash`` field. So the chain is checked over the bytes as store
 """
 
 from collections.abc import Iterable
-from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
 
+from taskloom.domain.envelope import EventMeta, Recorded
 from taskloom.domain.task.events import Event, TaskEvent
 from taskloom.wire.errors import WireError
 from taskloom.wire.upcast import upcast
 
+__all__ = ["GENESIS", "EventMeta", "Recorded", "chain_fault", "digest_of", "event_type", "link", "seal", "unseal"]
+
 GENESIS: Final = bytes(32)
 _HASH_OPEN: Final = b',"hash":"'
 _HASH_BYTES: Final = len(_HASH_OPEN) + 64 + 2
-
-
-class EventMeta(Struct, frozen=True, omit_defaults=True):
-    """Envelope of an event. ``version`` counts the task's events from 1; ``actor`` is the user who wished it."""
-
-    task_id: str
-    version: int
-    at: datetime
-    tenant_id: str
-    command_id: str = ""
-    actor: str = ""
-
-
-class Recorded(Struct, frozen=True):
-    """An event as it is stored. ``body`` are the stored bytes, ``digest`` its link of the hash chain."""
-
-    meta: EventMeta
-    event: TaskEvent
-    type: str
-    body: bytes
-    digest: bytes
-
-    @property
-    def task_id(self) -> str:
-        return self.meta.task_id
-
-    @property
-    def version(self) -> int:
-        return self.meta.version
 
 
 _encoder = msgspec.json.Encoder()

@@ -1,0 +1,170 @@
+"""``evolve(state, recorded)``: how each event changes what is remembered. Live and replay run this one function."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from msgspec import structs
+
+from taskloom.domain.envelope import Recorded
+from taskloom.domain.task import events as e
+from taskloom.domain.task.state import REMEMBERED_COMMANDS, Cancel, LiveAttempt, Pause, TaskState
+
+Changes = dict[str, Any]
+
+
+def evolve(state: TaskState | None, recorded: Recorded) -> TaskState:
+    """The state after one more event.
+
+    Raises:
+        ValueError: the event does not follow the state: its version is not the next one.
+    """
+    meta, event = recorded.meta, recorded.event
+    if state is None:
+        return _submitted(recorded)
+    if meta.version != state.version + 1:
+        raise ValueError(f"{meta.task_id}: event {meta.version} cannot follow version {state.version}")
+    changes = _CHANGES[type(event)](state, event, recorded)
+    if meta.actor and meta.command_id and meta.command_id not in state.command_ids[:1]:
+        changes["command_ids"] = (meta.command_id, *state.command_ids[: REMEMBERED_COMMANDS - 1])
+    return structs.replace(state, version=meta.version, digest=recorded.digest, changed_at=meta.at, **changes)
+
+
+def fold(history: Iterable[Recorded], state: TaskState | None = None) -> TaskState | None:
+    """The state after a history, from ``state`` on; None for an empty one."""
+    for recorded in history:
+        state = evolve(state, recorded)
+    return state
+
+
+def _submitted(recorded: Recorded) -> TaskState:
+    meta, event = recorded.meta, recorded.event
+    if not isinstance(event, e.TaskSubmitted) or meta.version != 1:
+        raise ValueError(f"{meta.task_id}: a history begins with TaskSubmitted at version 1, not {recorded.type}")
+    return TaskState(
+        task_id=meta.task_id,
+        version=1,
+        digest=recorded.digest,
+        spec=event.spec,
+        body_hash=event.body_hash,
+        submitted_at=meta.at,
+        changed_at=meta.at,
+        correlation_id=event.correlation_id,
+        traceparent=event.traceparent,
+        command_ids=(meta.command_id,) if meta.command_id else (),
+    )
+
+
+def _scheduled(_s: TaskState, _e: e.TaskScheduled, _r: Recorded) -> Changes:
+    return {"phase": "scheduled"}
+
+
+def _queued(_s: TaskState, _e: e.TaskQueued, r: Recorded) -> Changes:
+    return {"phase": "ready", "queued_at": r.meta.at, "retry_at": None}
+
+
+def _assigned(_s: TaskState, event: e.AttemptAssigned, r: Recorded) -> Changes:
+    live = LiveAttempt(event.attempt, event.executor_id, event.incarnation, r.meta.at)
+    return {"phase": "assigned", "live": live, "attempts": event.attempt}
+
+
+def _started(state: TaskState, _e: e.AttemptStarted, r: Recorded) -> Changes:
+    assert state.live is not None
+    return {"phase": "running", "live": structs.replace(state.live, started_at=r.meta.at)}
+
+
+def _heartbeat(state: TaskState, _e: e.AttemptHeartbeat, r: Recorded) -> Changes:
+    assert state.live is not None
+    return {"live": structs.replace(state.live, heard_at=r.meta.at)}
+
+
+def _attempt_ended(_s: TaskState, _e: e.Event, _r: Recorded) -> Changes:
+    return {"phase": "ready", "live": None, "queued_at": None}
+
+
+def _attempt_failed(state: TaskState, event: e.AttemptFailed, r: Recorded) -> Changes:
+    ended = _attempt_ended(state, event, r)
+    return {**ended, "failures": state.failures + 1, "error": event.error, "output": event.output}
+
+
+def _attempt_timed_out(state: TaskState, event: e.AttemptTimedOut, r: Recorded) -> Changes:
+    return {**_attempt_ended(state, event, r), "failures": state.failures + 1, "output": event.output}
+
+
+def _attempt_lost(state: TaskState, event: e.AttemptLost, r: Recorded) -> Changes:
+    return {**_attempt_ended(state, event, r), "failures": state.failures + 1}
+
+
+def _retry(_s: TaskState, event: e.RetryScheduled, _r: Recorded) -> Changes:
+    return {"phase": "retrying", "retry_at": event.due_at}
+
+
+def _pause_requested(_s: TaskState, event: e.PauseRequested, r: Recorded) -> Changes:
+    return {"pause": Pause(r.meta.at, event.reason, r.meta.actor)}
+
+
+def _paused(state: TaskState, _e: e.TaskPaused, r: Recorded) -> Changes:
+    assert state.pause is not None
+    return {"pause": structs.replace(state.pause, paused_at=r.meta.at)}
+
+
+def _resumed(state: TaskState, _e: e.TaskResumed, r: Recorded) -> Changes:
+    changes: Changes = {"pause": None}
+    if state.pause is not None and state.pause.paused_at is not None and state.live is not None:
+        held_s = (r.meta.at - max(state.pause.paused_at, state.live.started_at or r.meta.at)).total_seconds()
+        changes["live"] = structs.replace(state.live, paused_s=state.live.paused_s + max(0.0, held_s), heard_at=r.meta.at)
+    return changes
+
+
+def _cancel_requested(_s: TaskState, event: e.CancelRequested, r: Recorded) -> Changes:
+    return {"cancel": Cancel(r.meta.at, event.grace_s, event.reason, r.meta.actor)}
+
+
+def _unchanged(_s: TaskState, _e: e.Event, _r: Recorded) -> Changes:
+    return {}
+
+
+def _cancelled(state: TaskState, event: e.TaskCancelled, _r: Recorded) -> Changes:
+    return {"phase": "cancelled", "live": None, "output": event.output if event.attempt else state.output}
+
+
+def _completed(_s: TaskState, event: e.TaskCompleted, _r: Recorded) -> Changes:
+    return {"phase": "completed", "live": None, "error": None, "output": event.output}
+
+
+def _failed(_s: TaskState, event: e.TaskFailed, _r: Recorded) -> Changes:
+    return {"phase": "failed", "live": None, "error": event.error}
+
+
+def _timed_out(_s: TaskState, _e: e.TaskTimedOut, _r: Recorded) -> Changes:
+    return {"phase": "timed_out", "live": None}
+
+
+def _overdue(_s: TaskState, _e: e.TaskOverdue, _r: Recorded) -> Changes:
+    return {"overdue": True}
+
+
+_CHANGES: Final[dict[type[e.Event], Callable[[TaskState, Any, Recorded], Changes]]] = {
+    e.TaskScheduled: _scheduled,
+    e.TaskQueued: _queued,
+    e.AttemptAssigned: _assigned,
+    e.AttemptDeclined: _attempt_ended,
+    e.AttemptStarted: _started,
+    e.AttemptHeartbeat: _heartbeat,
+    e.OutputStarted: _unchanged,
+    e.AttemptFailed: _attempt_failed,
+    e.AttemptTimedOut: _attempt_timed_out,
+    e.AttemptLost: _attempt_lost,
+    e.RetryScheduled: _retry,
+    e.PauseRequested: _pause_requested,
+    e.TaskPaused: _paused,
+    e.TaskResumed: _resumed,
+    e.CancelRequested: _cancel_requested,
+    e.CancelSignalled: _unchanged,
+    e.CancelEscalated: _unchanged,
+    e.TaskCancelled: _cancelled,
+    e.TaskCompleted: _completed,
+    e.TaskFailed: _failed,
+    e.TaskTimedOut: _timed_out,
+    e.TaskOverdue: _overdue,
+    e.ReportIgnored: _unchanged,
+}

@@ -1,0 +1,147 @@
+"""What the orchestrator remembers of a task: folded from its events, frozen, one shallow copy a change."""
+
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from taskloom.domain.values import ErrorInfo, OutputSummary, TaskSpec
+
+Phase = Literal[
+    "scheduled", "ready", "assigned", "running", "retrying", "completed", "failed", "cancelled", "timed_out"
+]
+TERMINAL: Final = frozenset({"completed", "failed", "cancelled", "timed_out"})
+REMEMBERED_COMMANDS: Final = 128
+"""Client commands whose ids a task remembers, newest first to stay; older repeats are decided anew."""
+
+EXECUTOR_REPORT_SLACK_S: Final = 10.0
+"""The executor enforces limits itself and reports; the orchestrator's own timer waits this much longer for that."""
+
+STOP_SLACK_S: Final = 30.0
+"""After the grace time of a cancel the executor has this long to confirm that nothing runs."""
+
+
+class LiveAttempt(Struct, frozen=True, omit_defaults=True):
+    """The attempt that holds a slot now; it ends with exactly one event."""
+
+    number: int
+    executor_id: str
+    incarnation: str
+    assigned_at: datetime
+    started_at: datetime | None = None
+    heard_at: datetime | None = None
+    paused_s: float = 0.0
+
+
+class Pause(Struct, frozen=True, omit_defaults=True):
+    """``paused_at`` is set once the task holds."""
+
+    requested_at: datetime
+    reason: str = ""
+    by: str = ""
+    paused_at: datetime | None = None
+
+
+class Cancel(Struct, frozen=True, omit_defaults=True):
+    requested_at: datetime
+    grace_s: float
+    reason: str = ""
+    by: str = ""
+
+
+class TaskState(Struct, frozen=True, omit_defaults=True):
+    """A task as of ``version``. ``attempts`` counts all attempts, ``failures`` those that used up the retry policy."""
+
+    task_id: str
+    version: int
+    digest: bytes
+    spec: TaskSpec
+    body_hash: str
+    submitted_at: datetime
+    changed_at: datetime
+    phase: Phase = "ready"
+    queued_at: datetime | None = None
+    retry_at: datetime | None = None
+    attempts: int = 0
+    failures: int = 0
+    live: LiveAttempt | None = None
+    pause: Pause | None = None
+    cancel: Cancel | None = None
+    overdue: bool = False
+    error: ErrorInfo | None = None
+    output: OutputSummary = OutputSummary()
+    correlation_id: str = ""
+    traceparent: str = ""
+    command_ids: tuple[str, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        return self.phase in TERMINAL
+
+    @property
+    def word(self) -> str:
+        """The fine state that people and APIs see."""
+        if self.ended:
+            return self.phase
+        if self.cancel is not None:
+            return "cancelling"
+        if self.pause is not None:
+            return "paused" if self.pause.paused_at is not None else "pausing"
+        return self.phase
+
+    @property
+    def dispatchable(self) -> bool:
+        return self.phase == "ready" and self.pause is None and self.cancel is None
+
+
+def close_deadline(state: TaskState) -> datetime | None:
+    """When the running attempt is over its start-to-close limit; None while it holds or has not started."""
+    live = state.live
+    if live is None or live.started_at is None or (state.pause is not None and state.pause.paused_at is not None):
+        return None
+    return live.started_at + timedelta(seconds=state.spec.timeouts.start_to_close_s + live.paused_s)
+
+
+def next_due(state: TaskState) -> datetime | None:
+    """When this task next needs the clock: the earliest of its timers, None when none runs."""
+    if state.ended:
+        return None
+    return min((due for due in _timers(state) if due is not None), default=None)
+
+
+def _timers(state: TaskState) -> tuple[datetime | None, ...]:
+    spec, live = state.spec, state.live
+    limits = spec.timeouts
+    return (
+        spec.run_at if state.phase == "scheduled" else None,
+        state.retry_at if state.phase == "retrying" else None,
+        schedule_to_start_deadline(state),
+        _later(close_deadline(state), EXECUTOR_REPORT_SLACK_S),
+        _later(heartbeat_deadline(state), EXECUTOR_REPORT_SLACK_S),
+        _later(state.submitted_at, limits.total_s) if limits.total_s is not None else None,
+        spec.deadline if not state.overdue else None,
+        stop_deadline(state) if live is not None else None,
+    )
+
+
+def schedule_to_start_deadline(state: TaskState) -> datetime | None:
+    limit = state.spec.timeouts.schedule_to_start_s
+    if limit is None or state.queued_at is None or state.phase not in ("ready", "assigned"):
+        return None
+    return state.queued_at + timedelta(seconds=limit)
+
+
+def heartbeat_deadline(state: TaskState) -> datetime | None:
+    live, limit = state.live, state.spec.timeouts.heartbeat_s
+    if live is None or live.started_at is None or limit is None or state.pause is not None:
+        return None
+    return (live.heard_at or live.started_at) + timedelta(seconds=limit)
+
+
+def stop_deadline(state: TaskState) -> datetime | None:
+    cancel = state.cancel
+    return None if cancel is None else cancel.requested_at + timedelta(seconds=cancel.grace_s + STOP_SLACK_S)
+
+
+def _later(at: datetime | None, by_s: float) -> datetime | None:
+    return None if at is None else at + timedelta(seconds=by_s)

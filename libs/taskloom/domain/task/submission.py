@@ -1,0 +1,132 @@
+"""From a submission as sent to a validated ``TaskSpec``. The same rules at the gateway and at the Kafka door."""
+
+import hashlib
+from collections.abc import Collection
+from typing import Any, Final
+from urllib.parse import urlsplit
+from uuid import NAMESPACE_URL, uuid5
+
+import msgspec
+
+from taskloom.domain.task.commands import SubmitTask
+from taskloom.domain.values import Priority, Retry, TaskSpec
+
+BUILT_IN_KINDS: Final = frozenset({"query", "echo", "sleep", "shell", "python", "http"})
+MAX_QUERY_CHARS: Final = 100_000
+
+MODES: Final = ("simple", "standard", "complex", "supervisor")
+MODEL_TIERS: Final = ("small", "medium", "large")
+_INTO_CONTEXT: Final = (
+    "model_tier",
+    "model_override",
+    "provider_override",
+    "research_strategy",
+    "max_iterations",
+    "max_concurrent_agents",
+    "enable_verification",
+    "skill",
+)
+_PRIORITY_WORDS: Final = {priority.name.lower(): int(priority) for priority in Priority}
+
+
+class Invalid(ValueError):
+    """A field of a submission is wrong; ``field`` is its path, for example ``retry.factor``."""
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+def normalise(
+    command: SubmitTask, *, task_id: str, tenant_id: str, user_id: str, kinds: Collection[str] | None = None
+) -> TaskSpec:
+    """The specification that a submission asks for, defaults filled in. Pure: the same submission gives the same result.
+
+    ``kinds`` are the kinds that can run; None leaves that question to the scheduler.
+
+    Raises:
+        Invalid: a field is wrong; the message says what to send instead.
+    """
+    kind = _kind(command, kinds)
+    return TaskSpec(
+        kind=kind,
+        input=command.input,
+        query=_query(command),
+        tenant_id=tenant_id,
+        user_id=user_id,
+        session_id=command.session_id or str(uuid5(NAMESPACE_URL, f"taskloom:session:{tenant_id}:{task_id}")),
+        context=_context(command),
+        mode=_mode(command.mode),
+        name=command.name,
+        tags=tuple(dict.fromkeys(command.tags)),
+        metadata=command.metadata,
+        queue=command.queue,
+        priority=_priority(command.priority),
+        run_at=command.run_at,
+        deadline=command.deadline,
+        timeouts=command.timeouts,
+        retry=command.retry or Retry(),
+        executor_id=command.executor_id or "",
+        capabilities=tuple(sorted(set(command.capabilities))),
+        labels=command.labels,
+        resources=command.resources,
+        concurrency=command.concurrency,
+        budget=command.budget,
+        callback_url=_callback(command.callback_url),
+    )
+
+
+def body_hash(spec: TaskSpec) -> str:
+    """Tells the same submission sent twice from another one: SHA-256 over the specification's JSON, sorted keys."""
+    return hashlib.sha256(msgspec.json.encode(spec, order="deterministic")).hexdigest()
+
+
+def _kind(command: SubmitTask, kinds: Collection[str] | None) -> str:
+    kind = command.kind or "query"
+    if kinds is not None and kind not in kinds:
+        raise Invalid(f"no executor runs the kind {kind!r}; known kinds: {', '.join(sorted(kinds))}", "kind")
+    return kind
+
+
+def _query(command: SubmitTask) -> str:
+    if not command.query.strip() and command.kind in ("", "query") and not _has_attachments(command.context):
+        raise Invalid("the query is empty; send what the task shall do, or a kind with its input", "query")
+    if len(command.query) > MAX_QUERY_CHARS:
+        raise Invalid(f"the query has {len(command.query)} characters, {MAX_QUERY_CHARS} are allowed", "query")
+    return command.query
+
+
+def _has_attachments(context: dict[str, Any]) -> bool:
+    attachments = context.get("attachments")
+    return isinstance(attachments, list) and bool(attachments)
+
+
+def _context(command: SubmitTask) -> dict[str, Any]:
+    if command.model_tier and command.model_tier.lower() not in MODEL_TIERS:
+        raise Invalid(f"{command.model_tier!r} is not a model tier; known are {', '.join(MODEL_TIERS)}", "model_tier")
+    chosen = {name: value for name in _INTO_CONTEXT if (value := getattr(command, name)) not in (None, "")}
+    if "disable_ai" in command.context and any(name in chosen for name in _INTO_CONTEXT[:3]):
+        raise Invalid("a model cannot be chosen together with context.disable_ai", "context.disable_ai")
+    return {**command.context, **chosen} if chosen else command.context
+
+
+def _mode(mode: str) -> str:
+    if not mode:
+        return "simple"
+    if mode.lower() not in MODES:
+        raise Invalid(f"{mode!r} is not a mode; known are {', '.join(MODES)}", "mode")
+    return mode.lower()
+
+
+def _priority(priority: int | str) -> int:
+    value = _PRIORITY_WORDS.get(priority.lower(), 0) if isinstance(priority, str) else priority
+    if not Priority.LOW <= value <= Priority.CRITICAL:
+        raise Invalid(f"{priority!r} is not a priority; send 1 to 5 or one of {', '.join(_PRIORITY_WORDS)}", "priority")
+    return value
+
+
+def _callback(url: str) -> str:
+    if url and (urlsplit(url).scheme != "https" or not urlsplit(url).hostname):
+        raise Invalid(f"{url!r} is not an https URL", "callback_url")
+    return url
