@@ -6,63 +6,27 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from taskloom.domain.refusals import Refusal
+from taskloom.domain.task.directives import Directive, PauseAttempt, ResumeAttempt, RunAttempt, StopAttempt
 from taskloom.domain.values import Resources, Stream
+
+__all__ = [
+    "DeadLetter",
+    "Directive",
+    "ExecutorHeartbeat",
+    "LiveAttempt",
+    "Message",
+    "OrchestratorHeartbeat",
+    "OutputChunk",
+    "PauseAttempt",
+    "Reply",
+    "ResumeAttempt",
+    "RunAttempt",
+    "StopAttempt",
+]
 
 
 class Message(Struct, frozen=True, omit_defaults=True):
     """Base; readers ignore fields they do not know."""
-
-
-# Orchestrator -> executor, on the assignments topic.
-
-
-class RunAttempt(Message, tag="taskloom.attempt.run.v1"):
-    """Work for one incarnation of one executor. ``input`` and ``context`` may be claims (wire/claims.py)."""
-
-    task_id: str
-    attempt: int
-    executor_id: str
-    incarnation: str
-    kind: str
-    input: dict[str, Any] = {}
-    query: str = ""
-    context: dict[str, Any] = {}
-    tenant_id: str = "default"
-    session_id: str = ""
-    name: str = ""
-    start_to_close_s: float = 300.0
-    heartbeat_s: float | None = None
-    paused: bool = False
-    traceparent: str = ""
-
-
-class StopAttempt(Message, tag="taskloom.attempt.stop.v1"):
-    """Ends an attempt: signal its process group, after ``grace_s`` kill it, report each step. Unknown attempts are
-    confirmed as stopped, since nothing of them runs here."""
-
-    task_id: str
-    attempt: int
-    executor_id: str
-    incarnation: str
-    grace_s: float = 5.0
-    reason: str = ""
-
-
-class PauseAttempt(Message, tag="taskloom.attempt.pause.v1"):
-    task_id: str
-    attempt: int
-    executor_id: str
-    incarnation: str
-
-
-class ResumeAttempt(Message, tag="taskloom.attempt.resume.v1"):
-    task_id: str
-    attempt: int
-    executor_id: str
-    incarnation: str
-
-
-Directive = RunAttempt | StopAttempt | PauseAttempt | ResumeAttempt
 
 
 # Executor -> everyone.
@@ -96,6 +60,16 @@ class ExecutorHeartbeat(Message, tag="taskloom.executor.heartbeat.v1"):
     pid: int = 0
     version: str = ""
     started_at: datetime | None = None
+    interval_s: float = 5.0
+
+
+class OrchestratorHeartbeat(Message, tag="taskloom.orchestrator.heartbeat.v1"):
+    """Presence of an orchestrator, on the executors topic too: executors' silence is counted against these beats, so that
+    an outage of the broker, which silences both, loses nobody. Key = instance."""
+
+    instance: str
+    partitions: tuple[int, ...]
+    at: datetime
     interval_s: float = 5.0
 
 

@@ -77,8 +77,8 @@ def _heartbeat(state: TaskState, _e: e.AttemptHeartbeat, r: Recorded) -> Changes
     return {"live": structs.replace(state.live, heard_at=r.meta.at)}
 
 
-def _attempt_ended(_s: TaskState, _e: e.Event, _r: Recorded) -> Changes:
-    return {"phase": "ready", "live": None, "queued_at": None}
+def _attempt_ended(_s: TaskState, _e: e.Event, r: Recorded) -> Changes:
+    return {"phase": "ready", "live": None, "queued_at": None, "ended_by": r.meta.command_id}
 
 
 def _attempt_failed(state: TaskState, event: e.AttemptFailed, r: Recorded) -> Changes:
@@ -123,12 +123,13 @@ def _unchanged(_s: TaskState, _e: e.Event, _r: Recorded) -> Changes:
     return {}
 
 
-def _cancelled(state: TaskState, event: e.TaskCancelled, _r: Recorded) -> Changes:
-    return {"phase": "cancelled", "live": None, "output": event.output if event.attempt else state.output}
+def _cancelled(state: TaskState, event: e.TaskCancelled, r: Recorded) -> Changes:
+    output = event.output if event.attempt else state.output
+    return {"phase": "cancelled", "live": None, "output": output, "ended_by": r.meta.command_id}
 
 
-def _completed(_s: TaskState, event: e.TaskCompleted, _r: Recorded) -> Changes:
-    return {"phase": "completed", "live": None, "error": None, "output": event.output}
+def _completed(_s: TaskState, event: e.TaskCompleted, r: Recorded) -> Changes:
+    return {"phase": "completed", "live": None, "error": None, "output": event.output, "ended_by": r.meta.command_id}
 
 
 def _failed(_s: TaskState, event: e.TaskFailed, _r: Recorded) -> Changes:
@@ -137,6 +138,10 @@ def _failed(_s: TaskState, event: e.TaskFailed, _r: Recorded) -> Changes:
 
 def _timed_out(_s: TaskState, _e: e.TaskTimedOut, _r: Recorded) -> Changes:
     return {"phase": "timed_out", "live": None}
+
+
+def _ignored(state: TaskState, _e: e.ReportIgnored, _r: Recorded) -> Changes:
+    return {"ignored": state.ignored + 1}
 
 
 def _overdue(_s: TaskState, _e: e.TaskOverdue, _r: Recorded) -> Changes:
@@ -166,5 +171,5 @@ _CHANGES: Final[dict[type[e.Event], Callable[[TaskState, Any, Recorded], Changes
     e.TaskFailed: _failed,
     e.TaskTimedOut: _timed_out,
     e.TaskOverdue: _overdue,
-    e.ReportIgnored: _unchanged,
+    e.ReportIgnored: _ignored,
 }

@@ -14,6 +14,9 @@ TERMINAL: Final = frozenset({"completed", "failed", "cancelled", "timed_out"})
 REMEMBERED_COMMANDS: Final = 128
 """Client commands whose ids a task remembers, newest first to stay; older repeats are decided anew."""
 
+MAX_IGNORED_REPORTS: Final = 100
+"""Late reports that are recorded for one task; a sender that goes on beyond is dropped, so that a stream stays bounded."""
+
 EXECUTOR_REPORT_SLACK_S: Final = 10.0
 """The executor enforces limits itself and reports; the orchestrator's own timer waits this much longer for that."""
 
@@ -50,7 +53,11 @@ class Cancel(Struct, frozen=True, omit_defaults=True):
 
 
 class TaskState(Struct, frozen=True, omit_defaults=True):
-    """A task as of ``version``. ``attempts`` counts all attempts, ``failures`` those that used up the retry policy."""
+    """A task as of ``version``. ``attempts`` counts all attempts, ``failures`` those that used up the retry policy.
+
+    ``command_ids`` are the client commands applied, newest first; ``ended_by`` the report that ended the last attempt;
+    ``ignored`` counts late reports.
+    """
 
     task_id: str
     version: int
@@ -73,6 +80,8 @@ class TaskState(Struct, frozen=True, omit_defaults=True):
     correlation_id: str = ""
     traceparent: str = ""
     command_ids: tuple[str, ...] = ()
+    ended_by: str = ""
+    ignored: int = 0
 
     @property
     def ended(self) -> bool:

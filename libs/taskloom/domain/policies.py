@@ -1,0 +1,84 @@
+"""What follows an event outside its task: one table from event to the directives that its executor gets."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from taskloom.domain.task import events as e
+from taskloom.domain.task.directives import Directive, PauseAttempt, ResumeAttempt, RunAttempt, StopAttempt
+from taskloom.domain.task.state import LiveAttempt, TaskState
+
+_STOP_GRACE_S: Final = 5.0
+_STILL_RUNS: Final = frozenset({"ReportStarted", "ReportHeartbeat", "ReportOutputStarted", "ReportPaused"})
+
+
+def react(before: TaskState | None, after: TaskState, event: e.TaskEvent) -> Directive | None:
+    """The directive that an event asks for, or None. ``before`` still knows the attempt that the event ended."""
+    policy = _POLICIES.get(type(event))
+    return None if policy is None else policy(before, after, event)
+
+
+def run_attempt(state: TaskState, live: LiveAttempt) -> RunAttempt:
+    """The assignment of the live attempt; the same again when it has to be repeated after a take-over."""
+    spec = state.spec
+    return RunAttempt(
+        task_id=state.task_id,
+        attempt=live.number,
+        executor_id=live.executor_id,
+        incarnation=live.incarnation,
+        kind=spec.kind,
+        input=spec.input,
+        query=spec.query,
+        context=spec.context,
+        tenant_id=spec.tenant_id,
+        session_id=spec.session_id,
+        name=spec.name,
+        start_to_close_s=spec.timeouts.start_to_close_s,
+        heartbeat_s=spec.timeouts.heartbeat_s,
+        paused=state.pause is not None,
+        traceparent=state.traceparent,
+    )
+
+
+def _run(_before: TaskState | None, after: TaskState, _event: e.AttemptAssigned) -> Directive | None:
+    return None if after.live is None else run_attempt(after, after.live)
+
+
+def _stop(_before: TaskState | None, after: TaskState, event: e.CancelRequested) -> Directive | None:
+    live = after.live
+    if live is None:
+        return None
+    return StopAttempt(after.task_id, live.number, live.executor_id, live.incarnation, event.grace_s, event.reason)
+
+
+def _cut_off(before: TaskState | None, after: TaskState, event: e.AttemptTimedOut) -> Directive | None:
+    live = None if before is None or event.confirmed else before.live
+    if live is None:
+        return None
+    reason = f"{event.timeout} limit passed"
+    return StopAttempt(after.task_id, live.number, live.executor_id, live.incarnation, _STOP_GRACE_S, reason)
+
+
+def _stop_late(_before: TaskState | None, after: TaskState, event: e.ReportIgnored) -> Directive | None:
+    if event.report not in _STILL_RUNS:
+        return None
+    return StopAttempt(after.task_id, event.attempt, event.executor_id, "", _STOP_GRACE_S, event.reason)
+
+
+def _pause(_before: TaskState | None, after: TaskState, _event: e.PauseRequested) -> Directive | None:
+    live = after.live
+    return None if live is None else PauseAttempt(after.task_id, live.number, live.executor_id, live.incarnation)
+
+
+def _resume(_before: TaskState | None, after: TaskState, _event: e.TaskResumed) -> Directive | None:
+    live = after.live
+    return None if live is None else ResumeAttempt(after.task_id, live.number, live.executor_id, live.incarnation)
+
+
+_POLICIES: Final[dict[type[e.Event], Callable[[TaskState | None, TaskState, Any], Directive | None]]] = {
+    e.AttemptAssigned: _run,
+    e.CancelRequested: _stop,
+    e.AttemptTimedOut: _cut_off,
+    e.ReportIgnored: _stop_late,
+    e.PauseRequested: _pause,
+    e.TaskResumed: _resume,
+}

@@ -1,0 +1,107 @@
+"""How attempts end without a report, and what follows when one ends: another try, a hold, or the end of the task."""
+
+from datetime import datetime, timedelta
+
+from taskloom.domain.task import events as e
+from taskloom.domain.task.state import (
+    EXECUTOR_REPORT_SLACK_S,
+    TaskState,
+    close_deadline,
+    heartbeat_deadline,
+    schedule_to_start_deadline,
+    stop_deadline,
+)
+from taskloom.domain.values import ErrorInfo, TimeoutKind, backoff
+
+
+def after_failure(state: TaskState, error: ErrorInfo, now: datetime) -> list[e.TaskEvent]:
+    """What follows the failed attempt of ``state`` (the state before its end): a retry, or ``TaskFailed``."""
+    if state.cancel is not None:
+        return [_cancelled(state)]
+    return _retry(state, error, now) or [e.TaskFailed(error, state.attempts)]
+
+
+def after_timeout(state: TaskState, timeout: TimeoutKind, limit_s: float, now: datetime) -> list[e.TaskEvent]:
+    if state.cancel is not None:
+        return [_cancelled(state)]
+    error = ErrorInfo("timeout", f"{timeout} limit of {limit_s:g} s passed", details={"timeout": timeout})
+    return _retry(state, error, now) or [e.TaskTimedOut(timeout, limit_s, state.attempts)]
+
+
+def end_lost(state: TaskState, reason: str, now: datetime) -> list[e.TaskEvent]:
+    """The live attempt is given up: nobody can say any more whether it runs."""
+    assert state.live is not None
+    lost = e.AttemptLost(state.live.number, state.live.executor_id, reason)
+    if state.cancel is not None:
+        return [lost, _cancelled(state, confirmed=False)]
+    return [lost, *after_failure(state, ErrorInfo("lost", reason), now)]
+
+
+def hold(state: TaskState) -> list[e.TaskEvent]:
+    """A task that was asked to pause holds as soon as no attempt of it lives."""
+    return [e.TaskPaused()] if state.pause is not None and state.pause.paused_at is None else []
+
+
+def fire_timers(state: TaskState, now: datetime) -> list[e.TaskEvent]:
+    """Events of whatever is due; an empty list when nothing is. A task's end wins over all else."""
+    if state.ended:
+        return []
+    events: list[e.TaskEvent] = []
+    if not state.overdue and _is_due(state.spec.deadline, now) and state.spec.deadline is not None:
+        events.append(e.TaskOverdue(state.spec.deadline))
+    return events + (_total(state, now) or _attempt_limits(state, now) or _wake(state, now))
+
+
+def _total(state: TaskState, now: datetime) -> list[e.TaskEvent]:
+    limit = state.spec.timeouts.total_s
+    if limit is None or not _is_due(state.submitted_at + timedelta(seconds=limit), now):
+        return []
+    return [*_cut_off(state, "total", limit), e.TaskTimedOut("total", limit, state.attempts)]
+
+
+def _attempt_limits(state: TaskState, now: datetime) -> list[e.TaskEvent]:
+    limits = state.spec.timeouts
+    if state.live is not None and _is_due(stop_deadline(state), now):
+        return end_lost(state, "the executor did not confirm the stop", now)
+    if limits.schedule_to_start_s is not None and _is_due(schedule_to_start_deadline(state), now):
+        limit = limits.schedule_to_start_s
+        ended = e.TaskTimedOut("schedule_to_start", limit, state.attempts)
+        return [*_cut_off(state, "schedule_to_start", limit), ended]
+    if _is_due(close_deadline(state), now, EXECUTOR_REPORT_SLACK_S):
+        limit = limits.start_to_close_s
+        return [*_cut_off(state, "start_to_close", limit), *after_timeout(state, "start_to_close", limit, now)]
+    if limits.heartbeat_s is not None and _is_due(heartbeat_deadline(state), now, EXECUTOR_REPORT_SLACK_S):
+        limit = limits.heartbeat_s
+        return [*_cut_off(state, "heartbeat", limit), *after_timeout(state, "heartbeat", limit, now)]
+    return []
+
+
+def _wake(state: TaskState, now: datetime) -> list[e.TaskEvent]:
+    if state.phase == "scheduled" and _is_due(state.spec.run_at, now):
+        return [e.TaskQueued("run_at")]
+    if state.phase == "retrying" and _is_due(state.retry_at, now):
+        return [e.TaskQueued("retry")]
+    return []
+
+
+def _cut_off(state: TaskState, timeout: TimeoutKind, limit_s: float) -> list[e.TaskEvent]:
+    """Ends the live attempt, if any; its executor is told to stop it (policies.py) and late reports are ignored."""
+    return [] if state.live is None else [e.AttemptTimedOut(state.live.number, timeout, limit_s)]
+
+
+def _retry(state: TaskState, error: ErrorInfo, now: datetime) -> list[e.TaskEvent]:
+    policy, failures = state.spec.retry, state.failures + 1
+    if not error.retryable or error.type in policy.non_retryable or failures >= policy.max_attempts:
+        return []
+    delay_s = backoff(failures, policy, key=state.task_id)
+    due_at = now + timedelta(seconds=delay_s)
+    return [e.RetryScheduled(state.attempts + 1, due_at, round(delay_s, 3), error.type), *hold(state)]
+
+
+def _cancelled(state: TaskState, *, confirmed: bool = True) -> e.TaskCancelled:
+    assert state.cancel is not None
+    return e.TaskCancelled(state.attempts, confirmed, state.pause is not None, state.cancel.reason)
+
+
+def _is_due(at: datetime | None, now: datetime, slack_s: float = 0.0) -> bool:
+    return at is not None and at + timedelta(seconds=slack_s) <= now

@@ -1,0 +1,118 @@
+"""``decide(state, command, now, caller)``: which events a command leads to, or why it is refused. Pure."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+from msgspec import Struct
+
+from taskloom.domain.refusals import Refusal
+from taskloom.domain.task import commands as c
+from taskloom.domain.task import events as e
+from taskloom.domain.task import reports
+from taskloom.domain.task.attempts import end_lost, fire_timers
+from taskloom.domain.task.state import TaskState
+from taskloom.domain.task.submission import Invalid, body_hash, normalise
+
+Decision = list[e.TaskEvent] | Refusal
+
+
+class Caller(Struct, frozen=True):
+    """Who wishes it: from the command's envelope. ``command_id`` makes a repeat recognisable."""
+
+    task_id: str
+    tenant_id: str
+    command_id: str = ""
+    actor: str = ""
+    correlation_id: str = ""
+    traceparent: str = ""
+
+
+def decide(state: TaskState | None, command: c.TaskCommand, now: datetime, caller: Caller) -> Decision:
+    """Events in order, an empty list when nothing changes (a repeat, say), or the reason for saying no."""
+    if isinstance(command, c.SubmitTask):
+        return _submit(state, command, now, caller)
+    if state is None or (caller.tenant_id != state.spec.tenant_id and isinstance(command, _CLIENT)):
+        return Refusal("not_found", f"task {caller.task_id} does not exist")
+    if caller.command_id and caller.command_id in state.command_ids:
+        return []
+    handler = _HANDLERS.get(type(command))
+    return handler(state, command, now) if handler is not None else reports.decide_report(state, command, now, caller)
+
+
+def _submit(state: TaskState | None, command: c.SubmitTask, now: datetime, caller: Caller) -> Decision:
+    try:
+        spec = normalise(command, task_id=caller.task_id, tenant_id=caller.tenant_id, user_id=caller.actor)
+    except Invalid as invalid:
+        return Refusal("invalid", invalid.message, invalid.field)
+    digest = body_hash(spec)
+    if state is not None:
+        if state.spec.tenant_id == spec.tenant_id and state.body_hash == digest:
+            return []
+        return Refusal(
+            "conflict", f"task {caller.task_id} exists with another body; choose another id or key", "task_id", state.word
+        )
+    submitted = e.TaskSubmitted(spec, digest, caller.correlation_id, caller.traceparent)
+    if spec.run_at is not None and spec.run_at > now:
+        return [submitted, e.TaskScheduled(spec.run_at)]
+    return [submitted, e.TaskQueued()]
+
+
+def _cancel(state: TaskState, command: c.CancelTask, _now: datetime) -> Decision:
+    if state.ended:
+        return Refusal("conflict", f"Task is already in terminal state: {state.word}", state=state.word)
+    if state.cancel is not None:
+        return []
+    requested = e.CancelRequested(command.reason, command.grace_s)
+    if state.live is not None:
+        return [requested]
+    return [requested, e.TaskCancelled(was_paused=state.pause is not None, reason=command.reason)]
+
+
+def _pause(state: TaskState, command: c.PauseTask, _now: datetime) -> Decision:
+    if state.ended or state.cancel is not None:
+        return Refusal("conflict", f"cannot pause {state.word} task", state=state.word)
+    if state.pause is not None:
+        return Refusal("conflict", "task is already paused", state=state.word)
+    requested = e.PauseRequested(command.reason)
+    return [requested] if state.live is not None else [requested, e.TaskPaused()]
+
+
+def _resume(state: TaskState, command: c.ResumeTask, _now: datetime) -> Decision:
+    if state.ended or state.cancel is not None:
+        return Refusal("conflict", f"cannot resume {state.word} task", state=state.word)
+    if state.pause is None:
+        return Refusal("conflict", "task is not paused", state=state.word)
+    return [e.TaskResumed(command.reason)]
+
+
+def _explain(_state: TaskState, _command: c.ExplainTask, _now: datetime) -> Decision:
+    return []
+
+
+def _assign(state: TaskState, command: c.AssignAttempt, _now: datetime) -> Decision:
+    if not state.dispatchable:
+        return Refusal("conflict", f"task {state.task_id} is {state.word}, not ready", state=state.word)
+    return [e.AttemptAssigned(state.attempts + 1, command.executor_id, command.incarnation)]
+
+
+def _lose(state: TaskState, command: c.LoseAttempt, now: datetime) -> Decision:
+    if state.live is None or state.live.number != command.attempt:
+        return []
+    return end_lost(state, command.reason, now)
+
+
+def _fire(state: TaskState, _command: c.FireTimers, now: datetime) -> Decision:
+    return fire_timers(state, now)
+
+
+_CLIENT: Final = (c.CancelTask, c.PauseTask, c.ResumeTask, c.ExplainTask)
+_HANDLERS: Final[dict[type[c.Command], Callable[[TaskState, Any, datetime], Decision]]] = {
+    c.CancelTask: _cancel,
+    c.PauseTask: _pause,
+    c.ResumeTask: _resume,
+    c.ExplainTask: _explain,
+    c.AssignAttempt: _assign,
+    c.LoseAttempt: _lose,
+    c.FireTimers: _fire,
+}
