@@ -1,4 +1,4 @@
-"""CloudEvents 1.0 in the Kafka binding: binary mode (attributes as ``ce_*`` headers), structured mode accepted on input.
+"""CloudEvents 1.0 in the Kafka binding: binary mode (``ce_*`` headers), structured mode accepted on input.
 
 Source: cloudevents/spec, ``kafka-protocol-binding.md`` (v1.0.2). ``traceparent`` travels as a plain header (W3C).
 """
@@ -81,15 +81,21 @@ def _read_structured(table: Mapping[str, bytes], value: bytes) -> tuple[Attribut
     if not isinstance(envelope, dict):
         raise WireError("the CloudEvent is not a JSON object", field="$")
     found = {f"ce_{name}": text for name, text in envelope.items() if isinstance(text, str) and name != "data"}
-    found["traceparent"] = str(envelope.get("traceparent", "")) or table.get("traceparent", b"").decode("ascii", "replace")
+    found["traceparent"] = str(envelope.get("traceparent", "")) or table.get("traceparent", b"").decode(
+        "ascii", "replace"
+    )
     return _attributes(found), msgspec.json.encode(envelope.get("data", {}))
 
 
 def _attributes(found: Mapping[str, str]) -> Attributes:
     if found.get("ce_specversion", "1.0") != "1.0":
-        raise WireError(f"CloudEvents version {found['ce_specversion']!r} is not known; send 1.0", field="ce_specversion")
+        raise WireError(
+            f"CloudEvents version {found['ce_specversion']!r} is not known; send 1.0", field="ce_specversion"
+        )
     if not found.get("ce_type"):
-        raise WireError("the attribute is missing: send the message's type, for example taskloom.task.submit.v1", field="ce_type")
+        raise WireError(
+            "the attribute is missing: send the message's type, for example taskloom.task.submit.v1", field="ce_type"
+        )
     time = found.get("ce_time")
     try:
         at = datetime.fromisoformat(time) if time else None

@@ -47,7 +47,9 @@ def decode_command(key: bytes | None, value: bytes | None, headers: Headers, *, 
     attributes, data = read(headers, value)
     decoder = _DECODERS.get(attributes.type)
     if decoder is None:
-        raise WireError(f"{attributes.type!r} is not a command; known are: {', '.join(sorted(_DECODERS))}", field="ce_type")
+        raise WireError(
+            f"{attributes.type!r} is not a command; known are: {', '.join(sorted(_DECODERS))}", field="ce_type"
+        )
     try:
         command: TaskCommand = decoder.decode(data or b"{}")
     except msgspec.ValidationError as error:

@@ -37,7 +37,7 @@ class LiveAttempt(Struct, frozen=True, array_like=True):
     attempt: int
 
 
-class ExecutorHeartbeat(Message, tag="taskloom.executor.heartbeat.v1"):
+class ExecutorHeartbeat(Message, frozen=True, tag="taskloom.executor.heartbeat.v1"):
     """Registration and sign of life in one, on the compacted executors topic; key = executor id.
 
     ``slots`` run at once; ``prefetch`` more may wait in the executor. ``live`` are all attempts it holds (running and
@@ -63,9 +63,9 @@ class ExecutorHeartbeat(Message, tag="taskloom.executor.heartbeat.v1"):
     interval_s: float = 5.0
 
 
-class OrchestratorHeartbeat(Message, tag="taskloom.orchestrator.heartbeat.v1"):
-    """Presence of an orchestrator, on the executors topic too: executors' silence is counted against these beats, so that
-    an outage of the broker, which silences both, loses nobody. Key = instance."""
+class OrchestratorHeartbeat(Message, frozen=True, tag="taskloom.orchestrator.heartbeat.v1"):
+    """Presence of an orchestrator, on the executors topic too: executors' silence is counted in these beats, so that an
+    outage of the broker, which silences both, loses nobody. Key = instance."""
 
     instance: str
     partitions: tuple[int, ...]
@@ -73,8 +73,8 @@ class OrchestratorHeartbeat(Message, tag="taskloom.orchestrator.heartbeat.v1"):
     interval_s: float = 5.0
 
 
-class OutputChunk(Message, tag="taskloom.attempt.output.v1"):
-    """Piece of an attempt's output, on the outputs topic; key = task id. Text, or ``data`` (base64) where it is not UTF-8.
+class OutputChunk(Message, frozen=True, tag="taskloom.attempt.output.v1"):
+    """Piece of an attempt's output, on the outputs topic; key = task id. ``data`` (base64) where it is not UTF-8.
 
     ``seq`` rises by one within the attempt, from ``(attempt - 1) * OUTPUT_SEQ_SPAN + 1``.
     """
@@ -92,7 +92,7 @@ class OutputChunk(Message, tag="taskloom.attempt.output.v1"):
 # Orchestrator -> who asked, on the replies topic; key = the command's reply-to.
 
 
-class Reply(Message, tag="taskloom.reply.v1"):
+class Reply(Message, frozen=True, tag="taskloom.reply.v1"):
     """Outcome of one command: ``refusal`` is set when it was not carried out; ``data`` is what the command asks for.
 
     ``version`` and ``state`` are the task's after the command. For ``ExplainTask`` ``data`` is the answer of /why.
@@ -108,8 +108,8 @@ class Reply(Message, tag="taskloom.reply.v1"):
     data: dict[str, Any] = {}
 
 
-class DeadLetter(Message, tag="taskloom.dead-letter.v1"):
-    """A record that could not be applied, with all that is needed to send it again. ``value`` and headers are base64."""
+class DeadLetter(Message, frozen=True, tag="taskloom.dead-letter.v1"):
+    """A record that could not be applied, with all that is needed to send it again; ``value`` and headers in base64."""
 
     topic: str
     partition: int

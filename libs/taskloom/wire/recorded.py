@@ -55,7 +55,7 @@ def unseal(body: bytes) -> Recorded:
         try:
             event = _event_decoder.decode(body)
         except msgspec.ValidationError:
-            event = msgspec.convert(upcast(msgspec.json.decode(body)), TaskEvent)  # type: ignore[arg-type]
+            event = msgspec.convert(upcast(msgspec.json.decode(body)), TaskEvent)
         return Recorded(meta, event, event_type(event), body, digest_of(body))
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
         raise WireError(f"not an event: {error}") from error

@@ -10,7 +10,7 @@ SLOTS: Final = 64
 
 
 def slot_of(key: str) -> int:
-    """Hash slot of a key, 0..63. CRC-32, as librdkafka's default partitioner: kcat's records land on the right partition."""
+    """Hash slot of a key, 0..63. CRC-32, as in librdkafka's default partitioner: kcat's records land where they belong."""
     return crc32(key.encode()) % SLOTS
 
 
@@ -28,7 +28,7 @@ class Topics(Struct, frozen=True):
     commands [task id]: clients, schedules and executors -> orchestrator.   events [task id]: orchestrator -> everyone.
     outputs [task id]: executor -> projection and live streams; apart from events, since one task may write gigabytes.
     assignments [executor id]: orchestrator -> that executor.   replies [reply-to]: orchestrator -> who asked.
-    executors [executor id], compacted: registrations with heartbeats.   dead-letters [task id]: what could not be applied.
+    executors [executor id], compacted: registrations, heartbeats.   dead-letters [task id]: what could not be applied.
     """
 
     prefix: str = "taskloom"

@@ -6,7 +6,7 @@ from typing import Any, Final
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
 UPCASTERS: Final[dict[str, Upcaster]] = {}
-"""By the type it reads, for example ``taskloom.task.queued.v1``; it returns the next version's form, ``type`` included."""
+"""By the type it reads, say ``taskloom.task.queued.v1``; it returns the next version's form, ``type`` included."""
 
 
 def upcast(data: dict[str, Any], upcasters: dict[str, Upcaster] | None = None) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Command(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tru
 # What clients wish.
 
 
-class SubmitTask(Command, tag="taskloom.task.submit.v1"):
+class SubmitTask(Command, frozen=True, tag="taskloom.task.submit.v1"):
     """A submission as sent (spec/shannon-api.md 3.2 and spec/extensions.md); ``submission.normalise`` validates it."""
 
     query: str = ""
@@ -72,58 +72,58 @@ class SubmitTask(Command, tag="taskloom.task.submit.v1"):
     callback_url: Annotated[str, Meta(max_length=2048)] = ""
 
 
-class CancelTask(Command, tag="taskloom.task.cancel.v1"):
+class CancelTask(Command, frozen=True, tag="taskloom.task.cancel.v1"):
     """``grace_s``: how long the attempt has between the first signal and SIGKILL."""
 
     reason: Reason = ""
     grace_s: GraceSeconds = 5.0
 
 
-class PauseTask(Command, tag="taskloom.task.pause.v1"):
+class PauseTask(Command, frozen=True, tag="taskloom.task.pause.v1"):
     reason: Reason = ""
 
 
-class ResumeTask(Command, tag="taskloom.task.resume.v1"):
+class ResumeTask(Command, frozen=True, tag="taskloom.task.resume.v1"):
     reason: Reason = ""
 
 
-class ExplainTask(Command, tag="taskloom.task.explain.v1"):
+class ExplainTask(Command, frozen=True, tag="taskloom.task.explain.v1"):
     """Asks which gate holds the task; answered by the owner of its partition, changes nothing."""
 
 
 # What the scheduler and the clock wish.
 
 
-class AssignAttempt(Command, tag="taskloom.attempt.assign.v1"):
+class AssignAttempt(Command, frozen=True, tag="taskloom.attempt.assign.v1"):
     executor_id: str
     incarnation: str
 
 
-class LoseAttempt(Command, tag="taskloom.attempt.lose.v1"):
+class LoseAttempt(Command, frozen=True, tag="taskloom.attempt.lose.v1"):
     attempt: Attempt
     reason: str
 
 
-class FireTimers(Command, tag="taskloom.task.fire-timers.v1"):
+class FireTimers(Command, frozen=True, tag="taskloom.task.fire-timers.v1"):
     """Whatever of this task is due now happens; nothing when nothing is due."""
 
 
 # What executors report.
 
 
-class ReportStarted(Command, tag="taskloom.attempt.report-started.v1"):
+class ReportStarted(Command, frozen=True, tag="taskloom.attempt.report-started.v1"):
     attempt: Attempt
     executor_id: str
     pid: int = 0
 
 
-class ReportDeclined(Command, tag="taskloom.attempt.report-declined.v1"):
+class ReportDeclined(Command, frozen=True, tag="taskloom.attempt.report-declined.v1"):
     attempt: Attempt
     executor_id: str
     reason: str = ""
 
 
-class ReportHeartbeat(Command, tag="taskloom.attempt.report-heartbeat.v1"):
+class ReportHeartbeat(Command, frozen=True, tag="taskloom.attempt.report-heartbeat.v1"):
     attempt: Attempt
     executor_id: str
     progress: Annotated[float, Meta(ge=0, le=1)] | None = None
@@ -131,13 +131,13 @@ class ReportHeartbeat(Command, tag="taskloom.attempt.report-heartbeat.v1"):
     details: dict[str, Any] = {}
 
 
-class ReportOutputStarted(Command, tag="taskloom.attempt.report-output-started.v1"):
+class ReportOutputStarted(Command, frozen=True, tag="taskloom.attempt.report-output-started.v1"):
     attempt: Attempt
     executor_id: str
     stream: Stream = "stdout"
 
 
-class ReportCompleted(Command, tag="taskloom.attempt.report-completed.v1"):
+class ReportCompleted(Command, frozen=True, tag="taskloom.attempt.report-completed.v1"):
     attempt: Attempt
     executor_id: str
     result: str = ""
@@ -148,7 +148,7 @@ class ReportCompleted(Command, tag="taskloom.attempt.report-completed.v1"):
     usage: Usage = Usage()
 
 
-class ReportFailed(Command, tag="taskloom.attempt.report-failed.v1"):
+class ReportFailed(Command, frozen=True, tag="taskloom.attempt.report-failed.v1"):
     attempt: Attempt
     executor_id: str
     error: ErrorInfo
@@ -158,7 +158,7 @@ class ReportFailed(Command, tag="taskloom.attempt.report-failed.v1"):
     usage: Usage = Usage()
 
 
-class ReportTimedOut(Command, tag="taskloom.attempt.report-timed-out.v1"):
+class ReportTimedOut(Command, frozen=True, tag="taskloom.attempt.report-timed-out.v1"):
     """The executor stopped the attempt at its limit; nothing of it runs any more."""
 
     attempt: Attempt
@@ -169,13 +169,13 @@ class ReportTimedOut(Command, tag="taskloom.attempt.report-timed-out.v1"):
     resources: ResourceUse = ResourceUse()
 
 
-class ReportPaused(Command, tag="taskloom.attempt.report-paused.v1"):
+class ReportPaused(Command, frozen=True, tag="taskloom.attempt.report-paused.v1"):
     attempt: Attempt
     executor_id: str
     checkpoint: str = ""
 
 
-class ReportStopSignalled(Command, tag="taskloom.attempt.report-stop-signalled.v1"):
+class ReportStopSignalled(Command, frozen=True, tag="taskloom.attempt.report-stop-signalled.v1"):
     """Sent at each step of a stop: ``stage`` signalled (SIGTERM), then escalated (SIGKILL)."""
 
     attempt: Attempt
@@ -185,7 +185,7 @@ class ReportStopSignalled(Command, tag="taskloom.attempt.report-stop-signalled.v
     processes: int = 0
 
 
-class ReportStopped(Command, tag="taskloom.attempt.report-stopped.v1"):
+class ReportStopped(Command, frozen=True, tag="taskloom.attempt.report-stopped.v1"):
     """The attempt was stopped on request and its process group is empty."""
 
     attempt: Attempt

@@ -50,7 +50,10 @@ def _submit(state: TaskState | None, command: c.SubmitTask, now: datetime, calle
         if state.spec.tenant_id == spec.tenant_id and state.body_hash == digest:
             return []
         return Refusal(
-            "conflict", f"task {caller.task_id} exists with another body; choose another id or key", "task_id", state.word
+            "conflict",
+            f"task {caller.task_id} exists with another body; choose another id or key",
+            "task_id",
+            state.word,
         )
     submitted = e.TaskSubmitted(spec, digest, caller.correlation_id, caller.traceparent)
     if spec.run_at is not None and spec.run_at > now:

@@ -17,7 +17,7 @@ class Event(Struct, frozen=True, omit_defaults=True):
     """Base of all task events."""
 
 
-class TaskSubmitted(Event, tag="taskloom.task.submitted.v1"):
+class TaskSubmitted(Event, frozen=True, tag="taskloom.task.submitted.v1"):
     """``body_hash`` tells the same submission sent twice from another one under the same id."""
 
     spec: TaskSpec
@@ -26,15 +26,15 @@ class TaskSubmitted(Event, tag="taskloom.task.submitted.v1"):
     traceparent: str = ""
 
 
-class TaskScheduled(Event, tag="taskloom.task.scheduled.v1"):
+class TaskScheduled(Event, frozen=True, tag="taskloom.task.scheduled.v1"):
     run_at: datetime
 
 
-class TaskQueued(Event, tag="taskloom.task.queued.v1"):
+class TaskQueued(Event, frozen=True, tag="taskloom.task.queued.v1"):
     reason: QueueReason = "submitted"
 
 
-class AttemptAssigned(Event, tag="taskloom.attempt.assigned.v1"):
+class AttemptAssigned(Event, frozen=True, tag="taskloom.attempt.assigned.v1"):
     """``incarnation`` is one start of that executor's process: a restarted executor never runs an old assignment."""
 
     attempt: int
@@ -42,7 +42,7 @@ class AttemptAssigned(Event, tag="taskloom.attempt.assigned.v1"):
     incarnation: str
 
 
-class AttemptDeclined(Event, tag="taskloom.attempt.declined.v1"):
+class AttemptDeclined(Event, frozen=True, tag="taskloom.attempt.declined.v1"):
     """The executor handed the attempt back unstarted; it does not count against ``retry.max_attempts``."""
 
     attempt: int
@@ -50,13 +50,13 @@ class AttemptDeclined(Event, tag="taskloom.attempt.declined.v1"):
     reason: str = ""
 
 
-class AttemptStarted(Event, tag="taskloom.attempt.started.v1"):
+class AttemptStarted(Event, frozen=True, tag="taskloom.attempt.started.v1"):
     attempt: int
     executor_id: str
     pid: int = 0
 
 
-class AttemptHeartbeat(Event, tag="taskloom.attempt.heartbeat.v1"):
+class AttemptHeartbeat(Event, frozen=True, tag="taskloom.attempt.heartbeat.v1"):
     """A sign of life from the handler; ``progress`` is 0.0 to 1.0 where it is known."""
 
     attempt: int
@@ -65,14 +65,14 @@ class AttemptHeartbeat(Event, tag="taskloom.attempt.heartbeat.v1"):
     details: dict[str, Any] = {}
 
 
-class OutputStarted(Event, tag="taskloom.attempt.output-started.v1"):
+class OutputStarted(Event, frozen=True, tag="taskloom.attempt.output-started.v1"):
     """The attempt wrote its first output; the chunks themselves are on the outputs topic."""
 
     attempt: int
     stream: Stream = "stdout"
 
 
-class AttemptFailed(Event, tag="taskloom.attempt.failed.v1"):
+class AttemptFailed(Event, frozen=True, tag="taskloom.attempt.failed.v1"):
     attempt: int
     error: ErrorInfo
     exit_code: int | None = None
@@ -81,7 +81,7 @@ class AttemptFailed(Event, tag="taskloom.attempt.failed.v1"):
     usage: Usage = Usage()
 
 
-class AttemptTimedOut(Event, tag="taskloom.attempt.timed-out.v1"):
+class AttemptTimedOut(Event, frozen=True, tag="taskloom.attempt.timed-out.v1"):
     """``confirmed``: the executor reported that nothing of the attempt runs any more."""
 
     attempt: int
@@ -92,13 +92,13 @@ class AttemptTimedOut(Event, tag="taskloom.attempt.timed-out.v1"):
     resources: ResourceUse = ResourceUse()
 
 
-class AttemptLost(Event, tag="taskloom.attempt.lost.v1"):
+class AttemptLost(Event, frozen=True, tag="taskloom.attempt.lost.v1"):
     attempt: int
     executor_id: str
     reason: str
 
 
-class RetryScheduled(Event, tag="taskloom.task.retry-scheduled.v1"):
+class RetryScheduled(Event, frozen=True, tag="taskloom.task.retry-scheduled.v1"):
     """``next_attempt`` will be queued at ``due_at``; ``reason`` is the error's type."""
 
     next_attempt: int
@@ -107,26 +107,26 @@ class RetryScheduled(Event, tag="taskloom.task.retry-scheduled.v1"):
     reason: str = ""
 
 
-class PauseRequested(Event, tag="taskloom.task.pause-requested.v1"):
+class PauseRequested(Event, frozen=True, tag="taskloom.task.pause-requested.v1"):
     reason: str = ""
 
 
-class TaskPaused(Event, tag="taskloom.task.paused.v1"):
+class TaskPaused(Event, frozen=True, tag="taskloom.task.paused.v1"):
     """The task holds: at ``checkpoint`` of its running attempt, or before dispatch when ``checkpoint`` is empty."""
 
     checkpoint: str = ""
 
 
-class TaskResumed(Event, tag="taskloom.task.resumed.v1"):
+class TaskResumed(Event, frozen=True, tag="taskloom.task.resumed.v1"):
     reason: str = ""
 
 
-class CancelRequested(Event, tag="taskloom.task.cancel-requested.v1"):
+class CancelRequested(Event, frozen=True, tag="taskloom.task.cancel-requested.v1"):
     reason: str = ""
     grace_s: float = 5.0
 
 
-class CancelSignalled(Event, tag="taskloom.task.cancel-signalled.v1"):
+class CancelSignalled(Event, frozen=True, tag="taskloom.task.cancel-signalled.v1"):
     """``signal`` went to the attempt's process group of ``processes`` processes (0: an in-process handler)."""
 
     attempt: int
@@ -134,14 +134,14 @@ class CancelSignalled(Event, tag="taskloom.task.cancel-signalled.v1"):
     processes: int = 0
 
 
-class CancelEscalated(Event, tag="taskloom.task.cancel-escalated.v1"):
+class CancelEscalated(Event, frozen=True, tag="taskloom.task.cancel-escalated.v1"):
     attempt: int
     signal: str = "SIGKILL"
     processes: int = 0
 
 
-class TaskCancelled(Event, tag="taskloom.task.cancelled.v1"):
-    """``confirmed``: nothing of the task runs any more; False only when its executor was lost before it could say so."""
+class TaskCancelled(Event, frozen=True, tag="taskloom.task.cancelled.v1"):
+    """``confirmed``: nothing of the task runs any more; False when its executor was lost before it could say so."""
 
     attempt: int = 0
     confirmed: bool = True
@@ -152,7 +152,7 @@ class TaskCancelled(Event, tag="taskloom.task.cancelled.v1"):
     resources: ResourceUse = ResourceUse()
 
 
-class TaskCompleted(Event, tag="taskloom.task.completed.v1"):
+class TaskCompleted(Event, frozen=True, tag="taskloom.task.completed.v1"):
     """``result`` is text for people, ``response`` the structured value; either may be a claim."""
 
     attempt: int
@@ -164,24 +164,24 @@ class TaskCompleted(Event, tag="taskloom.task.completed.v1"):
     usage: Usage = Usage()
 
 
-class TaskFailed(Event, tag="taskloom.task.failed.v1"):
+class TaskFailed(Event, frozen=True, tag="taskloom.task.failed.v1"):
     error: ErrorInfo
     attempt: int = 0
 
 
-class TaskTimedOut(Event, tag="taskloom.task.timed-out.v1"):
+class TaskTimedOut(Event, frozen=True, tag="taskloom.task.timed-out.v1"):
     timeout: TimeoutKind
     limit_s: float
     attempt: int = 0
 
 
-class TaskOverdue(Event, tag="taskloom.task.overdue.v1"):
+class TaskOverdue(Event, frozen=True, tag="taskloom.task.overdue.v1"):
     """The deadline passed while the task was open; the task goes on."""
 
     deadline: datetime
 
 
-class ReportIgnored(Event, tag="taskloom.attempt.report-ignored.v1"):
+class ReportIgnored(Event, frozen=True, tag="taskloom.attempt.report-ignored.v1"):
     """A late report of a superseded attempt, or of an ended task: recorded, never applied."""
 
     attempt: int

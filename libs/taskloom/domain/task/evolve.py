@@ -111,7 +111,9 @@ def _resumed(state: TaskState, _e: e.TaskResumed, r: Recorded) -> Changes:
     changes: Changes = {"pause": None}
     if state.pause is not None and state.pause.paused_at is not None and state.live is not None:
         held_s = (r.meta.at - max(state.pause.paused_at, state.live.started_at or r.meta.at)).total_seconds()
-        changes["live"] = structs.replace(state.live, paused_s=state.live.paused_s + max(0.0, held_s), heard_at=r.meta.at)
+        changes["live"] = structs.replace(
+            state.live, paused_s=state.live.paused_s + max(0.0, held_s), heard_at=r.meta.at
+        )
     return changes
 
 

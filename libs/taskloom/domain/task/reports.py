@@ -1,4 +1,4 @@
-"""What executors report. The attempt number and the executor fence every report: a late one is recorded, not applied."""
+"""What executors report. Attempt number and executor fence every report: a late one is recorded, not applied."""
 
 from collections.abc import Callable
 from datetime import datetime

@@ -29,7 +29,7 @@ _INTO_CONTEXT: Final = (
 _PRIORITY_WORDS: Final = {priority.name.lower(): int(priority) for priority in Priority}
 
 
-class Invalid(ValueError):
+class Invalid(ValueError):  # noqa: N818 - reads as what it says: raise Invalid(message, field)
     """A field of a submission is wrong; ``field`` is its path, for example ``retry.factor``."""
 
     def __init__(self, message: str, field: str) -> None:
@@ -41,7 +41,7 @@ class Invalid(ValueError):
 def normalise(
     command: SubmitTask, *, task_id: str, tenant_id: str, user_id: str, kinds: Collection[str] | None = None
 ) -> TaskSpec:
-    """The specification that a submission asks for, defaults filled in. Pure: the same submission gives the same result.
+    """The specification that a submission asks for, defaults filled in. Pure: the same submission, the same result.
 
     ``kinds`` are the kinds that can run; None leaves that question to the scheduler.
 
