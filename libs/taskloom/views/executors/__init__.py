@@ -1,0 +1,1 @@
+"""Who runs work: the latest heartbeat of every executor."""

@@ -1,0 +1,1 @@
+"""What attempts wrote, chunk by chunk, stored whole."""

@@ -1,0 +1,1 @@
+"""Sessions come into being by submitting; their numbers are folded from their tasks' events."""

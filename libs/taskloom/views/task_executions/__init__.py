@@ -1,0 +1,1 @@
+"""One row a task: what it is, where it stands, what came out."""

@@ -1,0 +1,245 @@
+"""Reads of task rows. An unknown id and another tenant's look the same: None, or left out."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct, field
+
+from taskloom.errors import TaskloomError
+from taskloom.views.reading import Pool, TooSlow, row, rows
+from taskloom.views.task_executions.row import FAILED_STATUSES, FIELDS, OPEN_STATUSES, Row
+
+COUNT_UP_TO: Final = 10_000
+"""A filtered list counts its tasks up to here; ``Page.total_is_exact`` is False beyond."""
+
+MAX_METADATA_FILTERS: Final = 8
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_HEAVY: Final = frozenset({"context", "input", "response"})
+
+_ALL: Final = ", ".join(FIELDS)
+_LIGHT: Final = ", ".join(f"NULL AS {name}" if name in _HEAVY else name for name in FIELDS)
+
+_MATCHES: Final = """
+    tenant_id = %(tenant)s
+    AND (NOT %(only_open)s OR completed_at IS NULL)
+    AND (NOT %(only_failed)s OR failed_at IS NOT NULL)
+    AND (%(statuses)s::text[] IS NULL OR status = ANY(%(statuses)s::text[]))
+    AND (%(user)s::text IS NULL OR user_id = %(user)s::text)
+    AND (%(session)s::text IS NULL OR session_id = %(session)s::text)
+    AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
+    AND (%(queue)s::text IS NULL OR queue = %(queue)s::text)
+    AND (%(tag)s::jsonb IS NULL OR tags @> %(tag)s::jsonb)
+    AND (%(metadata)s::jsonb IS NULL OR (
+        -- The index finds the first key's value as text or as JSON; all keys are then compared as text.
+        (metadata @> %(first_text)s::jsonb OR metadata @> %(first_json)s::jsonb)
+        AND NOT EXISTS (
+            SELECT FROM jsonb_each_text(%(metadata)s::jsonb) AS wanted
+            WHERE metadata ->> wanted.key IS DISTINCT FROM wanted.value)))
+    AND (%(after)s::timestamptz IS NULL OR created_at >= %(after)s::timestamptz)
+    AND (%(before)s::timestamptz IS NULL OR created_at < %(before)s::timestamptz)
+    AND (%(q)s::text IS NULL OR query ILIKE %(q)s::text OR error ILIKE %(q)s::text)
+"""
+
+GET: Final = f"SELECT {_ALL} FROM task_executions WHERE task_id = %(task)s AND tenant_id = %(tenant)s"
+
+LIST: Final = f"""
+SELECT {_LIGHT} FROM task_executions
+WHERE {_MATCHES}
+    AND (%(cursor_at)s::timestamptz IS NULL
+        OR (created_at, task_id) < (%(cursor_at)s::timestamptz, %(cursor_id)s::text))
+ORDER BY created_at DESC, task_id DESC
+LIMIT %(limit)s OFFSET %(offset)s
+"""
+
+COUNT_SOME: Final = (
+    f"SELECT count(*) FROM (SELECT FROM task_executions WHERE {_MATCHES} LIMIT %(count_up_to)s) AS matching"
+)
+
+COUNT_BY_STATUS: Final = """
+SELECT status, sum(tasks)::bigint FROM task_counts WHERE tenant_id = %(tenant)s GROUP BY status
+"""
+
+KNOWN: Final = "SELECT task_id FROM task_executions WHERE task_id = ANY(%(tasks)s) AND tenant_id = %(tenant)s"
+
+OF_SESSION: Final = f"""
+SELECT {_LIGHT} FROM task_executions
+WHERE tenant_id = %(tenant)s AND session_id = %(session)s
+ORDER BY created_at, task_id
+LIMIT %(limit)s OFFSET %(offset)s
+"""
+
+
+class BadCursor(TaskloomError):
+    """The cursor is not one that this API gave out."""
+
+
+class Filters(Struct, frozen=True, kw_only=True):
+    """What a list is narrowed to; None and empty mean: not at all.
+
+    ``statuses`` are REST words without prefix (QUEUED, RUNNING, …); ``metadata`` compares values as text; ``q`` is
+    looked for in query and error, upper and lower case alike.
+    """
+
+    statuses: Collection[str] = ()
+    kind: str | None = None
+    queue: str | None = None
+    session_id: str | None = None
+    user_id: str | None = None
+    tag: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    q: str | None = None
+
+    @property
+    def by_status_alone(self) -> bool:
+        return self == Filters(statuses=self.statuses)
+
+
+class Page(Struct, frozen=True):
+    """Newest first. ``rows`` come without context, input and response. ``next_cursor`` is None on the last page."""
+
+    rows: list[Row]
+    total_count: int
+    total_is_exact: bool
+    next_cursor: str | None
+
+
+async def get(pool: Pool, tenant_id: str, task_id: str) -> Row | None:
+    """The task's row, or None when it is unknown, or another tenant's."""
+    found = await row(pool, GET, {"tenant": tenant_id, "task": task_id})
+    return None if found is None else row_of(found)
+
+
+async def known(pool: Pool, tenant_id: str, task_ids: Sequence[str]) -> set[str]:
+    """Those of the ids that are this tenant's tasks."""
+    found = await rows(pool, KNOWN, {"tenant": tenant_id, "tasks": list(task_ids)})
+    return {task_id for (task_id,) in found}
+
+
+async def list_tasks(
+    pool: Pool,
+    tenant_id: str,
+    filters: Filters | None = None,
+    *,
+    limit: int = 20,
+    offset: int = 0,
+    cursor: str | None = None,
+) -> Page:
+    """One page of tasks, newest first. With a ``cursor`` the pages neither skip nor repeat a task, whatever arrives.
+
+    Raises:
+        BadCursor: ``cursor`` is none of ours.
+        TooSlow: the filters match so few of so many tasks that the time limit was reached.
+    """
+    filters = filters or Filters()
+    at, task_id = read_cursor(cursor) if cursor else (None, None)
+    values = {
+        **_values(tenant_id, filters),
+        "cursor_at": at,
+        "cursor_id": task_id,
+        "limit": limit + 1,
+        "offset": offset,
+    }
+    found = [row_of(columns) for columns in await rows(pool, LIST, values)]
+    page = found[:limit]
+    more = len(found) > limit
+    total, exact = await _total(pool, tenant_id, filters, at_least=offset + len(found))
+    return Page(page, total, exact, make_cursor(page[-1]) if more and page else None)
+
+
+async def count_by_status(pool: Pool, tenant_id: str) -> dict[str, int]:
+    """How many tasks the tenant has, by REST word without prefix; words without tasks are absent."""
+    return {status: tasks for status, tasks in await rows(pool, COUNT_BY_STATUS, {"tenant": tenant_id}) if tasks}
+
+
+async def of_session(pool: Pool, tenant_id: str, session_id: str, *, limit: int = 1_000, offset: int = 0) -> list[Row]:
+    """The session's tasks, oldest first, without context, input and response."""
+    values = {"tenant": tenant_id, "session": session_id, "limit": limit, "offset": offset}
+    return [row_of(columns) for columns in await rows(pool, OF_SESSION, values)]
+
+
+async def _total(pool: Pool, tenant_id: str, filters: Filters, *, at_least: int) -> tuple[int, bool]:
+    if filters.by_status_alone:
+        counts = await count_by_status(pool, tenant_id)
+        return sum(n for status, n in counts.items() if not filters.statuses or status in filters.statuses), True
+    try:
+        found = await row(pool, COUNT_SOME, {**_values(tenant_id, filters), "count_up_to": COUNT_UP_TO + 1})
+    except TooSlow:
+        return at_least, False
+    assert found is not None
+    return max(min(found[0], COUNT_UP_TO), at_least), found[0] <= COUNT_UP_TO
+
+
+def _values(tenant_id: str, filters: Filters) -> dict[str, Any]:
+    statuses = set(filters.statuses)
+    first = next(iter(filters.metadata.items()), None)
+    return {
+        "tenant": tenant_id,
+        "statuses": sorted(statuses) or None,
+        "only_open": bool(statuses) and statuses <= OPEN_STATUSES,
+        "only_failed": bool(statuses) and statuses <= FAILED_STATUSES,
+        "user": filters.user_id,
+        "session": filters.session_id,
+        "kind": filters.kind,
+        "queue": filters.queue,
+        "tag": _json([filters.tag]) if filters.tag is not None else None,
+        "metadata": _json(filters.metadata) if filters.metadata else None,
+        "first_text": _json(dict([first])) if first else None,
+        "first_json": _json({first[0]: _as_json(first[1])}) if first else None,
+        "after": filters.created_after,
+        "before": filters.created_before,
+        "q": f"%{_like(filters.q)}%" if filters.q else None,
+    }
+
+
+def row_of(columns: Sequence[Any]) -> Row:
+    """A row from the table's columns, in the order of ``FIELDS``; NULL becomes the field's empty value."""
+    row = Row(*(empty if value is None else value for value, empty in zip(columns, _EMPTY, strict=True)))
+    row.tags = tuple(row.tags)
+    row.output_ends = tuple(row.output_ends)
+    return row
+
+
+def _empty(name: str) -> Any:
+    kind = Row.__annotations__[name]
+    empties = {str: "", bool: False, int: 0, float: 0.0, dict[str, Any]: {}, tuple[str, ...]: (), tuple[int, ...]: ()}
+    return empties.get(kind)
+
+
+_EMPTY: Final = tuple(_empty(name) for name in FIELDS)
+
+
+def make_cursor(last: Row) -> str:
+    """Where the next page begins: after this row."""
+    micros = (last.created_at - _EPOCH) // timedelta(microseconds=1)
+    return urlsafe_b64encode(f"{micros}:{last.task_id}".encode()).decode().rstrip("=")
+
+
+def read_cursor(cursor: str) -> tuple[datetime, str]:
+    """Raises BadCursor: the text is none of ours."""
+    try:
+        text = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        micros, _, task_id = text.partition(":")
+        return _EPOCH + timedelta(microseconds=int(micros)), task_id
+    except (ValueError, OverflowError) as error:
+        raise BadCursor(f"{cursor!r} is no cursor of this list; leave it out to begin anew") from error
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _as_json(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text.encode())
+    except msgspec.DecodeError:
+        return text
+
+
+def _like(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
