@@ -39,6 +39,7 @@ class ExecutorPool:
         self._owned: frozenset[int] = frozenset()
         self._standings: dict[str, Standing] = {}
         self._orphans: dict[tuple[str, str], set[Lease]] = {}
+        self._orphan_beats: dict[tuple[str, str], int] = {}
         self._matching: dict[Requirement, list[Standing]] = {}
 
     def own(self, partitions: Collection[int]) -> None:
@@ -70,12 +71,19 @@ class ExecutorPool:
             return []
         return self._drop(executor_id)
 
-    def beat(self, count: int = 1) -> dict[str, list[Lease]]:
-        """An orchestrator's presence beat went by. Gives the leases of each executor that is lost by it."""
+    def beat(self) -> dict[str, list[Lease]]:
+        """An orchestrator's presence beat went by. Gives the leases of each executor that is lost by it.
+
+        An executor that holds leases of a partition taken over, and was never heard of here, gets the same time.
+        """
         for standing in self._standings.values():
-            standing.silent_beats += count
+            standing.silent_beats += 1
         silent = [name for name, s in self._standings.items() if s.silent_beats >= self._lost_after_beats]
-        return {name: self._drop(name) for name in silent}
+        lost = {name: self._drop(name) for name in silent}
+        self._orphan_beats = {key: self._orphan_beats.get(key, 0) + 1 for key in self._orphans}
+        for key in [key for key, beats in self._orphan_beats.items() if beats >= self._lost_after_beats]:
+            lost.setdefault(key[0], []).extend(self._orphans.pop(key))
+        return lost
 
     def lease(self, executor_id: str, incarnation: str, lease: Lease) -> None:
         known = self._standings.get(executor_id)
@@ -100,9 +108,9 @@ class ExecutorPool:
         if known is not None:
             known.refused_until_beat = True
 
-    def orphans(self) -> list[tuple[str, list[Lease]]]:
-        """Leases on executors that were never heard of since we took over, by executor."""
-        return [(name, list(leases)) for (name, _), leases in self._orphans.items()]
+    def leases_of(self, executor_id: str, incarnation: str) -> set[Lease]:
+        known = self._standings.get(executor_id)
+        return set(known.leases) if known is not None and known.offer.incarnation == incarnation else set()
 
     def best(self, requirement: Requirement) -> ExecutorOffer | None:
         """The matching executor with the largest free share of its slots; None when all are full or none matches."""

@@ -26,6 +26,7 @@ class Scheduler:
         self.pool = pool
         self.ready = ReadyQueues()
         self._leases: dict[str, tuple[str, str, int]] = {}
+        self.more = False
 
     def observe(self, state: TaskState) -> None:
         """Brings line and lease of one task in step with its new state."""
@@ -56,8 +57,10 @@ class Scheduler:
     def assign(self, limit: int) -> list[Assignment]:
         """Takes up to ``limit`` ready tasks out of their lines and pairs them with executors, best rank first.
 
-        A lease is held from here on; ``observe`` of the task's next state confirms or releases it.
+        A lease is held from here on; ``observe`` of the task's next state confirms or releases it. ``more`` says
+        whether the limit cut the round short.
         """
+        self.more = False
         if not self.ready:
             return []
         heads = [(rank, id(requirement), requirement) for rank, requirement in self.ready.heads()]
@@ -77,6 +80,7 @@ class Scheduler:
                 heappop(heads)
             else:
                 heapreplace(heads, (following, tie, requirement))
+        self.more = bool(heads)
         return assignments
 
     def _hold(self, task_id: str, executor_id: str, incarnation: str) -> None:

@@ -15,7 +15,7 @@ REMEMBERED_COMMANDS: Final = 128
 """Client commands whose ids a task remembers, newest first to stay; older repeats are decided anew."""
 
 MAX_IGNORED_REPORTS: Final = 100
-"""Late reports that are recorded for one task; what a sender sends beyond is dropped, so that a stream stays bounded."""
+"""Late reports that are recorded for one task; what is sent beyond is dropped, so that a stream stays bounded."""
 
 EXECUTOR_REPORT_SLACK_S: Final = 10.0
 """The executor enforces limits itself and reports; the orchestrator's own timer waits this much longer for that."""

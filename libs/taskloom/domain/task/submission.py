@@ -29,7 +29,7 @@ _INTO_CONTEXT: Final = (
 _PRIORITY_WORDS: Final = {priority.name.lower(): int(priority) for priority in Priority}
 
 
-class Invalid(ValueError):  # noqa: N818 - reads as what it says: raise Invalid(message, field)
+class Invalid(ValueError):
     """A field of a submission is wrong; ``field`` is its path, for example ``retry.factor``."""
 
     def __init__(self, message: str, field: str) -> None:

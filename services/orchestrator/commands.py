@@ -1,0 +1,272 @@
+"""The command loop, top to bottom: poll, decode, load, decide, assign, put, publish. One writer a partition."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, get_args
+
+import msgspec
+import structlog
+
+from services.orchestrator import metrics
+from services.orchestrator.batch import Answer, Batch
+from services.orchestrator.decisions import Decisions
+from services.orchestrator.ingest import GATEWAY_SOURCE, Ingest, Misplaced, Rejected, dead_letter, with_actor
+from services.orchestrator.memory import Memory
+from services.orchestrator.outbox import Outbox, Parcel, Records, parcel_of
+from services.orchestrator.ownership import Owner, due_changed
+from services.orchestrator.timers import Timers
+from taskloom.domain.refusals import Refusal
+from taskloom.domain.scheduling.scheduler import Scheduler
+from taskloom.domain.scheduling.why import explain
+from taskloom.domain.task.commands import (
+    AssignAttempt,
+    ExplainTask,
+    FireTimers,
+    Report,
+    ReportDeclined,
+    TaskCommand,
+)
+from taskloom.domain.task.decide import Caller
+from taskloom.domain.task.directives import Directive
+from taskloom.domain.task.state import next_due
+from taskloom.store.batch import Batch as StoreBatch
+from taskloom.store.batch import OpenTask, SnapshotRow
+from taskloom.wire.commands import Envelope
+from taskloom.wire.messages import Reply
+from taskloom.wire.topics import partition_of, shard_of
+
+INBOX_LIMIT = 100_000
+"""Own commands that wait for a round (lost attempts, strays); beyond it new ones are dropped, heartbeats repeat them."""
+
+_log = structlog.get_logger(__name__)
+_REPORTS = get_args(Report)
+
+
+Read = tuple[Envelope, Any]
+"""A command and the Kafka record that brought it."""
+
+
+class CommandLoop:
+    """Rounds of the single writer. ``round`` takes what was polled and what is due through to the outbox.
+
+    The batch of a round is split by shard; each shard's part is one transaction. When a part cannot be stored because
+    another owner was here, its partitions are given up and the part is dropped: the new owner reads the same records.
+    """
+
+    def __init__(
+        self,
+        owner: Owner,
+        memory: Memory,
+        scheduler: Scheduler,
+        timers: Timers,
+        decisions: Decisions,
+        ingest: Ingest,
+        outbox: Outbox,
+        records: Records,
+        *,
+        partitions: int,
+        shards: int,
+        batch_max: int,
+    ) -> None:
+        self._owner = owner
+        self._memory = memory
+        self._scheduler = scheduler
+        self._timers = timers
+        self._decisions = decisions
+        self._ingest = ingest
+        self._outbox = outbox
+        self._records = records
+        self._partitions = partitions
+        self._shards = shards
+        self._batch_max = batch_max
+        self._inbox: list[tuple[str, TaskCommand]] = []
+        self._directives: list[Directive] = []
+        self.wake = asyncio.Event()
+
+    def tell(self, task_id: str, command: TaskCommand) -> None:
+        """Queues a command of our own for the next round."""
+        if len(self._inbox) < INBOX_LIMIT:
+            self._inbox.append((task_id, command))
+        self.wake.set()
+
+    def direct(self, directive: Directive) -> None:
+        """Sends a directive with the next round that needs no event."""
+        if len(self._directives) < INBOX_LIMIT:
+            self._directives.append(directive)
+        self.wake.set()
+
+    def idle_s(self, at_most: float) -> float:
+        """How long the loop may sleep when nothing arrives."""
+        return self._timers.seconds_to_next(datetime.now(UTC), at_most)
+
+    async def round(self, polled: Mapping[Any, Sequence[Any]]) -> None:
+        """One round over polled records (by topic partition), own commands, due timers and free slots."""
+        async with self._owner.lock:
+            now = datetime.now(UTC)
+            batches = {shard: Batch() for shard in range(self._shards)}
+            envelopes = self._read(batches, polled, now)
+            due = self._timers.take_due(now, self._batch_max)
+            inbox, self._inbox = self._inbox, []
+            await self._owner.load_missing([envelope.task_id for envelope, _ in envelopes])
+            for envelope, record in envelopes:
+                self._apply(self._batch_of(batches, envelope.task_id), envelope, record, now)
+            for task_id, command in [*inbox, *((task_id, FireTimers()) for task_id in due)]:
+                self._apply_own(batches, task_id, command, now)
+            self._assign(batches, now)
+            batches[0].directives += self._directives
+            self._directives = []
+            await asyncio.gather(*(self._finish(shard, batch, now) for shard, batch in batches.items() if batch))
+
+    def _read(self, batches: dict[int, Batch], polled: Mapping[Any, Sequence[Any]], now: datetime) -> list[Read]:
+        envelopes: list[Read] = []
+        for place, records in polled.items():
+            if not self._owner.owns(place.partition):
+                continue
+            batch = batches[shard_of(place.partition, self._shards)]
+            for record in self._owner.unread(place.partition, records):
+                batch.offsets[place.partition] = record.offset + 1
+                found = self._ingest.read(record, now)
+                if isinstance(found, Envelope):
+                    envelopes.append((found, record))
+                elif isinstance(found, Misplaced):
+                    batch.forwards.append(found.envelope)
+                else:
+                    self._reject(batch, found)
+        return envelopes
+
+    def _reject(self, batch: Batch, rejected: Rejected) -> None:
+        letter = rejected.letter
+        metrics.rejected.inc()
+        _log.warning("command rejected", reason=letter.reason, field=letter.field, offset=letter.offset, key=letter.key)
+        batch.dead_letters.append(letter)
+        if rejected.envelope is not None:
+            refusal = Refusal("invalid", letter.reason, letter.field)
+            batch.answers.append(Answer(rejected.envelope.task_id, rejected.envelope.attributes, refusal))
+
+    def _apply(self, batch: Batch, envelope: Envelope, record: Any, now: datetime) -> None:
+        if not isinstance(envelope.command, _REPORTS):
+            envelope = with_actor(envelope)
+        asked = envelope.attributes
+        caller = Caller(
+            envelope.task_id, asked.tenant_id, asked.id, asked.actor, asked.correlation_id, asked.traceparent
+        )
+        try:
+            outcome = self._decisions.apply(batch, envelope.command, caller, now)
+        except Exception as error:  # noqa: BLE001 - one bad command must not fail its batch
+            _log.exception("a command could not be applied", task_id=envelope.task_id, command=asked.type)
+            outcome = Refusal("unavailable", f"the command could not be applied: {error!r}")
+        metrics.commands.labels(asked.type, "refused" if isinstance(outcome, Refusal) else "applied").inc()
+        if isinstance(envelope.command, ReportDeclined):
+            self._scheduler.pool.refuse(envelope.command.executor_id)
+        refusal = outcome if isinstance(outcome, Refusal) else None
+        if refusal is not None and not asked.source.startswith(GATEWAY_SOURCE):
+            batch.dead_letters.append(dead_letter(record, now, refusal.message, refusal.field))
+        explains = isinstance(envelope.command, ExplainTask) and refusal is None
+        batch.answers.append(Answer(envelope.task_id, asked, refusal, outcome is False, explains))
+
+    def _apply_own(self, batches: dict[int, Batch], task_id: str, command: TaskCommand, now: datetime) -> bool:
+        state = self._memory.get(task_id)
+        if state is None or not self._owner.owns_task(task_id):
+            return False
+        caller = Caller(task_id, state.spec.tenant_id)
+        batch = self._batch_of(batches, task_id)
+        try:
+            outcome = self._decisions.apply(batch, command, caller, now)
+        except Exception:  # noqa: BLE001 - one bad command must not fail its batch
+            _log.exception("an own command could not be applied", task_id=task_id, command=type(command).__name__)
+            return False
+        if isinstance(command, FireTimers):
+            batch.touched.setdefault(task_id, state)
+        return outcome is True
+
+    def _assign(self, batches: dict[int, Batch], now: datetime) -> None:
+        """Pairs ready tasks with free slots: in the same transaction as the decision that made them ready."""
+        for batch in batches.values():
+            for state in batch.touched.values():
+                self._scheduler.observe(state)
+        for assignment in self._scheduler.assign(self._batch_max):
+            command = AssignAttempt(assignment.executor_id, assignment.incarnation)
+            self._apply_own(batches, assignment.task_id, command, now)
+            assigned = self._memory.get(assignment.task_id)
+            if assigned is not None:
+                self._scheduler.observe(assigned)
+        if self._scheduler.more:
+            self.wake.set()
+
+    async def _finish(self, shard: int, batch: Batch, now: datetime) -> None:
+        """Stores a shard's part, then hands it to the outbox."""
+        positions = await self._put(shard, batch)
+        if positions is None:
+            return
+        for state in batch.touched.values():
+            self._timers.set(state.task_id, next_due(state))
+        replies = [
+            (self._reply(answer, now), answer.attributes) for answer in batch.answers if answer.attributes.reply_to
+        ]
+        last = (
+            {p: positions[-1] for p in self._owner.partitions if shard_of(p, self._shards) == shard}
+            if positions
+            else {}
+        )
+        await self._outbox.put(Parcel(parcel_of(batch, replies, self._records, now), last))
+
+    async def _put(self, shard: int, batch: Batch) -> list[int] | None:
+        """Positions of the stored events; None when the part was dropped since it is no longer ours to write."""
+        touched = {partition_of(name, self._partitions) for name in batch.touched}
+        moves = [self._owner.move(p, batch.offsets.get(p)) for p in sorted(touched | batch.offsets.keys())]
+        if not moves:
+            return []
+        upserts, closed = self._rows(batch.touched.values())
+        stored = StoreBatch(
+            events=batch.events,
+            moves=moves,
+            open=upserts,
+            closed=closed,
+            claims=batch.claims,
+            snapshots=[SnapshotRow(s.task_id, s.version, msgspec.json.encode(s)) for s in batch.snapshots],
+        )
+        positions = await self._owner.store(shard, stored)
+        if positions is None:
+            return None
+        self._owner.moved(moves)
+        for row in upserts:
+            self._memory.rows[row.task_id] = row.due_at
+        for task_id in closed:
+            self._memory.rows.pop(task_id, None)
+        metrics.events.inc(len(batch.events))
+        metrics.batch_events.observe(len(batch.events))
+        return positions
+
+    def _rows(self, states: Iterable[Any]) -> tuple[list[OpenTask], list[str]]:
+        upserts, closed = [], []
+        for state in states:
+            if state.ended:
+                if state.task_id in self._memory.rows:
+                    closed.append(state.task_id)
+                continue
+            changed, due = due_changed(self._memory, state)
+            if changed:
+                upserts.append(OpenTask(state.task_id, partition_of(state.task_id, self._partitions), due))
+        return upserts, closed
+
+    def _reply(self, answer: Answer, now: datetime) -> Reply:
+        state = self._memory.get(answer.task_id)
+        if state is not None and state.spec.tenant_id != answer.attributes.tenant_id:
+            state = None
+        data: dict[str, Any] = {"repeated": True} if answer.repeated and not answer.explain else {}
+        if answer.explain and state is not None:
+            data = msgspec.to_builtins(explain(state, self._scheduler))
+        return Reply(
+            command_id=answer.attributes.id,
+            task_id=answer.task_id,
+            at=now,
+            state="" if state is None else state.word,
+            version=0 if state is None else state.version,
+            refusal=answer.refusal,
+            created_at=None if state is None else state.submitted_at,
+            data=data,
+        )
+
+    def _batch_of(self, batches: dict[int, Batch], task_id: str) -> Batch:
+        return batches[shard_of(partition_of(task_id, self._partitions), self._shards)]

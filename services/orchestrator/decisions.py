@@ -1,0 +1,87 @@
+"""One command to its events: decide, seal, evolve, react, all in memory. Nothing leaves before the batch is stored."""
+
+from datetime import datetime
+
+import msgspec
+from msgspec import structs
+
+from services.orchestrator.batch import Batch
+from services.orchestrator.memory import Memory
+from taskloom.domain.envelope import EventMeta
+from taskloom.domain.policies import react
+from taskloom.domain.refusals import Refusal
+from taskloom.domain.task.commands import SubmitTask, TaskCommand
+from taskloom.domain.task.decide import Caller, decide
+from taskloom.domain.task.events import TaskEvent, TaskSubmitted
+from taskloom.domain.task.evolve import evolve
+from taskloom.domain.task.state import TaskState
+from taskloom.wire.claims import CLAIM_OVER_BYTES, check_in
+from taskloom.wire.recorded import GENESIS, seal
+
+
+class Decisions:
+    """Applies commands to the states in memory and collects what follows in a batch.
+
+    Args:
+        memory: states by task id; the tasks of a batch must have been loaded before.
+        snapshot_every: a snapshot is stored each time a task's version passes a multiple of this.
+    """
+
+    def __init__(self, memory: Memory, snapshot_every: int) -> None:
+        self._memory = memory
+        self._snapshot_every = snapshot_every
+
+    def apply(self, batch: Batch, command: TaskCommand, caller: Caller, now: datetime) -> Refusal | bool:
+        """Carries out one command: the refusal, or whether anything changed. A fault inside changes nothing."""
+        before = self._memory.get(caller.task_id)
+        at = now if before is None else max(now, before.changed_at)
+        decision = decide(before, command, at, caller)
+        if isinstance(decision, Refusal):
+            return decision
+        if not decision:
+            return False
+        events = self._checked_in(batch, decision) if isinstance(command, SubmitTask) else decision
+        self._record(batch, before, events, caller, at)
+        return True
+
+    def _record(
+        self, batch: Batch, before: TaskState | None, events: list[TaskEvent], caller: Caller, at: datetime
+    ) -> None:
+        state, version = before, 0 if before is None else before.version
+        sealed, directives = [], []
+        for event in events:
+            version += 1
+            meta = EventMeta(
+                caller.task_id,
+                version,
+                at,
+                caller.tenant_id if state is None else state.spec.tenant_id,
+                caller.command_id,
+                caller.actor,
+            )
+            recorded = seal(event, meta, GENESIS if state is None else state.digest)
+            after = evolve(state, recorded)
+            directive = react(state, after, event)
+            if directive is not None:
+                directives.append(directive)
+            sealed.append(recorded)
+            state = after
+        assert state is not None
+        batch.events += sealed
+        batch.directives += directives
+        batch.touched[caller.task_id] = state
+        self._memory.put(state)
+        if version // self._snapshot_every > (0 if before is None else before.version) // self._snapshot_every:
+            batch.snapshots.append(state)
+
+    def _checked_in(self, batch: Batch, events: list[TaskEvent]) -> list[TaskEvent]:
+        """Large values of a submission that came inline, by Kafka, are stored once and referenced (claim check)."""
+        first = events[0]
+        if not isinstance(first, TaskSubmitted) or len(msgspec.json.encode(first.spec)) <= CLAIM_OVER_BYTES:
+            return events
+        changes = {}
+        for name in ("input", "context"):
+            changes[name], stored = check_in(getattr(first.spec, name))
+            if stored is not None:
+                batch.claims.append(stored)
+        return [structs.replace(first, spec=structs.replace(first.spec, **changes)), *events[1:]]

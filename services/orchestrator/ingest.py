@@ -1,0 +1,92 @@
+"""The Kafka door: a record becomes a command for its task, a forward to the right partition, or a dead letter."""
+
+from collections.abc import Callable, Collection
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct, structs
+
+from taskloom.domain.task.commands import SubmitTask
+from taskloom.domain.task.submission import BUILT_IN_KINDS, Invalid, normalise
+from taskloom.kinds.inputs import InvalidInput, validate
+from taskloom.wire.commands import Envelope, decode_command
+from taskloom.wire.errors import WireError
+from taskloom.wire.messages import DeadLetter
+from taskloom.wire.topics import partition_of
+
+GATEWAY_SOURCE = "/taskloom/gateway"
+"""Commands from there were validated against the same rules before they were acknowledged."""
+
+
+class Misplaced(Struct, frozen=True):
+    """A command whose key belongs to another partition: its producer hashes keys differently. It is sent there."""
+
+    envelope: Envelope
+
+
+class Rejected(Struct, frozen=True):
+    """A record that cannot be applied. ``envelope`` is set when it could be read, so that it can be answered."""
+
+    letter: DeadLetter
+    envelope: Envelope | None = None
+
+
+class Ingest:
+    """Reads command records.
+
+    Args:
+        partitions: partitions of the commands topic.
+        announced_kinds: gives the kinds that executors announce now.
+    """
+
+    def __init__(self, partitions: int, announced_kinds: Callable[[], Collection[str]]) -> None:
+        self._partitions = partitions
+        self._announced_kinds = announced_kinds
+
+    def read(self, record: Any, now: datetime) -> Envelope | Misplaced | Rejected:
+        """``record`` is an aiokafka ``ConsumerRecord`` of the commands topic."""
+        fallback_id = f"k-{record.topic}-{record.partition}-{record.offset}"[-128:]
+        try:
+            envelope = decode_command(record.key, record.value, record.headers, fallback_id=fallback_id)
+        except WireError as error:
+            return Rejected(dead_letter(record, now, error.message, error.field))
+        try:
+            self._check(envelope)
+        except (Invalid, InvalidInput) as invalid:
+            return Rejected(dead_letter(record, now, invalid.message, invalid.field), envelope)
+        if partition_of(envelope.task_id, self._partitions) != record.partition:
+            return Misplaced(envelope)
+        return envelope
+
+    def _check(self, envelope: Envelope) -> None:
+        command = envelope.command
+        if not isinstance(command, SubmitTask) or envelope.attributes.source.startswith(GATEWAY_SOURCE):
+            return
+        caller = envelope.attributes
+        kinds = BUILT_IN_KINDS | set(self._announced_kinds())
+        spec = normalise(
+            command, task_id=envelope.task_id, tenant_id=caller.tenant_id, user_id=caller.actor, kinds=kinds
+        )
+        validate(spec.kind, spec.input, spec.context)
+
+
+def dead_letter(record: Any, now: datetime, reason: str, field: str = "") -> DeadLetter:
+    return DeadLetter(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        at=now,
+        reason=reason,
+        field=field,
+        key=(record.key or b"").decode("utf-8", "replace"),
+        value=record.value or b"",
+        headers=tuple((name, content) for name, content in record.headers),
+    )
+
+
+def with_actor(envelope: Envelope) -> Envelope:
+    """Client commands carry an actor, which is also what makes a task remember their ids."""
+    attributes = envelope.attributes
+    if attributes.actor:
+        return envelope
+    return structs.replace(envelope, attributes=structs.replace(attributes, actor=attributes.source or "anonymous"))
