@@ -1,0 +1,1 @@
+"""Events, offsets, open tasks, snapshots and claims in PostgreSQL. ``shard.py`` writes, ``history.py`` reads."""

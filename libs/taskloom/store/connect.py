@@ -1,0 +1,88 @@
+"""How we connect to PostgreSQL: every wait has a limit."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+from taskloom.store.errors import StoreUnavailable
+
+CONNECT_TIMEOUT_S: Final = 5
+LOCK_TIMEOUT_S: Final = 10
+_FIRST_PAUSE_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 1.0
+
+Row = tuple[Any, ...]
+Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
+
+
+def session_parameters(dsn: str, *, application: str, statement_timeout_s: float) -> dict[str, Any]:
+    """Connection parameters for ``dsn`` with our limits; what the DSN says itself is kept.
+
+    A server that is gone without a word (a pulled cable) is noticed after about 15 s, by TCP.
+    """
+    given = conninfo_to_dict(dsn)
+    limits = f"-c lock_timeout={LOCK_TIMEOUT_S * 1000} -c statement_timeout={int(statement_timeout_s * 1000)}"
+    ours = {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "application_name": application,
+        "keepalives_idle": 5,
+        "keepalives_interval": 3,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 15_000,
+    }
+    return {**ours, **given, "options": f"{limits} {given.get('options') or ''}".strip()}
+
+
+def wait_for_database(dsn: str, *, timeout_s: float, pause: Callable[[float], object] = time.sleep) -> None:
+    """Returns once ``dsn`` answers a query.
+
+    Raises:
+        StoreUnavailable: it did not within ``timeout_s``; the message says what PostgreSQL or the network said last.
+    """
+    deadline = time.monotonic() + timeout_s
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        try:
+            with psycopg.connect(
+                **session_parameters(dsn, application="taskloom", statement_timeout_s=CONNECT_TIMEOUT_S)
+            ) as connection:
+                connection.execute("SELECT 1")
+                return
+        except psycopg.OperationalError as error:
+            if time.monotonic() + pause_s > deadline:
+                raise StoreUnavailable(f"{where(dsn)} did not answer within {timeout_s:g} s: {error}") from error
+        pause(pause_s)
+        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+
+def where(dsn: str) -> str:
+    """The database's name and address for a message, without user and password."""
+    given = conninfo_to_dict(dsn)
+    return f"PostgreSQL database {given.get('dbname', '')!r} at {given.get('host', 'the default host')}"
+
+
+def reader_pool(dsn: str, *, application: str, max_size: int, statement_timeout_s: float) -> Pool:
+    """A bounded pool, not yet open. A caller waits at most 5 s for a connection, and each is tried before it is given.
+
+    ``reconnect_timeout`` is short on purpose: the pool doubles its pauses while the server is away, and would come back
+    a minute late after an outage of a minute. Given up, it starts anew with the next caller.
+    """
+    return AsyncConnectionPool(
+        kwargs={
+            **session_parameters(dsn, application=application, statement_timeout_s=statement_timeout_s),
+            "autocommit": True,
+        },
+        min_size=1,
+        max_size=max_size,
+        timeout=CONNECT_TIMEOUT_S,
+        max_waiting=max_size * 64,
+        reconnect_timeout=CONNECT_TIMEOUT_S,
+        check=AsyncConnectionPool.check_connection,
+        name=application,
+        open=False,
+    )

@@ -1,0 +1,188 @@
+"""The writer's side of one shard: take a partition over, load its tasks, store batches, read the log.
+
+For one thread (the shard's writer); reads may come from others, as far as the pool's three connections go.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+import structlog
+from eventsourcing.persistence import InterfaceError, InternalError, OperationalError, PersistenceError
+
+from taskloom.store import sql
+from taskloom.store.application import ShardApplication
+from taskloom.store.batch import Batch, History, OpenTask, Ownership
+from taskloom.store.connect import wait_for_database, where
+from taskloom.store.errors import Fenced, StoreError, StoreUnavailable, VersionConflict
+from taskloom.wire.recorded import unseal
+from taskloom.wire.topics import shard_of
+
+OUTAGE_S: Final = 30.0
+_PAUSES_S: Final = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
+_PASSING = (InterfaceError, OperationalError, InternalError)
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+class ShardStore:
+    """One shard of the event store.
+
+    Every call repeats what a lost connection, a restarted server or a lock not given in time broke off, for at most
+    ``outage_s``, then raises ``StoreUnavailable``. Other failures of PostgreSQL come out as ``StoreError``.
+    """
+
+    def __init__(self, dsn: str, shard: int, *, partitions: int, shards: int, outage_s: float = OUTAGE_S) -> None:
+        if not 0 <= shard < shards:
+            raise ValueError(f"shard must be 0 to {shards - 1}, not {shard}")
+        self.shard = shard
+        self._dsn = dsn
+        self._partitions = partitions
+        self._shards = shards
+        self._outage_s = outage_s
+        self._closing = threading.Event()
+        self._current: ShardApplication | None = None
+        self._connecting = threading.Lock()
+
+    def open(self, *, timeout_s: float = 30.0) -> None:
+        """Connects, trying again for ``timeout_s`` seconds.
+
+        Raises:
+            StoreUnavailable: the database did not answer in time.
+            StoreError: it answers, but has no tables for this shard: ``taskloom migrate`` was not run.
+        """
+        self._closing.clear()
+        wait_for_database(self._dsn, timeout_s=timeout_s, pause=self._closing.wait)
+        try:
+            self.max_position()
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            self.close()
+            raise StoreError(
+                f"shard {self.shard} of {where(self._dsn)} cannot be read: run `taskloom migrate`; {error}"
+            ) from error
+
+    def close(self) -> None:
+        """Ends the connections; a call that waits for the database to come back gives up."""
+        self._closing.set()
+        self._drop(self._current)
+
+    def take_over(self, partition: int) -> Ownership:
+        """Makes the caller the partition's owner: no earlier owner's put succeeds once this returns."""
+        self._check_partition(partition)
+        [(epoch, next_offset, published)] = self._read(lambda app: app.rows.take_over(partition))
+        return Ownership(partition, epoch, next_offset, published)
+
+    def put(self, batch: Batch) -> list[int]:
+        """Stores the batch in one transaction, all of it or nothing. Returns the events' positions, in their order.
+
+        When the connection breaks and it cannot be known whether the commit was reached, the store is asked: a batch
+        that is there is a success, and is neither stored twice nor reported as a conflict with itself.
+
+        Raises:
+            Fenced: a partition of ``moves`` has another owner or another offset. Nothing is stored.
+            VersionConflict: an event of that task and version exists. Nothing is stored.
+            StoreUnavailable: the database stayed away. Whether the batch is stored is unknown: take over anew.
+        """
+        return self._through_outages(lambda app, repeated: _put_once(app, batch, repeated=repeated))
+
+    def load(self, task_ids: Sequence[str]) -> dict[str, History]:
+        """Newest snapshot and the events after it, by task id; ids without events are absent. Two queries for all.
+
+        Raises:
+            WireError: a stored event cannot be read.
+        """
+        return self._read(lambda app: _load(app, list(dict.fromkeys(task_ids))))
+
+    def open_tasks(self, partition: int) -> list[OpenTask]:
+        """The partition's tasks that have not ended, by task id."""
+        self._check_partition(partition)
+        return [OpenTask(*row) for row in self._read(lambda app: app.rows.select(sql.SELECT_OPEN, (partition,)))]
+
+    def log(self, after: int, limit: int = 1000) -> list[tuple[int, bytes]]:
+        """Positions above ``after`` with their events' bytes, of all the shard's partitions, in commit order."""
+        rows = self._read(lambda app: app.rows.select(app.rows.sql.select_log, (after, limit)))
+        unpack = self._application().codec.unpack
+        return [(position, unpack(state)) for position, state in rows]
+
+    def max_position(self) -> int:
+        """Position of the newest event, 0 when there is none."""
+        [(position,)] = self._read(lambda app: app.rows.select(app.rows.sql.max_position))
+        return int(position)
+
+    def mark_published(self, marks: Sequence[tuple[int, int, int]]) -> None:
+        """Stores ``(partition, epoch, position)``: the partition's events up to there are on the topic.
+
+        A mark of an earlier owner, or one behind the stored one, changes nothing: what is published stays published.
+        """
+        if marks:
+            self._read(lambda app: app.rows.mark_published(sorted(marks)))
+
+    def _check_partition(self, partition: int) -> None:
+        if not 0 <= partition < self._partitions or shard_of(partition, self._shards) != self.shard:
+            raise ValueError(f"partition {partition} does not belong to shard {self.shard} of {self._shards}")
+
+    def _read(self, query: Callable[[ShardApplication], T]) -> T:
+        return self._through_outages(lambda app, _: query(app))
+
+    def _through_outages(self, operation: Callable[[ShardApplication, bool], T]) -> T:
+        deadline = time.monotonic() + self._outage_s
+        failures = 0
+        while True:
+            application: ShardApplication | None = None
+            try:
+                application = self._application()
+                return operation(application, failures > 0)
+            except _PASSING as error:
+                self._drop(application)
+                if self._closing.is_set() or time.monotonic() >= deadline:
+                    raise StoreUnavailable(f"{where(self._dsn)} failed for {self._outage_s:g} s: {error}") from error
+                log.warning("store_retries", shard=self.shard, failures=failures + 1, error=str(error).strip())
+                self._closing.wait(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
+                failures += 1
+                wait_for_database(self._dsn, timeout_s=max(deadline - time.monotonic(), 0.0), pause=self._closing.wait)
+            except PersistenceError as error:
+                raise StoreError(f"PostgreSQL refused a query of shard {self.shard}: {error}") from error
+
+    def _application(self) -> ShardApplication:
+        with self._connecting:
+            if self._closing.is_set():
+                raise StoreUnavailable("the store is closed")
+            if self._current is None:
+                self._current = ShardApplication(self._dsn, self.shard, partitions=self._partitions)
+            return self._current
+
+    def _drop(self, application: ShardApplication | None) -> None:
+        """A new application has a new pool. The old pool would wait longer with each failed try, up to minutes."""
+        with self._connecting:
+            if application is not None and application is self._current:
+                self._current = None
+                application.close()
+
+
+def _put_once(application: ShardApplication, batch: Batch, *, repeated: bool) -> list[int]:
+    # A broken-off commit may still be under way on the server: then the first look finds nothing, our repetition waits
+    # for its locks, and what looks like another owner or a conflict is ourselves. So the store is asked again after it.
+    if repeated and (positions := application.stored(batch)) is not None:
+        return positions
+    try:
+        return application.put(batch)
+    except (Fenced, VersionConflict):
+        if repeated and (positions := application.stored(batch)) is not None:
+            return positions
+        raise
+
+
+def _load(application: ShardApplication, task_ids: list[str]) -> dict[str, History]:
+    rows, unpack = application.rows, application.codec.unpack
+    found = {
+        task_id: History(task_id, unpack(state), version)
+        for task_id, version, state in rows.select(rows.sql.select_snapshots, (task_ids,))
+    }
+    after = [found[task_id].version if task_id in found else 0 for task_id in task_ids]
+    for task_id, state in rows.select(rows.sql.select_histories, (task_ids, after)):
+        found.setdefault(task_id, History(task_id)).events.append(unseal(unpack(state)))
+    return found

@@ -1,0 +1,164 @@
+"""Every statement of the store but the schema's. Lists go in as binary arrays through ``unnest``: one statement each.
+
+``{shard}`` is the shard's number. Placeholders are psycopg's, ``%b`` being a binary one.
+"""
+
+from typing import Final
+
+from msgspec import Struct
+
+# --- what a shard's writer does ---------------------------------------------------------------------------------
+
+MOVE_OFFSETS: Final = """
+UPDATE partition_offsets AS o
+SET next_offset = m.next_offset, published = greatest(o.published, m.published)
+FROM unnest(%b::int[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[])
+    AS m (partition, epoch, expected, next_offset, published)
+WHERE o.partition = m.partition AND o.epoch = m.epoch AND o.next_offset = m.expected
+RETURNING o.partition
+"""
+
+# The rows are given in the order of their digests: two writers that store the same values wait, and do not deadlock.
+INSERT_CLAIMS: Final = """
+INSERT INTO claims (digest, value)
+SELECT decode(digest, 'hex'), value FROM unnest(%b::text[], %b::bytea[]) AS c (digest, value)
+ON CONFLICT (digest) DO NOTHING
+"""
+
+# A row that would not change is left alone: most events move no timer, and an update leaves a dead row behind.
+UPSERT_OPEN: Final = """
+INSERT INTO open_tasks AS o (partition, task_id, due_at)
+SELECT * FROM unnest(%b::int[], %b::text[], %b::timestamptz[])
+ON CONFLICT (partition, task_id) DO UPDATE SET due_at = excluded.due_at WHERE o.due_at IS DISTINCT FROM excluded.due_at
+"""
+
+DELETE_OPEN: Final = """
+DELETE FROM open_tasks AS o
+USING unnest(%b::int[], %b::text[]) AS c (partition, task_id)
+WHERE o.partition = c.partition AND o.task_id = c.task_id
+"""
+
+UPSERT_SNAPSHOTS: Final = """
+INSERT INTO snapshots_{shard} AS s (task_id, version, state)
+SELECT * FROM unnest(%b::text[], %b::bigint[], %b::bytea[])
+ON CONFLICT (task_id) DO UPDATE SET version = excluded.version, state = excluded.state
+WHERE s.version < excluded.version
+"""
+
+LOCK_EVENTS: Final = "LOCK TABLE events_{shard} IN EXCLUSIVE MODE"
+
+INSERT_EVENTS: Final = """
+INSERT INTO events_{shard} (originator_id, originator_version, topic, state)
+SELECT * FROM unnest(%b::text[], %b::bigint[], %b::text[], %b::bytea[])
+RETURNING notification_id
+"""
+
+# A partition that no one has ever owned has no events, so all of them are published up to the log's end.
+TAKE_OVER: Final = """
+INSERT INTO partition_offsets AS o (partition, epoch, next_offset, published)
+SELECT %b::int, 1, 0, coalesce(max(notification_id), 0) FROM events_{shard}
+ON CONFLICT (partition) DO UPDATE SET epoch = o.epoch + 1
+RETURNING o.epoch, o.next_offset, o.published
+"""
+
+MARK_PUBLISHED: Final = """
+UPDATE partition_offsets AS o
+SET published = m.published
+FROM unnest(%b::int[], %b::bigint[], %b::bigint[]) AS m (partition, epoch, published)
+WHERE o.partition = m.partition AND o.epoch = m.epoch AND o.published < m.published
+"""
+
+SELECT_OFFSETS: Final = """
+SELECT partition, epoch, next_offset FROM partition_offsets WHERE partition = ANY (%b::int[])
+"""
+
+SELECT_OPEN: Final = """
+SELECT task_id, partition, due_at FROM open_tasks WHERE partition = %b::int ORDER BY task_id
+"""
+
+SELECT_SNAPSHOTS: Final = """
+SELECT task_id, version, state FROM snapshots_{shard} WHERE task_id = ANY (%b::text[])
+"""
+
+# LATERAL with its own order holds the planner to one index walk per task. As a plain join it may read the whole table,
+# since events tables have no statistics (see 0002_events.shard.sql) and it then takes them for 200 long streams.
+SELECT_HISTORIES: Final = """
+SELECT w.task_id, e.state
+FROM unnest(%b::text[], %b::bigint[]) WITH ORDINALITY AS w (task_id, after, place)
+CROSS JOIN LATERAL (
+    SELECT originator_version, state FROM events_{shard}
+    WHERE originator_id = w.task_id AND originator_version > w.after
+    ORDER BY originator_version
+) AS e
+ORDER BY w.place, e.originator_version
+"""
+
+SELECT_STORED: Final = """
+SELECT w.place, e.notification_id, e.state
+FROM unnest(%b::text[], %b::bigint[]) WITH ORDINALITY AS w (task_id, version, place)
+CROSS JOIN LATERAL (
+    SELECT notification_id, state FROM events_{shard}
+    WHERE originator_id = w.task_id AND originator_version = w.version
+    ORDER BY originator_version LIMIT 1
+) AS e
+ORDER BY w.place
+"""
+
+SELECT_LOG: Final = """
+SELECT notification_id, state FROM events_{shard} WHERE notification_id > %b::bigint
+ORDER BY notification_id LIMIT %b::bigint
+"""
+
+MAX_POSITION: Final = "SELECT coalesce(max(notification_id), 0) FROM events_{shard}"
+
+# --- what readers do --------------------------------------------------------------------------------------------
+
+SELECT_EVENTS: Final = """
+SELECT state FROM events_{shard}
+WHERE originator_id = %b::text AND originator_version > %b::bigint AND originator_version <= %b::bigint
+ORDER BY originator_version LIMIT %b::bigint
+"""
+
+# Steps from one task id to the next through the primary key, so that a task with many events costs no more than one.
+SELECT_STREAMS: Final = """
+WITH RECURSIVE walk (task_id) AS (
+    (SELECT originator_id FROM events_{shard} WHERE originator_id > %b::text ORDER BY originator_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT originator_id FROM events_{shard} WHERE originator_id > walk.task_id ORDER BY originator_id LIMIT 1)
+    FROM walk WHERE walk.task_id IS NOT NULL
+)
+SELECT task_id FROM walk WHERE task_id IS NOT NULL LIMIT %b::bigint
+"""
+
+COUNT_EVENTS: Final = """
+SELECT count(*), count(*) FILTER (WHERE originator_version = 1), coalesce(max(notification_id), 0) FROM events_{shard}
+"""
+
+COUNT_REST: Final = "SELECT (SELECT count(*) FROM open_tasks), (SELECT count(*) FROM claims)"
+
+INSERT_CLAIM: Final = """
+INSERT INTO claims (digest, value) VALUES (%b::bytea, %b::bytea) ON CONFLICT (digest) DO NOTHING
+"""
+
+SELECT_CLAIM: Final = "SELECT value FROM claims WHERE digest = %b::bytea"
+
+
+class ShardSql(Struct, frozen=True):
+    """The statements above that name a shard's tables, for one shard."""
+
+    upsert_snapshots: str
+    lock_events: str
+    insert_events: str
+    take_over: str
+    select_snapshots: str
+    select_histories: str
+    select_stored: str
+    select_log: str
+    max_position: str
+    select_events: str
+    select_streams: str
+    count_events: str
+
+
+def shard_sql(shard: int) -> ShardSql:
+    return ShardSql(**{name: globals()[name.upper()].format(shard=int(shard)) for name in ShardSql.__struct_fields__})
