@@ -37,7 +37,7 @@ from taskloom.wire.messages import Reply
 from taskloom.wire.topics import partition_of, shard_of
 
 INBOX_LIMIT = 100_000
-"""Own commands that wait for a round (lost attempts, strays); beyond it new ones are dropped, heartbeats repeat them."""
+"""Own commands that wait for a round (lost attempts, strays); beyond it new ones are dropped, heartbeats bring more."""
 
 _log = structlog.get_logger(__name__)
 _REPORTS = get_args(Report)

@@ -28,6 +28,8 @@ LOAD_AT_ONCE = 1_000
 LOG_PAGE = 1_000
 
 LONGEST_PAUSE_S = 2.0
+AFTER_FENCE_S = 0.5
+"""Pause after a fence, so that two that both believe to own a partition do not fence each other in a tight loop."""
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -157,25 +159,22 @@ class Owner:
     async def store(self, shard: int, batch: Batch) -> list[int] | None:
         """Stores a batch and gives its positions; waits for PostgreSQL as long as it takes.
 
-        None when another owner was here: nothing was stored, the states in memory are ahead of the store, so those of
-        the whole shard are dropped. The fenced partition is left alone until the group assigns it to us again; the
-        others are read again from their stored offset.
+        None when another owner was here: nothing was stored and the states in memory are ahead of the store, so those
+        of the whole shard are dropped and its partitions read again from their stored offsets. Should one of them be
+        another owner's by now, the group is about to say so; until it does the epochs keep both from writing.
         """
-        store, fenced = self._stores[shard], -1
+        store = self._stores[shard]
         try:
             return await patiently("store a batch", lambda: store.put(batch))
         except Fenced as error:
-            fenced = error.partition
-            _log.warning("another owner was here, the batch is dropped", partition=fenced, events=len(batch.events))
+            _log.warning("another owner was here, batch dropped", partition=error.partition, events=len(batch.events))
+            await asyncio.sleep(AFTER_FENCE_S)
         except VersionConflict as error:
-            _log.warning(
-                "events exist already, the batch is dropped", task_ids=error.task_ids, events=len(batch.events)
-            )
+            _log.warning("events exist already, batch dropped", task_ids=error.task_ids, events=len(batch.events))
         ours = [partition for partition in self._owned if shard_of(partition, len(self._stores)) == shard]
         await self.give_up(ours, publish=False)
         for partition in ours:
-            if partition != fenced:
-                self._seek(partition, await self.take_over(partition))
+            self._seek(partition, await self.take_over(partition))
         return None
 
     async def mark_published(self, partitions: Collection[int] | None = None) -> None:
