@@ -1,0 +1,1 @@
+"""What tests of Taskloom need beside pytest."""

@@ -1,0 +1,79 @@
+"""The `taskloom` command. Each verb lives in a module of its own, which is imported when the verb is used."""
+
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Final, cast
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from taskloom.errors import TaskloomError
+
+VERBS: Final = {
+    "up": "Start everything on this machine in the foreground",
+    "demo": "Start everything, run real tasks and show them live",
+    "submit": "Submit a task",
+    "watch": "Follow a task until its end",
+    "verify": "Check stored history and read tables against each other",
+    "dead-letters": "Show and redrive records that could not be applied",
+    "config": "Print every setting with default, unit and value",
+    "contracts": "Generate AsyncAPI, OpenAPI and JSON Schemas",
+    "migrate": "Bring the database's tables up to date",
+    "gateway": "Run the gateway service",
+    "orchestrator": "Run the orchestrator service",
+    "executor": "Run the executor service",
+    "projection": "Run the projection service",
+}
+
+
+def module_of(verb: str) -> str:
+    return f"taskloom.cli.{verb.replace('-', '_')}"
+
+
+class LazyVerbs(TyperGroup):
+    """Lists the verbs without importing their modules; imports the one that runs."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        return [verb for verb in VERBS if find_spec(module_of(verb)) is not None]
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> TyperCommand | None:  # type: ignore[override]
+        """Name and summary only: what the list of verbs needs."""
+        return TyperCommand(cmd_name, help=VERBS[cmd_name]) if cmd_name in self.list_commands(ctx) else None
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load_verb(str(name)), rest
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except TaskloomError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(1) from error
+
+
+def load_verb(verb: str) -> TyperCommand | TyperGroup:
+    """The command of a verb. Its module has a function ``command`` with Typer's signature, or a Typer ``app`` of several."""
+    module = import_module(module_of(verb))
+    if hasattr(module, "app"):
+        command = get_command(module.app)
+    else:
+        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        alone.command(name=verb)(module.command)
+        command = get_command(alone)
+    command.name = verb
+    return cast("TyperCommand | TyperGroup", command)
+
+
+app = typer.Typer(name="taskloom", cls=LazyVerbs, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def root() -> None:
+    """Durable tasks on Kafka and PostgreSQL, every one of them replayable."""
+
+
+if __name__ == "__main__":
+    app()
