@@ -43,9 +43,7 @@ _context: ContextVar[Context | None] = ContextVar("taskloom_context", default=No
 @overload
 def function(call: Callable[P, R]) -> Callable[P, R]: ...
 @overload
-def function(
-    *, name: str | None = None, process: bool = False
-) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def function(*, name: str | None = None, process: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def function(call: Callable[..., Any] | None = None, *, name: str | None = None, process: bool = False) -> Any:
     """Registers a function as ``module:name`` and returns it unchanged.
 

@@ -1,0 +1,165 @@
+"""An attempt's output as chunks: text cut at UTF-8 borders, small writes joined, in order, in Kafka before the end."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from services.executor.outbox import Outbox
+from taskloom.bus.publish import OutRecord
+from taskloom.domain.values import OUTPUT_SEQ_SPAN, OutputSummary, Stream
+from taskloom.wire.cloudevents import Attributes, to_headers
+from taskloom.wire.messages import OutputChunk
+
+CHUNK_BYTES: Final = 64 * 1024
+JOIN_S: Final = 0.02
+"""Small writes of this span travel together; the very first goes at once, so that a watcher sees life."""
+
+_encoder = msgspec.json.Encoder()
+_CHUNK_TYPE: Final = str(OutputChunk.__struct_config__.tag)
+
+
+def incomplete_tail(data: bytes) -> int:
+    """Number of last bytes that are the beginning of a UTF-8 character whose rest is missing: 0 to 3."""
+    for back in range(1, min(3, len(data)) + 1):
+        byte = data[-back]
+        if byte & 0xC0 == 0x80:
+            continue
+        needed = 2 if byte & 0xE0 == 0xC0 else 3 if byte & 0xF0 == 0xE0 else 4 if byte & 0xF8 == 0xF0 else 1
+        return back if needed > back else 0
+    return 0
+
+
+def cut(data: bytes, limit: int = CHUNK_BYTES) -> Iterator[bytes]:
+    """Pieces of at most ``limit`` bytes that do not split a UTF-8 character (bytes that are not UTF-8 are split anywhere)."""
+    at = 0
+    while len(data) - at > limit:
+        piece = data[at : at + limit]
+        end = limit - incomplete_tail(piece)
+        yield piece[:end]
+        at += end
+    if at < len(data):
+        yield data[at:]
+
+
+def _encode(text: str) -> bytes:
+    """UTF-8; a lone surrogate, which UTF-8 cannot hold, makes bytes that travel as data."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
+class OutputWriter:
+    """Output of one attempt. ``write`` is called from one task at a time."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        topic: str,
+        partition: int,
+        task_id: str,
+        attempt: int,
+        tenant_id: str,
+        on_first: Callable[[Stream], None],
+    ) -> None:
+        self._outbox = outbox
+        self._topic = topic
+        self._partition = partition
+        self._task_id = task_id
+        self._key = task_id.encode()
+        self._attempt = attempt
+        self._tenant_id = tenant_id
+        self._on_first = on_first
+        self._stream: Stream = "stdout"
+        self._joined = bytearray()
+        self._tails: dict[Stream, bytes] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._base = (attempt - 1) * OUTPUT_SEQ_SPAN
+        self._chunks = 0
+        self._bytes = 0
+        self._unacknowledged = 0
+        self._all_acknowledged: asyncio.Future[None] | None = None
+
+    async def write(self, data: str | bytes, stream: Stream) -> None:
+        """Takes output; waits while the executor holds too much that is not in Kafka."""
+        content = _encode(data) if isinstance(data, str) else data
+        if not content:
+            return
+        if stream != self._stream:
+            self._switch(stream)
+        self._joined += content
+        if not self._chunks or len(self._joined) >= CHUNK_BYTES:
+            self._flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(JOIN_S, self._flush)
+        if self._outbox.is_full:
+            await self._outbox.room()
+
+    async def close(self) -> OutputSummary:
+        """Returns when Kafka has all of it."""
+        self._switch("log")
+        for stream, tail in self._tails.items():
+            self._stream = stream
+            self._put(tail)
+        self._tails.clear()
+        if self._unacknowledged:
+            self._all_acknowledged = asyncio.get_running_loop().create_future()
+            await self._all_acknowledged
+        return OutputSummary(self._base + self._chunks if self._chunks else 0, self._chunks, self._bytes)
+
+    def _switch(self, stream: Stream) -> None:
+        """Goes on with another stream; the beginning of a character waits in its own stream for the rest."""
+        self._flush()
+        if self._joined:
+            self._tails[self._stream] = bytes(self._joined)
+            self._joined.clear()
+        self._stream = stream
+        self._joined += self._tails.pop(stream, b"")
+
+    def _flush(self) -> None:
+        """Sends what is joined, but for a last character that is not complete yet."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._joined:
+            return
+        data = bytes(self._joined)
+        self._joined.clear()
+        tail = incomplete_tail(data)
+        if tail:
+            self._joined += data[-tail:]
+            data = data[:-tail]
+        for piece in cut(data):
+            self._put(piece)
+
+    def _put(self, piece: bytes) -> None:
+        if not self._chunks:
+            self._on_first(self._stream)
+        self._chunks += 1
+        self._bytes += len(piece)
+        self._unacknowledged += 1
+        self._outbox.put(self._record(self._base + self._chunks, piece), self._acknowledged)
+
+    def _record(self, seq: int, piece: bytes) -> OutRecord:
+        now = datetime.now(UTC)
+        try:
+            chunk = OutputChunk(
+                self._task_id, self._attempt, seq, self._stream, now, text=piece.decode(), tenant_id=self._tenant_id
+            )
+        except UnicodeDecodeError:
+            chunk = OutputChunk(
+                self._task_id, self._attempt, seq, self._stream, now, data=piece, tenant_id=self._tenant_id
+            )
+        headers = to_headers(
+            Attributes(id=f"{self._task_id}/{seq}", type=_CHUNK_TYPE, subject=self._task_id, tenant_id=self._tenant_id)
+        )
+        return OutRecord(self._topic, self._partition, self._key, _encoder.encode(chunk), headers)
+
+    def _acknowledged(self) -> None:
+        self._unacknowledged -= 1
+        if not self._unacknowledged and self._all_acknowledged is not None and not self._all_acknowledged.done():
+            self._all_acknowledged.set_result(None)

@@ -1,0 +1,91 @@
+"""Registration and sign of life: what this executor can do, and which attempts it holds."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Literal
+
+import msgspec
+
+from services.executor.outbox import Publishes
+from services.executor.settings import ExecutorSettings
+from taskloom import telemetry
+from taskloom.bus.errors import BusError
+from taskloom.bus.publish import OutRecord
+from taskloom.wire.cloudevents import Attributes, to_headers
+from taskloom.wire.messages import ExecutorHeartbeat, LiveAttempt
+from taskloom.wire.topics import Topics, partition_of
+
+Status = Literal["ready", "draining", "stopped"]
+log = telemetry.get_logger(__name__)
+_encoder = msgspec.json.Encoder()
+_TYPE = str(ExecutorHeartbeat.__struct_config__.tag)
+
+
+class Announcer:
+    """Publishes ``ExecutorHeartbeat`` on the executors topic."""
+
+    def __init__(
+        self,
+        publisher: Publishes,
+        settings: ExecutorSettings,
+        *,
+        incarnation: str,
+        kinds: tuple[str, ...],
+        live: Callable[[], tuple[LiveAttempt, ...]],
+    ) -> None:
+        self.status: Status = "ready"
+        self._publisher = publisher
+        self._settings = settings
+        self._topic = Topics(settings.topic_prefix).executors
+        self._live = live
+        self._count = 0
+        self._template = ExecutorHeartbeat(
+            executor_id=settings.executor_id,
+            incarnation=incarnation,
+            status="ready",
+            at=datetime.now(UTC),
+            kinds=kinds,
+            queues=settings.queues,
+            capabilities=settings.capabilities,
+            labels=settings.labels,
+            slots=settings.slots,
+            prefetch=settings.prefetch,
+            resources=settings.resources,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=version("taskloom"),
+            started_at=datetime.now(UTC),
+            interval_s=settings.heartbeat_s,
+        )
+
+    async def announce(self, status: Status) -> None:
+        """Publishes the status, which later heartbeats repeat.
+
+        Raises:
+            BusUnavailable: Kafka did not take it.
+        """
+        self.status = status
+        self._count += 1
+        beat = msgspec.structs.replace(self._template, status=status, at=datetime.now(UTC), live=self._live())
+        executor_id = beat.executor_id
+        headers = to_headers(
+            Attributes(
+                f"{executor_id}/{beat.incarnation}/{self._count}", _TYPE, source=executor_id, subject=executor_id
+            )
+        )
+        partition = partition_of(executor_id, self._settings.partitions)
+        record = OutRecord(self._topic, partition, executor_id.encode(), _encoder.encode(beat), headers)
+        await self._publisher.publish([record])
+
+    async def run(self) -> None:
+        """Repeats the status until cancelled; a heartbeat that Kafka did not take is followed by the next one."""
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_s)
+            try:
+                await self.announce(self.status)
+            except BusError as error:
+                log.warning("no heartbeat: Kafka does not take it", reason=str(error))

@@ -1,0 +1,67 @@
+"""Settings of an executor."""
+
+import os
+import re
+import socket
+from typing import Annotated
+
+import psutil
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+
+from taskloom.domain.ids import is_valid_id
+from taskloom.domain.values import Resources
+from taskloom.settings import ServiceSettings
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""Comma-separated in the environment."""
+
+
+def _host_id() -> str:
+    """Stable over restarts on one host, so that the same executor comes back."""
+    return "executor-" + re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())[:100]
+
+
+class ExecutorSettings(ServiceSettings):
+    """Who this executor is, what it runs, and how much at once."""
+
+    executor_id: str = Field(default_factory=_host_id, description="Its id; running executors have different ones")
+    queues: Names = Field(("default",), description="Queues it takes work from, comma-separated; * takes any")
+    capabilities: Names = Field((), description="What tasks may ask for, comma-separated")
+    labels: dict[str, str] = Field({}, description='What tasks may match, as JSON: {"zone": "a"}')
+    slots: int = Field(100, ge=1, le=10_000, description="Attempts that run at once")
+    prefetch: int = Field(
+        400, ge=0, le=10_000, description="More attempts that may wait here; what comes above is declined"
+    )
+    heartbeat_s: float = Field(5.0, gt=0, le=60, description="Seconds between two signs of life")
+    stop_grace_s: float = Field(5.0, ge=0, le=600, description="Seconds between SIGTERM and SIGKILL at a time limit")
+    python_modules: Names = Field((), description="Modules imported at start that register functions, comma-separated")
+    threads: int = Field(16, ge=1, le=1000, description="Plain Python functions that run at once")
+    cpu_cores: float = Field(default_factory=lambda: float(os.cpu_count() or 1), ge=0, description="Cores it offers")
+    memory_gb: float = Field(
+        default_factory=lambda: round(psutil.virtual_memory().total / 1e9, 2), ge=0, description="Memory it offers, GB"
+    )
+    disk_gb: float = Field(
+        default_factory=lambda: round(psutil.disk_usage("/").free / 1e9, 2), ge=0, description="Disk it offers, GB"
+    )
+    gpu_memory_gb: float = Field(0.0, ge=0, description="Memory of its GPUs, GB")
+    max_pending_reports: int = Field(
+        20_000, ge=100, description="Reports kept while Kafka is away; then new work waits"
+    )
+    max_pending_output_mb: int = Field(16, ge=1, description="Output kept while Kafka is away, MiB; then writers wait")
+
+    @field_validator("queues", "capabilities", "python_modules", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("executor_id")
+    @classmethod
+    def _executor_id_is_an_id(cls, value: str) -> str:
+        if not is_valid_id(value):
+            raise ValueError("must be 1 to 128 of A-Z a-z 0-9 : _ - .")
+        return value
+
+    @property
+    def resources(self) -> Resources:
+        return Resources(self.cpu_cores, self.memory_gb, self.disk_gb, self.gpu_memory_gb)
