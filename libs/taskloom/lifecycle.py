@@ -45,7 +45,7 @@ class BackgroundEnded(TaskloomError):
 
 
 class Runtime:
-    """One service's process. ``stopping`` is set by SIGTERM, SIGINT, ``stop()`` or the first fault of a background task."""
+    """One service's process. ``stopping`` is set by SIGTERM, SIGINT, ``stop()`` or a background task's first fault."""
 
     def __init__(self, service: str, settings: ServiceSettings, *, signals: bool = True) -> None:
         self.service = service
@@ -82,7 +82,7 @@ class Runtime:
             await asyncio.gather(step, stop, return_exceptions=True)
 
     def background(self, what: str, coroutine: Coroutine[Any, Any, None], *, drains: bool = True) -> asyncio.Task[None]:
-        """Runs a loop beside the others. Its exception, or its end before ``stopping``, stops the service with that error.
+        """Runs a loop beside the others. Its exception, or its end before ``stopping``, stops the service with it.
 
         ``drains``: on a stop the loop ends by itself (it watches ``stopping``) and has the drain's time for it;
         otherwise it is cancelled at once.
@@ -157,7 +157,7 @@ class Runtime:
 
 def main(service: str, settings_class: type[S], run: Callable[[S], Coroutine[Any, Any, None]]) -> NoReturn:
     """Runs a service as this process and exits: 0 after a drained stop, 1 on a fault, 2 on wrong settings, 3 when the
-    start-up failed. Wrong settings and a failed start-up are one clear line on stderr, a fault is logged with its trace."""
+    start-up failed. Wrong settings and a failed start-up are one clear line on stderr, a fault is logged."""
     import uvloop
 
     try:

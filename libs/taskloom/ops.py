@@ -48,7 +48,7 @@ class Readiness:
         self._turn = asyncio.Lock()
 
     async def report(self) -> tuple[int, dict[str, Any]]:
-        """HTTP status (200 or 503) and ``{"status", "service", "version", "time", "checks": {name: "ok" or the reason}}``."""
+        """200 or 503, and ``{"status", "service", "version", "time", "checks": {name: "ok" or why not}}``."""
         async with self._turn:
             if self._kept is None or time.monotonic() - self._kept[0] > KEEP_CHECKS_S:
                 results = await asyncio.gather(*(self._result(check) for check in self._checks.values()))
@@ -99,8 +99,8 @@ class OpsServer:
         """
         listener = self._listen()
         config = uvicorn.Config(
-            self._app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
-            timeout_graceful_shutdown=1, limit_concurrency=64,
+            self._app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False,
+            server_header=False, timeout_graceful_shutdown=1, limit_concurrency=64,
         )  # fmt: skip
         self._server = _Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="ops server")

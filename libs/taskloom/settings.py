@@ -58,7 +58,8 @@ class ServiceSettings(BaseSettings):
     )
     otlp_endpoint: str = Field(
         default_factory=_otlp_from_environment,
-        description="OTLP/HTTP base URL that traces go to, for example http://127.0.0.1:4318; empty turns tracing off (also OTEL_EXPORTER_OTLP_ENDPOINT)",
+        description="OTLP/HTTP base URL that traces go to, for example http://127.0.0.1:4318; empty turns tracing off "
+        "(default: OTEL_EXPORTER_OTLP_ENDPOINT)",
     )
     startup_timeout_s: float = Field(
         60.0, gt=0, le=3600, description="Longest start-up in seconds; the process then fails with the reason"
@@ -83,7 +84,7 @@ class ServiceSettings(BaseSettings):
         return self
 
 
-S = TypeVar("S", bound=ServiceSettings)
+S = TypeVar("S", bound=BaseSettings)
 
 
 def load(settings: type[S], **overrides: Any) -> S:

@@ -17,7 +17,7 @@ DAY_MS: Final = 24 * 3600 * 1000
 ALL_TOPICS: Final[dict[str, str]] = {
     # A batch may be a little larger than its one record.
     "max.message.bytes": str(MAX_RECORD_BYTES + 64 * 1024),
-    # The broker unpacks what foreign producers compress: our consumers need no codec, and no codec can block a partition.
+    # The broker unpacks what foreign producers compress: our consumers need no codec, and none can block a partition.
     "compression.type": "uncompressed",
 }
 
@@ -117,7 +117,7 @@ async def _check_partitions(admin: AIOKafkaAdminClient, names: list[str], partit
             list_ = ", ".join(f"{name} has {count}" for name, count in sorted(wrong.items()))
             raise TopicMismatch(
                 f"TASKLOOM_PARTITIONS={partitions}, but {list_} partitions: set it to that number, or take another "
-                "TASKLOOM_TOPIC_PREFIX (partitions of a topic in use cannot be changed: each task's stream has its place)"
+                "TASKLOOM_TOPIC_PREFIX (the partitions of a topic in use cannot be changed: each task has its place)"
             )
         if all(found.get(name) == partitions for name in names):
             return

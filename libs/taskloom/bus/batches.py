@@ -8,9 +8,9 @@ What aiokafka 0.14 does that this has to cover:
 - It logs and swallows an exception of the rebalance listener, and sends no heartbeat while ``on_partitions_assigned``
   runs. So the listener only pauses the new partitions; ``poll`` asks for the offsets, seeks and resumes them.
 - ``getmany`` waits without limit while a rebalance is under way. It gets a time limit here.
-- An unexpected heartbeat answer (for example "coordinator is loading", just after a broker's restart) ends its heartbeat
-  task for good; an unexpected exception ends its coordination or fetch task, the latter without any error for the caller.
-  Each poll looks at these tasks, and a consumer with a dead one is replaced.
+- An unexpected heartbeat answer (for example "coordinator is loading", just after a broker's restart) ends its
+  heartbeat task for good; an unexpected exception ends its coordination or fetch task, the latter without any error for
+  the caller. Each poll looks at these tasks, and a consumer with a dead one is replaced.
 - Its sticky assignor keeps its state in the class, so that two consumers of one process mix theirs: each gets a class.
 """
 
@@ -52,8 +52,8 @@ _lost = telemetry.counter("bus_offsets_lost", "Partitions whose next offset was 
 class BatchConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
     """A member of a consumer group that seeks to offsets of ours and never commits.
 
-    ``on_assigned(partitions)`` returns the offset to read next for each partition; a partition that it leaves out is read
-    from its beginning. It runs inside ``poll``, so an exception of it comes out of ``poll``, and the next ``poll`` asks
+    ``on_assigned(partitions)`` returns the offset to read next for each partition; one that it leaves out is read from
+    its beginning. It runs inside ``poll``, so an exception of it comes out of ``poll``, and the next ``poll`` asks
     again. ``on_revoked(partitions)`` runs beside the caller as soon as a rebalance begins: after it returns, another
     process may own the partitions, so it waits for a write in flight (within ``session_timeout_s``; the fence in the
     database decides when it takes longer). aiokafka rebalances eagerly: each rebalance revokes everything and assigns
@@ -74,7 +74,7 @@ class BatchConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         on_lost: OnLost | None = None,
         client_id: str = "taskloom",
         max_records: int = 500,
-        fetch_max_wait_ms: int = 50,
+        fetch_max_wait_ms: int = 100,
         session_timeout_s: float = 10.0,
         max_poll_interval_s: float = 300.0,
     ) -> None:

@@ -57,13 +57,18 @@ async def abort_producer(producer: Any, error: Exception, timeout_s: float = 2.0
     """Closes a producer without sending what it holds; those who wait for it get ``error``."""
     producer._closed = True
     held = producer._message_accumulator
+    held.reenqueue = lambda batch: None  # a batch in flight is not to come back once it has failed
+    # Each batch's own callback takes it out of this set; one that waits for its next try is not in it.
+    held._pending_batches.update(batch for batches in held._batches.values() for batch in batches)
     held.fail_all(error)
-    for batch in [*held._pending_batches, *(batch for batches in held._batches.values() for batch in batches)]:
+    for batch in held._pending_batches:
         _seen(batch.future)
         _seen(batch._drain_waiter)
     await _quietly(producer.client.close(), timeout_s)
     sender = producer._sender.sender_task
     if sender is not None:
+        # Fails with an AttributeError unless the producer is transactional; all that it would fail has failed above.
+        sender.remove_done_callback(producer._sender._fail_all)
         sender.cancel()
         await asyncio.wait({sender}, timeout=timeout_s)
         _seen(sender)

@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooL
 from msgspec import Struct
 
 from taskloom import telemetry
-from taskloom.bus.connections import abort_producer, ping_client, retry_until
+from taskloom.bus.connections import RETRY_S, abort_producer, ping_client, retry_until
 from taskloom.bus.errors import BusError, BusUnavailable, TooLarge
 
 MAX_RECORD_BYTES: Final = 2 * 1024 * 1024
@@ -163,7 +163,8 @@ class Publisher:
         except TimeoutError:
             _failed.inc()
             error = BusUnavailable(
-                f"Kafka at {self._bootstrap} did not acknowledge {len(records)} records within {self._delivery_timeout_s:g} s"
+                f"Kafka at {self._bootstrap} did not acknowledge {len(records)} records "
+                f"within {self._delivery_timeout_s:g} s"
             )
             await self._abandon(error)
             raise error from None
@@ -179,14 +180,14 @@ class Publisher:
                 size += sum(len(name) + len(content) + 10 for name, content in record.headers)
                 if size > limit:
                     raise TooLarge(
-                        f"the record {record.key[:128]!r} for {record.topic} has {size} bytes; at most {limit} are taken: "
-                        "send large values as a claim"
+                        f"the record {record.key[:128]!r} for {record.topic} has {size} bytes; at most {limit} "
+                        "are taken: send large values as a claim"
                     )
             total += size + RECORD_OVERHEAD_BYTES
         return total
 
     async def _reserve(self, size: int) -> None:
-        """Waits for room, first come first served. A call larger than the whole room goes when nothing else is queued."""
+        """Waits for room, first come first served. A call above the limit goes when nothing else is queued."""
         if not self._turn.locked() and self._queued_bytes + size <= self._max_queued_bytes:
             self._queued_bytes += size
             return
@@ -210,18 +211,17 @@ class Publisher:
         return call
 
     async def _send_lane(self, lane: _Lane) -> None:
-        """Sends what waits in a lane, a batch at a time. A batch that failed is packed anew: one in flight keeps the order."""
+        """Sends what waits in a lane, a batch at a time. A failed batch is packed anew; one in flight keeps the order."""
         try:
             while lane.queue:
-                producer = await self._connected()
                 try:
-                    await self._send_batch(producer, lane)
+                    await self._send_batch(await self._connected(), lane)
                 except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
                     raise TooLarge(
-                        f"{lane.topic} takes smaller records than {self._max_record_bytes} bytes: {error}"
+                        f"{lane.topic} takes no record of {self._max_record_bytes} bytes: {error}"
                     ) from error
-                except KafkaError as error:
-                    await self._broken(producer, error)
+                except (KafkaError, OSError) as error:
+                    await self._replace(error)
         except Exception as error:  # noqa: BLE001 - whoever waits for this lane gets it
             self._fail_lane(lane, error)
         finally:
@@ -279,13 +279,16 @@ class Publisher:
                 self._producer = producer
             return self._producer
 
-    async def _broken(self, producer: AIOKafkaProducer, error: KafkaError) -> None:
-        """Drops a producer whose error is final for it (a lost producer id, a sequence gap); the lanes go on with a new one."""
-        log.warning("the producer failed and is replaced", client=self._client_id, error=repr(error))
-        if self._producer is producer:
-            self._producer = None
+    async def _replace(self, error: Exception) -> None:
+        """Drops a producer whose error is final for it (lost producer id, sequence gap); lanes go on with a new one.
+
+        A broker that is away is no such error: aiokafka repeats by itself, until ``publish`` has waited long enough.
+        """
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            log.warning("the producer failed and is replaced", client=self._client_id, error=repr(error))
             await abort_producer(producer, error)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(RETRY_S)
 
     async def _abandon(self, error: BusUnavailable) -> None:
         """Fails all that waits and drops the producer, so that nothing is sent behind the back of who saw the error."""

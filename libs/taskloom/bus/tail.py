@@ -39,7 +39,7 @@ class TailConsumer:
         start: Start = "end",
         client_id: str = "taskloom",
         max_records: int = 1000,
-        fetch_max_wait_ms: int = 100,
+        fetch_max_wait_ms: int = 200,
     ) -> None:
         self._bootstrap, self._partitions, self._from = bootstrap, tuple(partitions), start
         self._max_records = max_records
@@ -113,7 +113,7 @@ class TailConsumer:
         await ping_client(self._consumer._client, timeout_s)
 
     async def _note_positions(self, consumer: AIOKafkaConsumer) -> None:
-        """Compaction leaves holes, so the end may lie behind the last record there is: aiokafka knows how far it read."""
+        """Compaction leaves holes, so the end may lie behind the last record: aiokafka knows how far it read."""
         for tp in self._ends:
             self.positions[tp] = max(self.positions[tp], await consumer.position(tp))
 

@@ -68,7 +68,7 @@ class _RecordedSpan(Span):
 
 
 def configure_tracing(service: str, *, endpoint: str, instance: str = "") -> None:
-    """Turns tracing on when ``endpoint`` (OTLP/HTTP base URL) is set; spans leave in batches from a thread of their own."""
+    """Turns tracing on when ``endpoint`` (OTLP/HTTP base URL) is set; spans leave in batches from a thread."""
     if not endpoint:
         return
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
