@@ -25,6 +25,7 @@ $(STAMP):
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@rm -f $(VENV)/.installed-*
+	@$(PYTHON) -m taskloom.local.jars
 	@touch $@
 
 .PHONY: check

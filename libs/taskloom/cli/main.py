@@ -55,19 +55,21 @@ class LazyVerbs(TyperGroup):
 
 
 def load_verb(verb: str) -> TyperCommand | TyperGroup:
-    """The command of a verb. Its module has a function ``command`` with Typer's signature, or a Typer ``app`` of several."""
+    """The command of a verb: its module's function ``command``, or the one named like the verb, or its Typer ``app`` of several."""
     module = import_module(module_of(verb))
     if hasattr(module, "app"):
         command = get_command(module.app)
     else:
         alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        alone.command(name=verb)(module.command)
+        alone.command(name=verb)(getattr(module, "command", None) or getattr(module, verb.replace("-", "_")))
         command = get_command(alone)
     command.name = verb
     return cast("TyperCommand | TyperGroup", command)
 
 
-app = typer.Typer(name="taskloom", cls=LazyVerbs, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    name="taskloom", cls=LazyVerbs, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
 
 
 @app.callback()

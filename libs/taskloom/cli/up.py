@@ -10,6 +10,7 @@ from rich.console import Console
 from taskloom.local.settings import LocalSettings
 from taskloom.local.supervisor import Supervisor
 from taskloom.settings import load
+from taskloom.telemetry.logs import configure_logging
 
 
 def command() -> None:
@@ -17,6 +18,7 @@ def command() -> None:
 
     Settings come from the environment, most of all TASKLOOM_HTTP_PORT and TASKLOOM_HOME; `taskloom config` lists them.
     """
+    configure_logging("up", level="warning", log_format="console")
     asyncio.run(_run(load(LocalSettings)))
 
 

@@ -74,7 +74,17 @@ class ManagedProcess(ABC):
     def launched(self, command: list[str]) -> list[str]:
         """``command`` run as this process's user and tied to our life."""
         uid, gid = self.user()
-        return [sys.executable, "-I", "-S", _LAUNCH, str(os.getpid()), str(int(self.death_signal)), str(uid), str(gid), *command]
+        return [
+            sys.executable,
+            "-I",
+            "-S",
+            _LAUNCH,
+            str(os.getpid()),
+            str(int(self.death_signal)),
+            str(uid),
+            str(gid),
+            *command,
+        ]
 
     async def start(self, timeout_s: float | None = None) -> None:
         """Returns when the process is ready.
@@ -139,6 +149,29 @@ class ManagedProcess(ABC):
                 return False
             await asyncio.sleep(POLL_S)
         return True
+
+
+async def run_to_end(command: list[str], timeout_s: float, environment: dict[str, str], trouble: str) -> None:
+    """Runs a command that prepares something, and returns when it ended well.
+
+    Raises:
+        StartFailed: ``trouble``, and what the command said or that it took longer than ``timeout_s``.
+    """
+    pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=null, stdout=pipe, stderr=asyncio.subprocess.STDOUT, env=environment, cwd="/"
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(timeout_s):
+            said, _ = await process.communicate()
+    except TimeoutError:
+        raise StartFailed(f"{trouble}: not done within {timeout_s:g} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise StartFailed(f"{trouble}:\n{said.decode(errors='replace')[-1500:]}")
 
 
 def describe_exit(code: int) -> str:

@@ -40,7 +40,9 @@ class Home:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / "lock").open("a+")
         except OSError as error:
-            raise LocalError(f"cannot use {self.path} as home: {error.strerror}; set TASKLOOM_HOME to a directory of yours") from error
+            raise LocalError(
+                f"cannot use {self.path} as home: {error.strerror}; set TASKLOOM_HOME to a directory of yours"
+            ) from error
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -74,7 +76,9 @@ class Home:
 
     def _end_leftovers(self) -> None:
         """Waits for the children of a killed supervisor, which are ending already, and kills what does not end."""
-        left = [process for process in map(_process, self.read_run().get("processes", {}).values()) if process is not None]
+        left = [
+            process for process in map(_process, self.read_run().get("processes", {}).values()) if process is not None
+        ]
         _, alive = psutil.wait_procs(left, timeout=LEFTOVER_TIMEOUT_S)
         for process in alive:
             os.killpg(process.pid, signal.SIGKILL)

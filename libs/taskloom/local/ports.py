@@ -37,8 +37,14 @@ def check_free(host: str, port: int) -> None:
             server.bind((host, port))
             server.listen(1)
         except OSError as error:
-            what = "is taken by another process" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-            raise PortBusy(f"{host}:{port} {what}; choose another port with TASKLOOM_HTTP_PORT, or stop the one who has it") from error
+            what = (
+                "is taken by another process"
+                if error.errno == errno.EADDRINUSE
+                else f"cannot be used ({error.strerror})"
+            )
+            raise PortBusy(
+                f"{host}:{port} {what}; choose another port with TASKLOOM_HTTP_PORT, or stop the one who has it"
+            ) from error
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:

