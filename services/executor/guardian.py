@@ -230,7 +230,9 @@ class Guardian:
                 group.code = os.waitstatus_to_exitcode(status)
                 group.exited_at = time.monotonic()
                 group.cpu_s = used.ru_utime + used.ru_stime
-                group.memory_mb = used.ru_maxrss / 1024
+                # The kernel's peak begins with the forked guardian's own; below that it says nothing of the command.
+                own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+                group.memory_mb = used.ru_maxrss / 1024 if used.ru_maxrss > own else 0.0
 
     def _finish(self, group: Group) -> None:
         """Ends the group of a command that has exited: nothing of it runs, and all it wrote has been sent."""
