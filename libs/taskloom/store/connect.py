@@ -15,6 +15,9 @@ CONNECT_TIMEOUT_S: Final = 5
 LOCK_TIMEOUT_S: Final = 10
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
+# Connections live long and prepare their statements. A plan made while a table was empty reads it from end to end, and
+# is kept while it grows: measured 5 ms a put at 120,000 open tasks, against 0.2 ms. All our statements have an index.
+_PLANS: Final = "-c enable_seqscan=off"
 
 Row = tuple[Any, ...]
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
@@ -35,14 +38,14 @@ def session_parameters(dsn: str, *, application: str, statement_timeout_s: float
         "keepalives_count": 3,
         "tcp_user_timeout": 15_000,
     }
-    return {**ours, **given, "options": f"{limits} {given.get('options') or ''}".strip()}
+    return {**ours, **given, "options": f"{_PLANS} {limits} {given.get('options') or ''}".strip()}
 
 
 def wait_for_database(dsn: str, *, timeout_s: float, pause: Callable[[float], object] = time.sleep) -> None:
-    """Returns once ``dsn`` answers a query.
+    """Returns once ``dsn`` answers a query. A true value from ``pause`` (an event's ``wait``) ends the waiting.
 
     Raises:
-        StoreUnavailable: it did not within ``timeout_s``; the message says what PostgreSQL or the network said last.
+        StoreUnavailable: it did not within ``timeout_s``, or was stopped; the message has PostgreSQL's last words.
     """
     deadline = time.monotonic() + timeout_s
     pause_s = _FIRST_PAUSE_S
@@ -56,7 +59,8 @@ def wait_for_database(dsn: str, *, timeout_s: float, pause: Callable[[float], ob
         except psycopg.OperationalError as error:
             if time.monotonic() + pause_s > deadline:
                 raise StoreUnavailable(f"{where(dsn)} did not answer within {timeout_s:g} s: {error}") from error
-        pause(pause_s)
+        if pause(pause_s):
+            raise StoreUnavailable(f"stopped while waiting for {where(dsn)}")
         pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
 

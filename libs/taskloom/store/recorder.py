@@ -5,6 +5,7 @@ Not the library's own insert, for what was measured with 9.5.6: its pipeline mod
 as slow as four binary arrays; and its retry reports a conflict for events that it has stored itself (see ``shard.py``).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -122,8 +123,11 @@ class ShardRecorder(PostgresApplicationRecorder):
             )
 
     def _conflicting(self, stored_events: Sequence[StoredEvent]) -> list[str]:
-        places = {place for place, _, _ in self.select_stored(stored_events)}
-        return sorted({str(stored_events[place - 1].originator_id) for place in places})
+        """Tasks whose events are stored already, or stand twice in the batch."""
+        keys = Counter((str(event.originator_id), event.originator_version) for event in stored_events)
+        twice = {task_id for (task_id, _), count in keys.items() if count > 1}
+        stored = {str(stored_events[place - 1].originator_id) for place, _, _ in self.select_stored(stored_events)}
+        return sorted(twice | stored)
 
     def select_stored(self, stored_events: Sequence[StoredEvent]) -> list[Row]:
         """Place in ``stored_events`` (from 1), position and stored bytes of those whose version is in the store."""

@@ -1,5 +1,6 @@
 """Every statement of the store but the schema's. Lists go in as binary arrays through ``unnest``: one statement each.
 
+Each is meant to walk an index, never a table, whatever the planner knows; ``connect.py`` says why that needs saying.
 ``{shard}`` is the shard's number. Placeholders are psycopg's, ``%b`` being a binary one.
 """
 
@@ -32,10 +33,16 @@ SELECT * FROM unnest(%b::int[], %b::text[], %b::timestamptz[])
 ON CONFLICT (partition, task_id) DO UPDATE SET due_at = excluded.due_at WHERE o.due_at IS DISTINCT FROM excluded.due_at
 """
 
+# By ctid, one index walk per row: a plain DELETE … USING unnest(…) may be planned as a join through the whole table.
+# OFFSET 0 keeps the walk apart.
 DELETE_OPEN: Final = """
-DELETE FROM open_tasks AS o
-USING unnest(%b::int[], %b::text[]) AS c (partition, task_id)
-WHERE o.partition = c.partition AND o.task_id = c.task_id
+DELETE FROM open_tasks
+WHERE ctid = ANY (ARRAY(
+    SELECT o.ctid FROM unnest(%b::int[], %b::text[]) AS c (partition, task_id)
+    CROSS JOIN LATERAL (
+        SELECT t.ctid FROM open_tasks AS t WHERE t.partition = c.partition AND t.task_id = c.task_id OFFSET 0
+    ) AS o
+))
 """
 
 UPSERT_SNAPSHOTS: Final = """
@@ -80,8 +87,8 @@ SELECT_SNAPSHOTS: Final = """
 SELECT task_id, version, state FROM snapshots_{shard} WHERE task_id = ANY (%b::text[])
 """
 
-# LATERAL with its own order holds the planner to one index walk per task. As a plain join it may read the whole table,
-# since events tables have no statistics (see 0002_events.shard.sql) and it then takes them for 200 long streams.
+# LATERAL with its own order holds the planner to one index walk per task. A plain join may read the whole table, since
+# events tables have no statistics (see 0002_events.shard.sql) and it then takes them for 200 long streams.
 SELECT_HISTORIES: Final = """
 SELECT w.task_id, e.state
 FROM unnest(%b::text[], %b::bigint[]) WITH ORDINALITY AS w (task_id, after, place)
@@ -99,7 +106,7 @@ FROM unnest(%b::text[], %b::bigint[]) WITH ORDINALITY AS w (task_id, version, pl
 CROSS JOIN LATERAL (
     SELECT notification_id, state FROM events_{shard}
     WHERE originator_id = w.task_id AND originator_version = w.version
-    ORDER BY originator_version LIMIT 1
+    OFFSET 0
 ) AS e
 ORDER BY w.place
 """

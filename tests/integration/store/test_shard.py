@@ -4,12 +4,12 @@ from hashlib import sha256
 
 import psycopg
 import pytest
-from tests.integration.store.histories import PARTITIONS, history, task_on
 
 from taskloom.store.batch import Batch, OffsetMove, OpenTask, Ownership, SnapshotRow
 from taskloom.store.errors import Fenced, StoreError, StoreUnavailable, VersionConflict
 from taskloom.store.shard import ShardStore
 from taskloom.wire.recorded import chain_fault
+from tests.integration.store.histories import PARTITIONS, history, task_on
 
 pytestmark = pytest.mark.integration
 
