@@ -12,6 +12,9 @@ from taskloom.bus.errors import BusError, TopicMismatch
 from taskloom.bus.publish import MAX_RECORD_BYTES
 from taskloom.wire.topics import Topics
 
+MAX_LETTER_BYTES: Final = 2 * MAX_RECORD_BYTES
+"""A dead letter holds a whole record in base64, which is a third more, and why it is dead."""
+
 DAY_MS: Final = 24 * 3600 * 1000
 
 ALL_TOPICS: Final[dict[str, str]] = {
@@ -38,7 +41,7 @@ TOPICS: Final[dict[str, dict[str, str]]] = {
         "min.cleanable.dirty.ratio": "0.2",
         "delete.retention.ms": "60000",
     },
-    "dead_letters": {"retention.ms": str(30 * DAY_MS)},
+    "dead_letters": {"retention.ms": str(30 * DAY_MS), "max.message.bytes": str(MAX_LETTER_BYTES + 64 * 1024)},
 }
 
 log = telemetry.get_logger(__name__)

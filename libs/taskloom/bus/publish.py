@@ -135,14 +135,14 @@ class Publisher:
             raise BusUnavailable(f"not connected to Kafka at {self._bootstrap}")
         await ping_client(producer.client, timeout_s)
 
-    async def publish(self, records: Sequence[OutRecord]) -> None:
+    async def publish(self, records: Sequence[OutRecord], *, max_record_bytes: int | None = None) -> None:
         """Returns when every record is acknowledged by all in-sync replicas.
 
         Records of one partition are stored in the order given, and calls in the order made. Nothing is sent when one
-        record is too large.
+        record is too large; ``max_record_bytes`` is for a topic that takes more than the others.
 
         Raises:
-            TooLarge: a record is over ``max_record_bytes``; names it.
+            TooLarge: a record is over the limit; names it.
             BusUnavailable: not acknowledged within ``delivery_timeout_s``; nothing of this call is still under way in
                 this process, but a part may be stored. Sending it again is right: readers drop doubles.
             BusError: the topic or partition does not exist, or Kafka refused the records for good.
@@ -151,7 +151,7 @@ class Publisher:
             return
         if self._closed:
             raise BusUnavailable(f"{self._client_id}: the publisher is not started")
-        size = self._size_of(records)
+        size = _size_of(records, (max_record_bytes or self._max_record_bytes) - RECORD_OVERHEAD_BYTES)
         try:
             async with asyncio.timeout(self._delivery_timeout_s):
                 await self._reserve(size)
@@ -171,20 +171,6 @@ class Publisher:
         except BusError:
             _failed.inc()
             raise
-
-    def _size_of(self, records: Sequence[OutRecord]) -> int:
-        total, limit = 0, self._max_record_bytes - RECORD_OVERHEAD_BYTES
-        for record in records:
-            size = len(record.key) + len(record.value or b"")
-            if size > limit // 2:
-                size += sum(len(name) + len(content) + 10 for name, content in record.headers)
-                if size > limit:
-                    raise TooLarge(
-                        f"the record {record.key[:128]!r} for {record.topic} has {size} bytes; at most {limit} "
-                        "are taken: send large values as a claim"
-                    )
-            total += size + RECORD_OVERHEAD_BYTES
-        return total
 
     async def _reserve(self, size: int) -> None:
         """Waits for room, first come first served. A call above the limit goes when nothing else is queued."""
@@ -211,7 +197,7 @@ class Publisher:
         return call
 
     async def _send_lane(self, lane: _Lane) -> None:
-        """Sends what waits in a lane, a batch at a time. A failed batch is packed anew; one in flight keeps the order."""
+        """Sends what waits in a lane, a batch at a time. A failed batch is packed anew: one in flight keeps order."""
         try:
             while lane.queue:
                 try:
@@ -304,3 +290,19 @@ class Publisher:
         parts, lane.queue = lane.queue, deque()
         for part in parts:
             part.call.fail(error)
+
+
+def _size_of(records: Sequence[OutRecord], limit: int) -> int:
+    """Bytes of all records, about: headers are counted where they could matter, since a look at each costs time."""
+    total = 0
+    for record in records:
+        size = len(record.key) + len(record.value or b"")
+        if size > limit // 2:
+            size += sum(len(name) + len(content) + 10 for name, content in record.headers)
+            if size > limit:
+                raise TooLarge(
+                    f"the record {record.key[:128]!r} for {record.topic} has {size} bytes; at most {limit} "
+                    "are taken: send large values as a claim"
+                )
+        total += size + RECORD_OVERHEAD_BYTES
+    return total
