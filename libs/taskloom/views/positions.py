@@ -1,4 +1,4 @@
-"""How far the projection is: the offsets it has applied, written with the rows they led to, and how far it is behind."""
+"""How far the projection is: offsets it has applied, written with the rows they led to, and how far that is behind."""
 
 import time
 from collections.abc import Mapping, Sequence

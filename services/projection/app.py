@@ -1,0 +1,100 @@
+"""Builds and runs the projection: events, outputs and heartbeats in, rows of the views out."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+from aiokafka import TopicPartition
+
+from services.projection.apply import Applier, Limits, Rewound, Stopped
+from services.projection.database import Database
+from services.projection.dead_letters import KafkaDeadLetters
+from services.projection.settings import ProjectionSettings
+from taskloom.bus.batches import BatchConsumer
+from taskloom.bus.publish import Publisher
+from taskloom.lifecycle import Runtime
+from taskloom.ops import OpsServer
+from taskloom.store.history import HistoryReader
+from taskloom.wire.topics import Topics
+
+REPORT_EVERY_S: Final = 1.0
+
+
+async def run(settings: ProjectionSettings) -> None:
+    """Runs until SIGTERM; returns when the batch in flight is committed and everything is closed."""
+    topics = Topics(settings.topic_prefix)
+    async with Runtime("projection", settings) as runtime:
+        database = Database(settings.database_dsn)
+        runtime.on_drain("close the database", database.close)
+        history = HistoryReader(
+            settings.database_dsn, partitions=settings.partitions, shards=settings.shards, max_connections=1
+        )
+        runtime.on_drain("close the event store", history.close)
+        await runtime.start("connect to the event store", history.open())
+        publisher = Publisher(settings.kafka_bootstrap, f"{settings.instance}-dead-letters")
+        await runtime.start("connect to Kafka", publisher.start())
+        runtime.on_drain("close the producer", publisher.stop)
+
+        def behind() -> Mapping[TopicPartition, int]:
+            return consumer.behind()
+
+        applier = Applier(
+            database,
+            history,
+            KafkaDeadLetters(publisher, topics, settings.partitions),
+            topics,
+            limits=Limits(settings.projection_cached_rows, settings.projection_retry_max_s),
+            stopping=runtime.stopping,
+            behind=behind,
+        )
+        consumer = BatchConsumer(
+            settings.kafka_bootstrap,
+            (topics.events, topics.outputs, topics.executors),
+            f"{settings.topic_prefix}.projection.views",
+            on_assigned=applier.take,
+            on_revoked=applier.release,
+            client_id=settings.instance,
+            max_records=settings.projection_batch_records,
+        )
+        await runtime.start("join the consumer group", consumer.start())
+        runtime.on_drain("leave the consumer group", consumer.stop)
+
+        async def database_answers() -> None:
+            await database.transaction(lambda cursor: cursor.execute("SELECT 1"))
+
+        ops = OpsServer(
+            settings.ops_host,
+            settings.ops_port,
+            service="projection",
+            checks={"database": database_answers, "kafka": consumer.ping},
+        )
+        await runtime.start("open the ops port", ops.start())
+        runtime.on_drain("close the ops port", ops.stop)
+        runtime.background("report positions", _report(applier, runtime.stopping))
+        runtime.background("apply", _apply(consumer, applier, settings, runtime.stopping))
+        await runtime.run_until_stopped()
+
+
+async def _apply(
+    consumer: BatchConsumer, applier: Applier, settings: ProjectionSettings, stopping: asyncio.Event
+) -> None:
+    """The loop that is this service: poll, apply, and go back where the table says so."""
+    while not stopping.is_set():
+        try:
+            records = await consumer.poll(settings.projection_poll_ms)
+            if records:
+                await applier.apply(records)
+        except Rewound as rewound:
+            for partition, offset in rewound.offsets.items():
+                consumer.seek(partition, offset)
+        except Stopped:
+            return
+
+
+async def _report(applier: Applier, stopping: asyncio.Event) -> None:
+    while not stopping.is_set():
+        try:
+            async with asyncio.timeout(REPORT_EVERY_S):
+                await stopping.wait()
+        except TimeoutError:
+            await applier.report_idle()

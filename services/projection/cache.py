@@ -1,0 +1,34 @@
+"""Rows of open tasks in memory, so that the next event of a task needs no read."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from taskloom.views.task_executions.row import Row
+
+
+class RowCache:
+    """The most recently changed rows, at most ``limit``; the one unchanged for longest falls out and is read again.
+
+    Holds only what is committed. An ended task is not kept: hardly an event follows its end.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._rows: OrderedDict[str, Row] = OrderedDict()
+
+    def get(self, task_id: str) -> Row | None:
+        return self._rows.get(task_id)
+
+    def put(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            self._rows.pop(row.task_id, None)
+            if row.completed_at is None:
+                self._rows[row.task_id] = row
+        while len(self._rows) > self._limit:
+            self._rows.popitem(last=False)
+
+    def clear(self) -> None:
+        self._rows.clear()
+
+    def __len__(self) -> int:
+        return len(self._rows)

@@ -1,0 +1,99 @@
+"""Events of a batch into changed rows, in memory. Doubles are dropped, gaps are filled from the store."""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from services.projection import metrics
+from services.projection.batch import Arrived, Batch, Poison
+from services.projection.cache import RowCache
+from services.projection.changes import Changes
+from taskloom import telemetry
+from taskloom.domain.envelope import Recorded
+from taskloom.errors import TaskloomError
+from taskloom.views.task_executions.fold import OutOfSequence, fold, fold_all
+from taskloom.views.task_executions.row import Row
+from taskloom.wire.errors import WireError
+
+log = telemetry.get_logger(__name__)
+
+LoadRows = Callable[[list[str]], Awaitable[dict[str, Row]]]
+
+
+class History(Protocol):
+    """Where missing events are read: ``taskloom.store.history.HistoryReader``."""
+
+    async def events(
+        self, task_id: str, after: int = 0, limit: int | None = None, up_to: int | None = None
+    ) -> list[Recorded]: ...
+
+
+class Unfillable(TaskloomError):
+    """The store does not have the events before this one."""
+
+
+async def fold_batch(batch: Batch, cache: RowCache, load_rows: LoadRows, history: History) -> Changes:
+    """The rows that the batch's events lead to. An event that cannot be folded is added to ``batch.poison``.
+
+    Raises:
+        whatever ``load_rows`` and ``history`` raise when the database is away.
+    """
+    changes = Changes()
+    await _find_rows(batch, cache, load_rows, changes)
+    duplicates = 0
+    for arrived in batch.events:
+        recorded = arrived.recorded
+        task_id, version = recorded.meta.task_id, recorded.meta.version
+        row = changes.after.get(task_id) or changes.before.get(task_id)
+        reached = row.version if row is not None else 0
+        if version <= reached:
+            duplicates += 1
+            continue
+        try:
+            if version > reached + 1:
+                row = await _fill_gap(row, recorded, history)
+            changes.after[task_id] = fold(row, recorded)
+            changes.partitions[task_id] = arrived.record.partition
+        except (TaskloomError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            _set_aside(batch, arrived, error)
+    if duplicates:
+        metrics.DUPLICATES.labels("event").inc(duplicates)
+    return changes
+
+
+async def _find_rows(batch: Batch, cache: RowCache, load_rows: LoadRows, changes: Changes) -> None:
+    missing: dict[str, None] = {}
+    for arrived in batch.events:
+        task_id = arrived.recorded.meta.task_id
+        if task_id in changes.before or task_id in missing:
+            continue
+        row = cache.get(task_id)
+        if row is None:
+            missing[task_id] = None
+        else:
+            changes.before[task_id] = row
+    if missing:
+        changes.before.update(await load_rows(list(missing)))
+
+
+async def _fill_gap(row: Row | None, recorded: Recorded, history: History) -> Row:
+    """The row just before ``recorded``, from the store's events.
+
+    Raises:
+        Unfillable: the store lacks some of them.
+    """
+    meta, reached = recorded.meta, row.version if row is not None else 0
+    missing = await history.events(meta.task_id, after=reached, up_to=meta.version - 1)
+    filled = fold_all(missing, row)
+    if filled is None or filled.version != meta.version - 1:
+        stands = filled.version if filled is not None else 0
+        raise Unfillable(f"event {meta.version} arrived, but the store has nothing after {stands}")
+    metrics.GAPS.inc()
+    log.warning("missing events read from the store", task_id=meta.task_id, after=reached, up_to=meta.version - 1)
+    return filled
+
+
+def _set_aside(batch: Batch, arrived: Arrived, error: Exception) -> None:
+    """An event that cannot be folded is poison; the store or the bus being away is not."""
+    if isinstance(error, TaskloomError) and not isinstance(error, (WireError, Unfillable, OutOfSequence)):
+        raise error
+    batch.poison.append(Poison(arrived.record, f"{type(error).__name__}: {error}"))

@@ -1,0 +1,22 @@
+"""Settings of the projection."""
+
+from pydantic import Field
+
+from taskloom.settings import ServiceSettings
+
+
+class ProjectionSettings(ServiceSettings):
+    """What the projection needs beyond what every service has."""
+
+    projection_batch_records: int = Field(
+        2_000, ge=1, le=20_000, description="Most Kafka records of one transaction; more wait in Kafka"
+    )
+    projection_cached_rows: int = Field(
+        20_000, ge=0, le=1_000_000, description="Rows of open tasks kept in memory; what falls out is read again"
+    )
+    projection_poll_ms: int = Field(
+        200, ge=1, le=5_000, description="Longest wait for records in milliseconds, and so for noticing a stop"
+    )
+    projection_retry_max_s: float = Field(
+        5.0, gt=0, le=60, description="Longest pause in seconds between tries while PostgreSQL or Kafka is away"
+    )
