@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def in_own_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Runs ``work`` to its end in a loop that no test sees; not ``asyncio.run``, which takes away the tests' current loop."""
+    """Runs ``work`` in a loop that no test sees; not ``asyncio.run``, which takes away the tests' current loop."""
     loop = asyncio.new_event_loop()
     try:
         return loop.run_until_complete(work)

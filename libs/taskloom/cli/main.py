@@ -21,6 +21,7 @@ VERBS: Final = {
     "config": "Print every setting with default, unit and value",
     "contracts": "Generate AsyncAPI, OpenAPI and JSON Schemas",
     "migrate": "Bring the database's tables up to date",
+    "topics": "Make the Kafka topics that are missing",
     "gateway": "Run the gateway service",
     "orchestrator": "Run the orchestrator service",
     "executor": "Run the executor service",
@@ -55,7 +56,7 @@ class LazyVerbs(TyperGroup):
 
 
 def load_verb(verb: str) -> TyperCommand | TyperGroup:
-    """The command of a verb: its module's function ``command``, or the one named like the verb, or its Typer ``app`` of several."""
+    """The command of a verb: its module's Typer ``app``, or the function ``command`` or named like the verb."""
     module = import_module(module_of(verb))
     if hasattr(module, "app"):
         command = get_command(module.app)

@@ -67,9 +67,14 @@ class ManagedProcess(ABC):
         """Starts the process and returns at once."""
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: ASYNC220 - milliseconds; must happen in the main thread
-                self.launched(self.command()), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment(), start_new_session=True,
-            )  # fmt: skip
+            self._process = subprocess.Popen(
+                self.launched(self.command()),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.environment(),
+                start_new_session=True,
+            )
 
     def launched(self, command: list[str]) -> list[str]:
         """``command`` run as this process's user and tied to our life."""
@@ -90,7 +95,7 @@ class ManagedProcess(ABC):
         """Returns when the process is ready.
 
         Raises:
-            StartFailed: it ended or was not ready within ``timeout_s`` (default: its own limit); says what its log says last.
+            StartFailed: it ended or was not ready within ``timeout_s`` (default: its own); with its log's last lines.
         """
         await self.prepare()
         self.spawn()

@@ -48,8 +48,10 @@ class Home:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 lock.seek(0)
+                owner = lock.read().strip() or "unknown"
                 raise HomeBusy(
-                    f"{self.path} is in use by another Taskloom (pid {lock.read().strip() or 'unknown'}); stop that one, or set TASKLOOM_HOME to another directory"
+                    f"{self.path} is in use by another Taskloom (pid {owner}); stop that one, "
+                    "or set TASKLOOM_HOME to another directory"
                 ) from None
             lock.truncate(0)
             lock.write(str(os.getpid()))

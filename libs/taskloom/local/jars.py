@@ -84,9 +84,11 @@ def _fetch(target: Path) -> None:
 
 def _resolve(work: Path) -> None:
     command = [
-        sys.executable, "-m", "jgo", "--ignore-config", "--resolver", "python", "--system-java", "--class-path-only", "--links", "copy",
-        "--quiet", "--timeout", "60", "--repo-cache", str(work / "m2"), "--cache-dir", str(work / "cache"), "info", "jars", COORDINATES,
-    ]  # fmt: skip
+        *(sys.executable, "-m", "jgo", "--ignore-config", "--quiet", "--timeout", "60"),
+        *("--resolver", "python", "--system-java", "--class-path-only", "--links", "copy"),
+        *("--repo-cache", str(work / "m2"), "--cache-dir", str(work / "cache")),
+        *("info", "jars", COORDINATES),
+    ]
     said = ""
     for _ in range(TRIES):
         try:
@@ -101,8 +103,8 @@ def _resolve(work: Path) -> None:
         said = (done.stderr or done.stdout).strip()[-1500:]
     raise JarsUnavailable(
         f"cannot fetch Kafka {KAFKA_VERSION} ({COORDINATES}) from the Maven repository: {said}\n"
-        "Check the network and proxy (HTTPS_PROXY) and run it again, copy the cache directory from a machine that has it "
-        "(TASKLOOM_CACHE_DIR), or use a running Kafka: TASKLOOM_KAFKA_BOOTSTRAP=host:port"
+        "Check the network and proxy (HTTPS_PROXY) and run it again, copy the cache directory (TASKLOOM_CACHE_DIR) "
+        "from a machine that has it, or use a running Kafka: TASKLOOM_KAFKA_BOOTSTRAP=host:port"
     )  # fmt: skip
 
 
@@ -113,7 +115,8 @@ def _check(directory: Path, work: Path) -> None:
     if wrong:
         shutil.rmtree(work, ignore_errors=True)  # so that the next try does not find the same bytes
         raise JarsUnavailable(
-            f"the fetched jars are not the pinned ones ({SUMS.name}): {', '.join(wrong)}; run it again, and if it stays, do not trust the network"
+            f"the fetched jars are not the pinned ones ({SUMS.name}): {', '.join(wrong)}; "
+            "run it again, and if it stays, do not trust the network"
         )
 
 

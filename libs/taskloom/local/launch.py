@@ -26,7 +26,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def become(uid: int, gid: int) -> None:
-    """Drops root for ``uid``; keeps the capability to reach files. Where the kernel refuses that, only paths open to the user work."""
+    """Drops root for ``uid``; keeps the capability to reach files, unless the kernel refuses that."""
     kept = next(
         (cap for cap in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE) if libc.prctl(PR_CAPBSET_READ, cap, 0, 0, 0) == 1), None
     )
@@ -50,8 +50,9 @@ def main(parent: int, death_signal: int, uid: int, gid: int, command: list[str])
     libc.prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     if os.getppid() != parent:  # it died before the line above
         sys.exit(1)
-    os.execvpe(command[0], command, os.environ)  # noqa: S606
+    os.execvpe(command[0], command, os.environ)
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:5]), sys.argv[5:])  # type: ignore[misc]
+    parent, death_signal, uid, gid = map(int, sys.argv[1:5])
+    main(parent, death_signal, uid, gid, sys.argv[5:])

@@ -55,7 +55,7 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     """
     found: list[int] = []
     for _ in range(TRIES):
-        port = random.randint(FIRST, LAST)  # noqa: S311
+        port = random.randint(FIRST, LAST)
         if port not in found and is_free(host, port):
             found.append(port)
             if len(found) == count:

@@ -17,8 +17,9 @@ class LocalSettings(BaseSettings):
     host: str = Field("127.0.0.1", min_length=1, description="Address of the HTTP API")
     home: Path = Field(Path(".taskloom"), description="Directory of all data and logs; survives restarts")
     cache_dir: Path | None = Field(
-        None, description="Directory of Kafka's jars, shared by all homes; default $XDG_CACHE_HOME/taskloom or ~/.cache/taskloom"
-    )  # fmt: skip
+        None,
+        description="Directory of Kafka's jars, for all homes; default $XDG_CACHE_HOME/taskloom or ~/.cache/taskloom",
+    )
 
     kafka_bootstrap: str = Field(
         "", description="External Kafka as host:port, comma-separated; empty runs the embedded broker"

@@ -46,14 +46,14 @@ class Supervisor:
     @property
     def url(self) -> str:
         """Where the API is, as seen from this machine."""
-        host = LOOPBACK if self.settings.host in {"0.0.0.0", "::", "localhost"} else self.settings.host  # noqa: S104
+        host = LOOPBACK if self.settings.host in {"0.0.0.0", "::", "localhost"} else self.settings.host
         return f"http://{host}:{self.http_port}"
 
     async def start(self) -> None:
         """Returns when /readiness of every service answers 200; stops what it started when that fails.
 
         Raises:
-            LocalError: port or home taken, jars missing, or a process ended or was not ready in time; says which, and why.
+            LocalError: port or home taken, no jars, or a process ended or was not ready in time; says which, and why.
         """
         self._lock.enter_context(self.home.locked())
         try:
@@ -152,12 +152,9 @@ class Supervisor:
             "TASKLOOM_TOPIC_PREFIX": settings.topic_prefix,
         }
         self._services = [
-            ServiceProcess(
-                service, name, port=port, logs=self.home.logs,
-                environment=shared | {"TASKLOOM_OPS_PORT": str(port), "TASKLOOM_OPS_HOST": LOOPBACK, "TASKLOOM_INSTANCE": name},
-            )
+            ServiceProcess(service, name, port=port, logs=self.home.logs, environment=shared | _own(name, port))
             for (service, name), port in zip(names, ports, strict=True)
-        ]  # fmt: skip
+        ]
         door = shared | {
             "TASKLOOM_HTTP_PORT": str(self.http_port),
             "TASKLOOM_HOST": settings.host,
@@ -185,11 +182,11 @@ class Supervisor:
         self._say(f"{process.name} is ready after {time.monotonic() - began:.1f} s")
 
     def _keep_running(self) -> None:
-        settings = self.settings
+        base, cap = self.settings.restart_backoff_s, self.settings.restart_backoff_cap_s
         self._watches = [
-            Watch(process, backoff_s=settings.restart_backoff_s, backoff_cap_s=settings.restart_backoff_cap_s, say=self._say, changed=self._write_run)
+            Watch(process, backoff_s=base, backoff_cap_s=cap, say=self._say, changed=self._write_run)
             for process in self._processes
-        ]  # fmt: skip
+        ]
         self._tasks = [asyncio.create_task(watch.run(), name=f"watch {watch.process.name}") for watch in self._watches]
         self._tasks.append(asyncio.create_task(self._rotate_logs(), name="rotate logs"))
 
@@ -215,3 +212,7 @@ class Supervisor:
             },
         }
         self.home.write_run(run)
+
+
+def _own(name: str, port: int) -> dict[str, str]:
+    return {"TASKLOOM_INSTANCE": name, "TASKLOOM_OPS_HOST": LOOPBACK, "TASKLOOM_OPS_PORT": str(port)}

@@ -43,7 +43,7 @@ class Watch:
                 steady_since = time.monotonic()
 
     async def _ended(self) -> None:
-        while self.process.is_running:
+        while self.process.is_running:  # noqa: ASYNC110 - the kernel sets no asyncio.Event
             await asyncio.sleep(TICK_S)
 
     async def _start_again(self) -> bool:
