@@ -1,7 +1,7 @@
 """Builds and runs an executor: settings in, wired parts out."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from uuid import uuid4
 
 from aiokafka import TopicPartition
@@ -38,7 +38,7 @@ class NotReady(TaskloomError):
 
 
 async def run(settings: ExecutorSettings) -> None:
-    """Runs an executor until SIGTERM, then drains: no new work, running attempts get the drain's time, all is reported."""
+    """Runs an executor until SIGTERM, then drains: no new work, what runs gets the drain's time, all is reported."""
     incarnation = uuid4().hex
     client_id = f"executor-{settings.executor_id}"
     topics = Topics(settings.topic_prefix)
@@ -115,7 +115,7 @@ async def run(settings: ExecutorSettings) -> None:
         await runtime.run_until_stopped()
 
 
-def _closer(outbox: Outbox):  # type: ignore[no-untyped-def]
+def _closer(outbox: Outbox) -> Callable[[], Awaitable[None]]:
     async def close() -> None:
         outbox.close()
 

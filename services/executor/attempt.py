@@ -7,8 +7,8 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
-from services.executor.output import OutputWriter
 from services.executor.outbox import Outbox
+from services.executor.output import OutputWriter
 from services.executor.processes import GuardedProcess, Guardian
 from services.executor.reports import Reporter
 from taskloom.domain.task.commands import ReportHeartbeat, ReportOutputStarted, ReportPaused, ReportStopSignalled
@@ -313,7 +313,7 @@ class Attempt:
         reporter.send(self.order, beat, f"heartbeat-{self._beats}")
 
     def _watch(self) -> None:
-        """Ends the attempt when a limit is over, else looks again when the next one can be. Held time does not count."""
+        """Ends the attempt when a limit is over, else looks again when one can be. Held time does not count."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         held_s = self.paused_s + (now - self._held_since if self._held_since is not None else 0.0)

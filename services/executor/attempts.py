@@ -1,7 +1,6 @@
-"""All attempts of an executor: which run, which wait, and how each one ends. Every attempt taken is reported to its end."""
+"""All attempts of an executor: which run, which wait, how each one ends. Every attempt taken is reported to its end."""
 
 import asyncio
-import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
@@ -11,16 +10,15 @@ import msgspec
 
 from services.executor.attempt import Attempt, Key, Stop, Tools
 from services.executor.claims import Values, follow, is_claim, shrink
+from services.executor.failures import error_info, executor_stopped, not_json
 from taskloom import telemetry
 from taskloom.domain.task.commands import ReportStopped, ReportTimedOut
 from taskloom.domain.task.directives import Directive, PauseAttempt, ResumeAttempt, RunAttempt, StopAttempt
 from taskloom.domain.values import ErrorInfo, OutputSummary, ResourceUse
 from taskloom.kinds.api import Handler, Outcome, TaskError
-from taskloom.kinds.inputs import InvalidInput
 from taskloom.wire.messages import LiveAttempt
 
 REMEMBER_PER_SLOT: Final = 8
-MAX_TRACEBACK_CHARS: Final = 8_000
 END_S: Final = 2.5
 """What stopped attempts have, grace time included, before a drain gives up on them."""
 
@@ -107,7 +105,7 @@ class Attempts:
         """What did not end is a thread that nothing can stop but the end of this process, which comes next."""
         for attempt in list(self._running.values()):
             del self._running[attempt.key]
-            self._fail(attempt, _executor_stopped())
+            self._fail(attempt, executor_stopped())
         self._all_ended.set()
 
     # Directives.
@@ -202,7 +200,7 @@ class Attempts:
                 usage=outcome.usage,
             )
         except (msgspec.MsgspecError, TypeError, ValueError) as error:
-            self._fail(attempt, _not_json(error))
+            self._fail(attempt, not_json(error))
             return
         if sealed.fits:
             self._ending(attempt.key)
@@ -269,7 +267,7 @@ class Attempts:
             if not sealed.fits:
                 sealed = self._completed(attempt, await shrink(self._values, outcome), summary, use)
         except (msgspec.MsgspecError, TypeError, ValueError) as error:
-            self._fail(attempt, _not_json(error), output=summary, resources=use)
+            self._fail(attempt, not_json(error), output=summary, resources=use)
             return
         except TaskError as error:
             self._fail(attempt, error, output=summary, resources=use)
@@ -302,7 +300,7 @@ class Attempts:
     ) -> None:
         executor_id, number = self._reporter.executor_id, attempt.attempt
         if stop.why == "drain":
-            self._fail(attempt, _executor_stopped(code), output=output, resources=resources)
+            self._fail(attempt, executor_stopped(code), output=output, resources=resources)
             return
         self._ending(attempt.key)
         done = partial(self._unreported.discard, attempt.key)
@@ -330,7 +328,7 @@ class Attempts:
         self._remember(key)
 
     def _remember(self, key: Key) -> None:
-        """So that a repeated assignment is recognised. More can be repeated than credit was given for, never by much."""
+        """So that a repeated assignment is recognised; no more can be repeated than credit was given for."""
         if key in self._ended:
             return
         self._ended.add(key)
@@ -342,22 +340,3 @@ class Attempts:
         task = asyncio.create_task(coroutine)
         self._stops.add(task)
         task.add_done_callback(self._stops.discard)
-
-
-def error_info(error: BaseException) -> ErrorInfo:
-    """An exception as the attempt's error. One that is not a ``TaskError`` is retryable and brings its traceback."""
-    if isinstance(error, TaskError):
-        return ErrorInfo(error.type, error.message, error.retryable, error.details)
-    if isinstance(error, InvalidInput):
-        return ErrorInfo("invalid_input", error.message, False, {"field": error.field})
-    trace = "".join(traceback.format_exception(error))
-    details = {"traceback": trace[-MAX_TRACEBACK_CHARS:]}
-    return ErrorInfo(type(error).__name__, str(error) or type(error).__name__, True, details)
-
-
-def _executor_stopped(code: int | None = None) -> TaskError:
-    return TaskError("executor_stopped", "the executor was stopped before the attempt had ended", exit_code=code)
-
-
-def _not_json(error: Exception) -> TaskError:
-    return TaskError("result_not_json", f"the handler's result is not JSON: {error}", retryable=False)

@@ -171,7 +171,7 @@ class Guardian:
                 env=environment,
                 start_new_session=True,
                 pass_fds=theirs[2:],
-                preexec_fn=_prepare(order["limits"]),
+                preexec_fn=_prepare(order["limits"]),  # noqa: PLW1509 - there are no threads here
             )
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             for fd in ours:
@@ -306,10 +306,10 @@ def children(parent: int) -> list[int]:
 
 def _processes() -> list[tuple[int, str, int, int]]:
     found = []
-    for name in os.listdir("/proc"):
+    for name in os.listdir("/proc"):  # noqa: PTH208 - quicker, and so is open
         if name.isdigit():
             try:
-                with open(f"/proc/{name}/stat", "rb") as file:
+                with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
                     # The command's name stands in brackets and may hold anything, brackets included.
                     fields = file.read().rpartition(b")")[2].split()
             except OSError:

@@ -42,8 +42,6 @@ class Outbox:
         self._arrived = asyncio.Event()
         self._has_room = asyncio.Event()
         self._has_room.set()
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._closed = False
 
     def __len__(self) -> int:
@@ -58,7 +56,6 @@ class Outbox:
             self._has_room.clear()
         if not self._arrived.is_set():
             self._arrived.set()
-            self._idle.clear()
 
     @property
     def is_full(self) -> bool:
@@ -67,10 +64,6 @@ class Outbox:
     async def room(self) -> None:
         """Returns when there is room for more."""
         await self._has_room.wait()
-
-    async def flushed(self) -> None:
-        """Returns when Kafka has everything that was put so far and since."""
-        await self._idle.wait()
 
     def close(self) -> None:
         """``run`` returns once everything is sent."""
@@ -88,7 +81,6 @@ class Outbox:
             if self._closed:
                 return
             self._arrived.clear()
-            self._idle.set()
 
     def _next_batch(self) -> list[tuple[OutRecord, Done | None]]:
         """The head of the queue; it stays in it until Kafka has it, so that the bounds count it."""

@@ -33,7 +33,7 @@ def incomplete_tail(data: bytes) -> int:
 
 
 def cut(data: bytes, limit: int = CHUNK_BYTES) -> Iterator[bytes]:
-    """Pieces of at most ``limit`` bytes that do not split a UTF-8 character (bytes that are not UTF-8 are split anywhere)."""
+    """Pieces of at most ``limit`` bytes that split no UTF-8 character (bytes that are not UTF-8 are split anywhere)."""
     at = 0
     while len(data) - at > limit:
         piece = data[at : at + limit]
@@ -145,15 +145,21 @@ class OutputWriter:
         self._outbox.put(self._record(self._base + self._chunks, piece), self._acknowledged)
 
     def _record(self, seq: int, piece: bytes) -> OutRecord:
-        now = datetime.now(UTC)
+        text, data = "", b""
         try:
-            chunk = OutputChunk(
-                self._task_id, self._attempt, seq, self._stream, now, text=piece.decode(), tenant_id=self._tenant_id
-            )
+            text = piece.decode()
         except UnicodeDecodeError:
-            chunk = OutputChunk(
-                self._task_id, self._attempt, seq, self._stream, now, data=piece, tenant_id=self._tenant_id
-            )
+            data = piece
+        chunk = OutputChunk(
+            task_id=self._task_id,
+            attempt=self._attempt,
+            seq=seq,
+            stream=self._stream,
+            at=datetime.now(UTC),
+            text=text,
+            data=data,
+            tenant_id=self._tenant_id,
+        )
         headers = to_headers(
             Attributes(id=f"{self._task_id}/{seq}", type=_CHUNK_TYPE, subject=self._task_id, tenant_id=self._tenant_id)
         )

@@ -189,7 +189,7 @@ class Guardian(asyncio.Protocol):
 
     async def _ensure(self) -> None:
         async with self._starting:
-            while self._transport is not None and self._transport.is_closing():
+            while self._transport is not None and self._transport.is_closing():  # noqa: ASYNC110 - it is one turn
                 await asyncio.sleep(0)  # until connection_lost has failed what ran under the old one
             if self._transport is not None:
                 return

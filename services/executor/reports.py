@@ -88,7 +88,7 @@ class Reporter:
 
 
 def bounded(error: ErrorInfo) -> ErrorInfo:
-    """The error with a message of at most 4,000 characters, and details only as far as they are JSON and under 16 KiB."""
+    """The error with a message of at most 4,000 characters, and its details if they are JSON and under 16 KiB."""
     details = error.details
     try:
         if details and len(_encoder.encode(details)) > MAX_DETAILS_BYTES:

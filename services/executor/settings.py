@@ -30,9 +30,7 @@ class ExecutorSettings(ServiceSettings):
     capabilities: Names = Field((), description="What tasks may ask for, comma-separated")
     labels: dict[str, str] = Field({}, description='What tasks may match, as JSON: {"zone": "a"}')
     slots: int = Field(100, ge=1, le=10_000, description="Attempts that run at once")
-    prefetch: int = Field(
-        400, ge=0, le=10_000, description="More attempts that may wait here; what comes above is declined"
-    )
+    prefetch: int = Field(400, ge=0, le=10_000, description="More attempts that may wait here; above that it declines")
     heartbeat_s: float = Field(5.0, gt=0, le=60, description="Seconds between two signs of life")
     stop_grace_s: float = Field(5.0, ge=0, le=600, description="Seconds between SIGTERM and SIGKILL at a time limit")
     python_modules: Names = Field((), description="Modules imported at start that register functions, comma-separated")
@@ -45,9 +43,7 @@ class ExecutorSettings(ServiceSettings):
         default_factory=lambda: round(psutil.disk_usage("/").free / 1e9, 2), ge=0, description="Disk it offers, GB"
     )
     gpu_memory_gb: float = Field(0.0, ge=0, description="Memory of its GPUs, GB")
-    max_pending_reports: int = Field(
-        20_000, ge=100, description="Reports kept while Kafka is away; then new work waits"
-    )
+    max_pending_reports: int = Field(20_000, ge=100, description="Reports kept while Kafka is away; then work waits")
     max_pending_output_mb: int = Field(16, ge=1, description="Output kept while Kafka is away, MiB; then writers wait")
 
     @field_validator("queues", "capabilities", "python_modules", mode="before")

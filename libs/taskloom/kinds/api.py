@@ -23,7 +23,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
 
 
 class TaskError(TaskloomError):
-    """The attempt failed. ``type`` is what a task's ``retry.non_retryable`` names; ``retryable=False`` ends the task."""
+    """The attempt failed. ``type`` is what ``retry.non_retryable`` names; ``retryable=False`` ends the task."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class TaskError(TaskloomError):
 
 
 class Limits(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Resource limits of each process of a group (setrlimit): CPU seconds, address space, open files, size of a file."""
+    """Limits of each process of a group (setrlimit): CPU seconds, address space, open files, size of a file."""
 
     cpu_s: Annotated[int, Meta(ge=1)] | None = None
     memory_mb: Annotated[int, Meta(ge=1)] | None = None
@@ -110,7 +110,7 @@ class Context(Protocol):
         ...
 
     async def heartbeat(self, progress: float | None = None, message: str = "", **details: Any) -> None:
-        """A sign of life; ``progress`` from 0.0 to 1.0. Reported at most once a second, so call it as often as you like."""
+        """A sign of life; ``progress`` from 0.0 to 1.0. Reported at most once a second, so call it as you like."""
         ...
 
     async def checkpoint(self, name: str = "checkpoint") -> None:
@@ -145,10 +145,10 @@ class Handler(ABC):
     immediate: ClassVar[bool] = False
     """True promises that ``run`` never waits: it is then run on the spot, without a task, limits or pause."""
 
-    async def open(self) -> None:
+    async def open(self) -> None:  # noqa: B027 - most handlers need none
         """Called once before the first attempt."""
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027
         """Called once after the last attempt."""
 
     @abstractmethod

@@ -92,7 +92,7 @@ def read(model: type[T], value: Mapping[str, Any], *, root: str = "input") -> T:
 
 
 def validate(kind: str, input: Mapping[str, Any], context: Mapping[str, Any] | None = None) -> None:  # noqa: A002
-    """Checks ``input`` (and a query's ``context``) of a built-in kind; inputs of other kinds are their handlers' matter.
+    """Checks ``input`` (and a query's ``context``) of a built-in kind; other kinds' inputs are their handlers' matter.
 
     Raises:
         InvalidInput: names the field, for example ``input.cmd`` or ``context.sleep_seconds``.

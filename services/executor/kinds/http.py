@@ -18,8 +18,8 @@ _RETRYABLE: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 class Http(Handler):
     """The response is ``{status, headers, url, body}`` with the body as JSON where it is, the result its text (16 KiB).
 
-    Failures: ``http_connect``, ``http_timeout``, ``http_broken`` and ``http_status`` 408, 425, 429 and 5xx are retryable;
-    other statuses, a bad URL, too many redirects and a body over 8 MiB are not.
+    Failures: ``http_connect``, ``http_timeout``, ``http_broken`` and ``http_status`` 408, 425, 429 and 5xx are
+    retryable; other statuses, a bad URL, too many redirects and a body over 8 MiB are not.
     """
 
     kind = "http"

@@ -9,6 +9,9 @@ from taskloom.kinds.inputs import QueryContext, read
 
 MODEL: Final = "taskloom-offline"
 STEP_S: Final = 0.5
+PIECE_S: Final = 0.025
+"""Between two pieces of the answer: a little more than the time in which small writes are joined."""
+
 MAX_STEPS: Final = 40
 QUOTED_CHARS: Final = 2_000
 
@@ -29,9 +32,10 @@ class Query(Handler):
             await _take_time(ctx, seconds)
         words = len(ctx.query.split())
         answer = _answer(ctx.query, words)
-        for piece in _pieces(answer):
+        for count, piece in enumerate(_pieces(answer)):
+            if count:
+                await ctx.sleep(PIECE_S, "answer")
             await ctx.write(piece, "message")
-            await ctx.checkpoint("answer")
         usage = Usage(words, len(answer.split()), 0.0, MODEL, "offline")
         return Outcome(answer, {"answer": answer, "words": words, "model": MODEL, "offline": True}, usage=usage)
 
@@ -51,5 +55,5 @@ def _answer(query: str, words: int) -> str:
 
 
 def _pieces(text: str) -> list[str]:
-    """About a sentence each, so that a reader sees the answer grow."""
-    return re.findall(r".{1,160}(?:\s+|$)|\S{1,160}", text, re.DOTALL)
+    """About a line each, so that a reader sees the answer grow."""
+    return re.findall(r".{1,80}(?:\s+|$)|\S{1,80}", text, re.DOTALL)
