@@ -9,7 +9,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
-from taskloom.store.errors import StoreUnavailable
+from taskloom.store.errors import StoreError, StoreUnavailable
 
 CONNECT_TIMEOUT_S: Final = 5
 LOCK_TIMEOUT_S: Final = 10
@@ -27,8 +27,11 @@ def session_parameters(dsn: str, *, application: str, statement_timeout_s: float
     """Connection parameters for ``dsn`` with our limits; what the DSN says itself is kept.
 
     A server that is gone without a word (a pulled cable) is noticed after about 15 s, by TCP.
+
+    Raises:
+        StoreError: the DSN cannot be read.
     """
-    given = conninfo_to_dict(dsn)
+    given = _parsed(dsn)
     limits = f"-c lock_timeout={LOCK_TIMEOUT_S * 1000} -c statement_timeout={int(statement_timeout_s * 1000)}"
     ours = {
         "connect_timeout": CONNECT_TIMEOUT_S,
@@ -66,8 +69,16 @@ def wait_for_database(dsn: str, *, timeout_s: float, pause: Callable[[float], ob
 
 def where(dsn: str) -> str:
     """The database's name and address for a message, without user and password."""
-    given = conninfo_to_dict(dsn)
+    given = _parsed(dsn)
     return f"PostgreSQL database {given.get('dbname', '')!r} at {given.get('host', 'the default host')}"
+
+
+def _parsed(dsn: str) -> dict[str, Any]:
+    try:
+        return conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        # What libpq says about it repeats a part of the DSN, which may be the password.
+        raise StoreError("the database's DSN cannot be read; write postgresql://user@host:port/name") from None
 
 
 def reader_pool(dsn: str, *, application: str, max_size: int, statement_timeout_s: float) -> Pool:

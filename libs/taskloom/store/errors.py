@@ -36,6 +36,19 @@ class MigrationError(StoreError):
     """The database's tables do not match this release's migrations."""
 
 
+class LayoutMismatch(StoreError):
+    """The data was written with other numbers of partitions or shards than the settings say."""
+
+
+def check_layout(stored: tuple[int, ...], partitions: int, shards: int) -> None:
+    """Raises ``LayoutMismatch`` when ``stored`` (partitions, shards) differs from the settings."""
+    if stored != (partitions, shards):
+        raise LayoutMismatch(
+            f"the store was written with {stored[0]} partitions and {stored[1]} shards, the settings say {partitions} "
+            f"and {shards}: set TASKLOOM_PARTITIONS={stored[0]} and TASKLOOM_SHARDS={stored[1]}"
+        )
+
+
 class ClaimMissing(StoreError):
     """A value is referred to, but not stored."""
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
-from psycopg import OperationalError
+from psycopg import OperationalError, ProgrammingError
 
 from taskloom.domain.envelope import Recorded
 from taskloom.store import sql
 from taskloom.store.connect import Pool, Row, reader_pool
-from taskloom.store.errors import StoreUnavailable
+from taskloom.store.errors import StoreError, StoreUnavailable, check_layout
 from taskloom.store.mapper import recorded_mapper
 from taskloom.wire.recorded import unseal
 from taskloom.wire.topics import partition_of, shard_of
@@ -58,6 +58,8 @@ class HistoryReader:
         """Connects.
 
         Raises:
+            LayoutMismatch: the data was written with other numbers of partitions or shards.
+            StoreError: the database has no tables of ours: ``taskloom migrate`` was not run.
             StoreUnavailable: the database did not answer within ``timeout_s``.
         """
         try:
@@ -66,6 +68,16 @@ class HistoryReader:
         except OperationalError as error:
             await self.close()
             raise StoreUnavailable(f"the event store did not answer within {timeout_s:g} s: {error}") from error
+        try:
+            for place in range(len(self._pools)):
+                for layout in await self._select(place, sql.SELECT_LAYOUT):
+                    check_layout(layout, self._partitions, self._shards)
+        except ProgrammingError as error:
+            await self.close()
+            raise StoreError(f"the event store cannot be read: run `taskloom migrate`; {error}") from error
+        except StoreError:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         for pool in self._pools:

@@ -138,6 +138,12 @@ class ShardRecorder(PostgresApplicationRecorder):
         """Partition, epoch and next offset."""
         return self.select(sql.SELECT_OFFSETS, (list(partitions),))
 
+    def layout(self, partitions: int, shards: int) -> Row:
+        """Partitions and shards that the data was written with; these, when nothing was written yet."""
+        with self.datastore.get_connection() as connection:
+            connection.execute(sql.INSERT_LAYOUT, (partitions, shards))
+        return self.select(sql.SELECT_LAYOUT)[0]
+
     def take_over(self, partition: int) -> list[Row]:
         """Epoch, next offset and published position of the partition, the epoch being a new one."""
         return self.select(self.sql.take_over, (partition,))

@@ -15,7 +15,7 @@ from taskloom.store import sql
 from taskloom.store.application import ShardApplication
 from taskloom.store.batch import Batch, History, OpenTask, Ownership
 from taskloom.store.connect import wait_for_database, where
-from taskloom.store.errors import Fenced, StoreError, StoreUnavailable, VersionConflict
+from taskloom.store.errors import Fenced, LayoutMismatch, StoreError, StoreUnavailable, VersionConflict, check_layout
 from taskloom.wire.recorded import unseal
 from taskloom.wire.topics import shard_of
 
@@ -51,13 +51,17 @@ class ShardStore:
 
         Raises:
             StoreUnavailable: the database did not answer in time.
+            LayoutMismatch: its data was written with other numbers of partitions or shards.
             StoreError: it answers, but has no tables for this shard: ``taskloom migrate`` was not run.
         """
         self._closing.clear()
         wait_for_database(self._dsn, timeout_s=timeout_s, pause=self._closing.wait)
         try:
             self.max_position()
-        except StoreUnavailable:
+            stored = self._read(lambda app: app.rows.layout(self._partitions, self._shards))
+            check_layout(stored, self._partitions, self._shards)
+        except (StoreUnavailable, LayoutMismatch):
+            self.close()
             raise
         except StoreError as error:
             self.close()

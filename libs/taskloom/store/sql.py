@@ -75,6 +75,12 @@ FROM unnest(%b::int[], %b::bigint[], %b::bigint[]) AS m (partition, epoch, publi
 WHERE o.partition = m.partition AND o.epoch = m.epoch AND o.published < m.published
 """
 
+INSERT_LAYOUT: Final = """
+INSERT INTO store_layout (partitions, shards) VALUES (%b::int, %b::int) ON CONFLICT (only_row) DO NOTHING
+"""
+
+SELECT_LAYOUT: Final = "SELECT partitions, shards FROM store_layout"
+
 SELECT_OFFSETS: Final = """
 SELECT partition, epoch, next_offset FROM partition_offsets WHERE partition = ANY (%b::int[])
 """

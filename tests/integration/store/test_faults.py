@@ -50,6 +50,9 @@ class CommitCutter:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
+        """No connection is taken from now on; those that stand stay."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
     def _accept(self) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from taskloom.store.batch import Batch, OpenTask
 from taskloom.store.claims import ClaimStore
-from taskloom.store.errors import ClaimCorrupt, ClaimMissing, StoreUnavailable
+from taskloom.store.errors import ClaimCorrupt, ClaimMissing, LayoutMismatch, StoreError, StoreUnavailable
 from taskloom.store.history import HistoryReader, ShardCounts
 from taskloom.store.shard import ShardStore
 from taskloom.wire.claims import check_in
@@ -94,6 +94,18 @@ async def test_a_reader_goes_on_after_its_connections_were_closed(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'taskloom-history'"
         )
     assert len(await reader.events(EVEN)) == 1
+
+
+async def test_a_reader_with_other_settings_than_the_stored_data_is_refused(
+    stores: list[ShardStore], database_dsn: str
+) -> None:
+    with pytest.raises(LayoutMismatch, match="TASKLOOM_SHARDS=2"):
+        await HistoryReader(database_dsn, partitions=PARTITIONS, shards=4).open()
+
+
+async def test_a_reader_of_a_database_without_tables_says_what_to_run(empty_database_dsn: str) -> None:
+    with pytest.raises(StoreError, match="taskloom migrate"):
+        await HistoryReader(empty_database_dsn).open()
 
 
 async def test_a_reader_without_a_database_says_so_within_the_limit() -> None:

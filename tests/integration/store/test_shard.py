@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from taskloom.store.batch import Batch, OffsetMove, OpenTask, Ownership, SnapshotRow
-from taskloom.store.errors import Fenced, StoreError, StoreUnavailable, VersionConflict
+from taskloom.store.errors import Fenced, LayoutMismatch, StoreError, StoreUnavailable, VersionConflict
 from taskloom.store.shard import ShardStore
 from taskloom.wire.recorded import chain_fault
 from tests.integration.store.histories import PARTITIONS, history, task_on
@@ -172,6 +172,20 @@ def test_a_partition_of_another_shard_is_refused(store: ShardStore) -> None:
 def test_a_database_without_tables_says_what_to_run(empty_database_dsn: str) -> None:
     with pytest.raises(StoreError, match="taskloom migrate"):
         ShardStore(empty_database_dsn, 0, partitions=PARTITIONS, shards=2).open()
+
+
+def test_settings_that_do_not_fit_the_stored_data_are_refused(store: ShardStore, database_dsn: str) -> None:
+    with pytest.raises(LayoutMismatch, match="TASKLOOM_PARTITIONS=8 and TASKLOOM_SHARDS=2"):
+        ShardStore(database_dsn, 0, partitions=16, shards=2).open()
+    other_shard = ShardStore(database_dsn, 1, partitions=PARTITIONS, shards=2)
+    other_shard.open()
+    other_shard.close()
+
+
+def test_a_dsn_that_cannot_be_read_is_not_repeated() -> None:
+    with pytest.raises(StoreError, match="DSN cannot be read") as caught:
+        ShardStore("postgresql://me:secret@[", 0, partitions=PARTITIONS, shards=2).open()
+    assert "secret" not in str(caught.value)
 
 
 def test_a_database_that_is_not_there_is_named_within_the_time_limit() -> None:
