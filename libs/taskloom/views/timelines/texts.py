@@ -1,0 +1,72 @@
+"""What an event says to people, in one line."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from taskloom.domain.task import events as e
+
+
+def text_of(event: e.TaskEvent) -> str:
+    """One line of plain English. Error texts are whole; cut them where the line must be short."""
+    return _TEXTS[type(event)](event)
+
+
+def _because(text: str) -> str:
+    return f": {text}" if text else ""
+
+
+def _processes(count: int) -> str:
+    return {0: "the handler", 1: "1 process"}.get(count, f"{count} processes")
+
+
+def _queued(event: e.TaskQueued) -> str:
+    return {
+        "submitted": "Waiting for an executor",
+        "run_at": "Its time has come; waiting for an executor",
+        "retry": "Waiting for an executor to try again",
+        "declined": "Waiting for another executor",
+    }[event.reason]
+
+
+def _progress(event: e.AttemptHeartbeat) -> str:
+    percent = f"{event.progress:.0%}" if event.progress is not None else ""
+    return " ".join(part for part in (percent, event.message) if part) or f"Attempt {event.attempt} is alive"
+
+
+def _cancelled(event: e.TaskCancelled) -> str:
+    told = "" if event.confirmed else " (its executor was lost before it could confirm)"
+    return f"Cancelled{told}{_because(event.reason)}"
+
+
+_TEXTS: Final[dict[type[e.Event], Callable[[Any], str]]] = {
+    e.TaskSubmitted: lambda event: f"Starting up: {event.spec.name or event.spec.query[:100] or event.spec.kind}",
+    e.TaskScheduled: lambda event: f"Scheduled for {event.run_at.isoformat()}",
+    e.TaskQueued: _queued,
+    e.AttemptAssigned: lambda event: f"Attempt {event.attempt} given to executor {event.executor_id}",
+    e.AttemptDeclined: lambda event: (
+        f"Executor {event.executor_id} handed attempt {event.attempt} back{_because(event.reason)}"
+    ),
+    e.AttemptStarted: lambda event: f"Attempt {event.attempt} started on executor {event.executor_id}",
+    e.AttemptHeartbeat: _progress,
+    e.OutputStarted: lambda event: f"Attempt {event.attempt} writes to {event.stream}",
+    e.AttemptFailed: lambda event: f"Attempt {event.attempt} failed: {event.error.type}: {event.error.message}",
+    e.AttemptTimedOut: lambda event: (
+        f"Attempt {event.attempt} ran into its {event.timeout} limit of {event.limit_s:g} s"
+    ),
+    e.AttemptLost: lambda event: (
+        f"Attempt {event.attempt} was lost with executor {event.executor_id}{_because(event.reason)}"
+    ),
+    e.RetryScheduled: lambda event: f"Attempt {event.next_attempt} follows in {event.delay_s:g} s",
+    e.PauseRequested: lambda event: f"Pausing at the next checkpoint{_because(event.reason)}",
+    e.TaskPaused: lambda event: f"Paused at checkpoint {event.checkpoint}" if event.checkpoint else "Paused",
+    e.TaskResumed: lambda event: f"Resumed{_because(event.reason)}",
+    e.CancelRequested: lambda event: f"Cancelling{_because(event.reason)}",
+    e.CancelSignalled: lambda event: f"{event.signal} sent to {_processes(event.processes)}",
+    e.CancelEscalated: lambda event: f"{event.signal} sent to {_processes(event.processes)}: the grace time was over",
+    e.TaskCancelled: _cancelled,
+    e.TaskCompleted: lambda event: event.result or "All done",
+    e.TaskFailed: lambda event: f"Failed: {event.error.type}: {event.error.message}",
+    e.TaskTimedOut: lambda event: f"Ended by its {event.timeout} limit of {event.limit_s:g} s",
+    e.TaskOverdue: lambda event: f"The deadline {event.deadline.isoformat()} has passed; the task goes on",
+    e.ReportIgnored: lambda event: f"Late {event.report} of attempt {event.attempt} ignored{_because(event.reason)}",
+}
