@@ -19,6 +19,8 @@ from taskloom.wire.topics import Topics, partition_of
 
 MAX_REASON_CHARACTERS: Final = 4096
 READ_TIMEOUT_POLLS: Final = 100
+MAX_READ: Final = 10_000
+MAX_READ_BYTES: Final = 256 * 1024 * 1024
 
 _encoder = msgspec.json.Encoder()
 
@@ -80,8 +82,9 @@ async def read(bootstrap: str, topics: Topics, partitions: int, *, since: dateti
 
     Raises:
         BusUnavailable: Kafka did not answer in time.
-        BusError: it stopped answering half way.
+        BusError: it stopped answering half way, or there are more than 10,000 letters or 256 MiB of them: ask for less.
     """
+    held_bytes = 0
     letters: dict[tuple[int, int], Filed] = {}
     redriven: dict[tuple[int, int], datetime] = {}
     async for record in _records(bootstrap, topics, partitions, since or "beginning"):
@@ -93,6 +96,11 @@ async def read(bootstrap: str, topics: Topics, partitions: int, *, since: dateti
             redriven[message.partition, message.offset] = message.at
         else:
             letters[record.partition, record.offset] = Filed(record.partition, record.offset, message)
+            held_bytes += len(message.value)
+            if len(letters) > MAX_READ or held_bytes > MAX_READ_BYTES:
+                raise BusError(
+                    f"over {MAX_READ} dead letters or {MAX_READ_BYTES >> 20} MiB of them: give a later --since"
+                )
     found = [msgspec.structs.replace(filed, redriven_at=redriven.get(place)) for place, filed in letters.items()]
     return sorted(found, key=lambda filed: (filed.letter.at, filed.partition, filed.offset))
 

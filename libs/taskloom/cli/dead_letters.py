@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from taskloom.bus import dead_letters
@@ -38,18 +39,13 @@ def list_letters(
     """Lists dead letters, oldest first, with their PLACE."""
     letters = [filed for filed in _run(_read(since)) if redriven or filed.redriven_at is None]
     table = Table("place", "at", "topic", "key", "field", "reason", "redriven")
+    for column in table.columns:
+        column.overflow = "fold"
     for filed in letters[-limit:]:
         letter = filed.letter
-        again = filed.redriven_at.isoformat(timespec="seconds") if filed.redriven_at else ""
-        table.add_row(
-            filed.place,
-            letter.at.isoformat(timespec="seconds"),
-            letter.topic,
-            letter.key,
-            letter.field,
-            letter.reason,
-            again,
-        )
+        again = f"{filed.redriven_at:%Y-%m-%d %H:%M:%S}" if filed.redriven_at else ""
+        at, topic = f"{letter.at:%Y-%m-%d %H:%M:%S}", letter.topic.rpartition(".")[2]
+        table.add_row(filed.place, at, topic, escape(letter.key), escape(letter.field), escape(letter.reason), again)
     console.print(table)
     console.print(f"{len(letters)} dead letters")
 
