@@ -22,7 +22,10 @@ CONNECT_TIMEOUT_S: Final = 5
 # applied again. So the projection need not wait for the disk.
 _OPTIONS: Final = (
     "-c synchronous_commit=off -c statement_timeout=60s -c lock_timeout=15s -c idle_in_transaction_session_timeout=60s "
-    "-c timezone=UTC -c jit=off"
+    "-c timezone=UTC -c jit=off "
+    # Every statement here walks an index from a few keys. A plan made while a table was empty would read it from end to
+    # end, and is kept while it grows; the temporary tables never get statistics at all.
+    "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
 )
 
 

@@ -115,6 +115,13 @@ class HistoryReader:
         rows = await self._select(shard, self._sql[shard].select_streams, (after_task_id, limit))
         return [task_id for (task_id,) in rows]
 
+    async def page(
+        self, shard: int, after: tuple[str, int] = ("", 0), limit: int = 2000
+    ) -> list[tuple[str, int, bytes]]:
+        """Task id, version and stored bytes of a shard's events, stream by stream; ask again after the last one's."""
+        rows = await self._select(shard, self._sql[shard].select_page, (*after, limit))
+        return [(task_id, version, self._unpack(state)) for task_id, version, state in rows]
+
     async def counts(self) -> StoreCounts:
         shards = []
         for shard, statements in enumerate(self._sql):

@@ -143,6 +143,13 @@ WITH RECURSIVE walk (task_id) AS (
 SELECT task_id FROM walk WHERE task_id IS NOT NULL LIMIT %b::bigint
 """
 
+# Whole streams one after the other, for a reader that goes through all of them.
+SELECT_PAGE: Final = """
+SELECT originator_id, originator_version, state FROM events_{shard}
+WHERE (originator_id, originator_version) > (%b::text, %b::bigint)
+ORDER BY originator_id, originator_version LIMIT %b::bigint
+"""
+
 COUNT_EVENTS: Final = """
 SELECT count(*), count(*) FILTER (WHERE originator_version = 1), coalesce(max(notification_id), 0) FROM events_{shard}
 """
@@ -170,6 +177,7 @@ class ShardSql(Struct, frozen=True):
     max_position: str
     select_events: str
     select_streams: str
+    select_page: str
     count_events: str
 
 

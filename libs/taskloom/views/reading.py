@@ -20,11 +20,19 @@ class TooSlow(TaskloomError):
     """The search took too long; narrow it, for example by created_after."""
 
 
-def read_pool(dsn: str, *, min_size: int = 1, max_size: int = 4, timeout_s: float = 5.0) -> Pool:
+def read_pool(
+    dsn: str, *, min_size: int = 1, max_size: int = 4, timeout_s: float = 5.0, query_limit_ms: int = QUERY_LIMIT_MS
+) -> Pool:
     """A closed pool; ``await pool.open()`` before use, ``await pool.close()`` at the end.
 
     At most ``max_size`` connections; a caller that gets none within ``timeout_s`` gets ``psycopg_pool.PoolTimeout``.
     """
+
+    async def configure(connection: AsyncConnection[Any]) -> None:
+        set_json_loads(msgspec.json.decode, connection)
+        await connection.execute(sql.SQL("SET statement_timeout = {}").format(query_limit_ms))
+        await connection.execute("SET timezone = 'UTC'")
+
     return AsyncConnectionPool(
         dsn,
         min_size=min_size,
@@ -32,15 +40,9 @@ def read_pool(dsn: str, *, min_size: int = 1, max_size: int = 4, timeout_s: floa
         timeout=timeout_s,
         max_waiting=1_000,
         open=False,
-        configure=_configure,
+        configure=configure,
         kwargs={"autocommit": True, "application_name": "taskloom.views"},
     )
-
-
-async def _configure(connection: AsyncConnection[Any]) -> None:
-    set_json_loads(msgspec.json.decode, connection)
-    await connection.execute(sql.SQL("SET statement_timeout = {}").format(QUERY_LIMIT_MS))
-    await connection.execute("SET timezone = 'UTC'")
 
 
 async def rows(pool: Pool, statement: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:

@@ -1,9 +1,10 @@
 -- One row a task, folded from its events (libs/taskloom/views/task_executions/fold.py). NULL stands for empty text, {},
 -- [] and false: most columns of most tasks are empty, and an empty column then costs neither bytes nor time.
--- What the submission fixed comes first, what changes later follows.
+-- What the submission fixed comes first, what changes later follows. Ids compare by their bytes (COLLATE "C"): that is
+-- faster than a language's rules, and the store's order.
 CREATE TABLE task_executions (
-    task_id             text PRIMARY KEY,
-    tenant_id           text NOT NULL,
+    task_id             text COLLATE "C" PRIMARY KEY,
+    tenant_id           text COLLATE "C" NOT NULL,
     user_id             text,
     session_id          text,
     name                text,
@@ -94,7 +95,7 @@ CREATE INDEX task_executions_metadata ON task_executions USING gin (metadata jso
 -- Tasks by status, so that a list can say how many there are without counting a million rows. One set of rows for each
 -- partition of the events topic: a partition has one writer, so two projections never wait for each other here.
 CREATE TABLE task_counts (
-    tenant_id text    NOT NULL,
+    tenant_id text COLLATE "C"    NOT NULL,
     partition integer NOT NULL,
     status    text    NOT NULL,
     tasks     bigint  NOT NULL,

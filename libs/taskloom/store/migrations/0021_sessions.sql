@@ -1,9 +1,9 @@
 -- One row a session: sums over its tasks' rows (libs/taskloom/views/sessions/fold.py). What a task adds is written in the
 -- transaction that writes its row, so each event counts once. The newest task is looked up when asked for, not kept.
 CREATE TABLE sessions (
-    tenant_id         text             NOT NULL,
-    session_id        text             NOT NULL,
-    user_id           text             NOT NULL,
+    tenant_id         text COLLATE "C"             NOT NULL,
+    session_id        text COLLATE "C"             NOT NULL,
+    user_id           text COLLATE "C"             NOT NULL,
     created_at        timestamptz      NOT NULL,
     updated_at        timestamptz      NOT NULL,
     last_completed_at timestamptz,

@@ -2,7 +2,7 @@
 -- OUTPUT_SEQ_SPAN), so a chunk that comes twice meets its own key. Text is kept as UTF-8 bytes, since PostgreSQL's text
 -- cannot hold every character a program may write (U+0000).
 CREATE TABLE task_outputs (
-    task_id text        NOT NULL,
+    task_id text COLLATE "C"        NOT NULL,
     seq     bigint      NOT NULL,
     attempt integer     NOT NULL,
     stream  text        NOT NULL,

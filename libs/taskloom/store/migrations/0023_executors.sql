@@ -1,6 +1,6 @@
 -- The latest heartbeat of every executor that ever registered, as it came.
 CREATE TABLE executors (
-    executor_id text        PRIMARY KEY,
+    executor_id text COLLATE "C" PRIMARY KEY,
     heard_at    timestamptz NOT NULL,
     heartbeat   json        NOT NULL
 ) WITH (
