@@ -26,4 +26,4 @@ def executor_stopped(code: int | None = None) -> TaskError:
 
 
 def not_json(error: Exception) -> TaskError:
-    return TaskError("resultnot_json", f"the handler's result is not JSON: {error}", retryable=False)
+    return TaskError("result_not_json", f"the handler's result is not JSON: {error}", retryable=False)

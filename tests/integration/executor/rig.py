@@ -18,7 +18,14 @@ from aiokafka import TopicPartition
 from taskloom.bus.admin import ensure_topics
 from taskloom.bus.publish import OutRecord, Publisher
 from taskloom.bus.tail import TailConsumer
-from taskloom.domain.task.commands import Report, ReportCompleted, ReportDeclined, ReportFailed, ReportStopped, ReportTimedOut
+from taskloom.domain.task.commands import (
+    Report,
+    ReportCompleted,
+    ReportDeclined,
+    ReportFailed,
+    ReportStopped,
+    ReportTimedOut,
+)
 from taskloom.domain.task.directives import Directive, PauseAttempt, ResumeAttempt, RunAttempt, StopAttempt
 from taskloom.wire.commands import decode_command
 from taskloom.wire.messages import ExecutorHeartbeat, OutputChunk
@@ -110,7 +117,11 @@ class Rig:
     def order(self, kind: str, given: dict[str, Any], **fields: Any) -> RunAttempt:
         fields = {"task_id": f"t-{uuid4().hex[:12]}", "attempt": 1, **fields}
         return RunAttempt(
-            executor_id=self.executor_id, incarnation=fields.pop("incarnation", self.incarnation), kind=kind, input=given, **fields
+            executor_id=self.executor_id,
+            incarnation=fields.pop("incarnation", self.incarnation),
+            kind=kind,
+            input=given,
+            **fields,
         )
 
     async def send(self, *directives: Directive) -> None:
@@ -135,7 +146,9 @@ class Rig:
 
     def ended(self, order: RunAttempt) -> Report | None:
         found = [
-            report for report in self.reports[order.task_id] if report.attempt == order.attempt and isinstance(report, ENDS)
+            report
+            for report in self.reports[order.task_id]
+            if report.attempt == order.attempt and isinstance(report, ENDS)
         ]
         return found[0] if found else None
 

@@ -33,7 +33,13 @@ class Room:
         self.outbox = Outbox(self.sink, name="outputs", max_records=1000, max_bytes=10_000_000)  # type: ignore[arg-type]
         self.first: list[str] = []
         self.writer = OutputWriter(
-            self.outbox, topic="outputs", partition=3, task_id="t", attempt=attempt, tenant_id="acme", on_first=self.first.append
+            self.outbox,
+            topic="outputs",
+            partition=3,
+            task_id="t",
+            attempt=attempt,
+            tenant_id="acme",
+            on_first=self.first.append,
         )
 
     async def finish(self) -> list[OutputChunk]:
@@ -64,7 +70,16 @@ def test_cutting_any_bytes_loses_nothing(data: bytes, limit: int) -> None:
 
 @pytest.mark.parametrize(
     ("data", "missing_its_rest"),
-    [(b"", 0), (b"abc", 0), ("é".encode(), 0), ("é".encode()[:1], 1), ("€".encode()[:2], 2), ("😀".encode()[:3], 3), ("😀".encode(), 0), (b"\x80\x80\x80\x80", 0)],
+    [
+        (b"", 0),
+        (b"abc", 0),
+        ("é".encode(), 0),
+        ("é".encode()[:1], 1),
+        ("€".encode()[:2], 2),
+        ("😀".encode()[:3], 3),
+        ("😀".encode(), 0),
+        (b"\x80\x80\x80\x80", 0),
+    ],
 )
 def test_the_beginning_of_a_character_is_recognised(data: bytes, missing_its_rest: int) -> None:
     assert incomplete_tail(data) == missing_its_rest
@@ -97,10 +112,17 @@ async def test_streams_keep_their_order_and_sequence_numbers_rise_by_one_within_
     for text, stream in (("a", "stdout"), ("b", "stderr"), ("c", "stdout"), ("d", "stdout"), ("e", "stderr")):
         await room.writer.write(text, stream)  # type: ignore[arg-type]
     chunks = await room.finish()
-    assert [(chunk.stream, chunk.text) for chunk in chunks] == [("stdout", "a"), ("stderr", "b"), ("stdout", "cd"), ("stderr", "e")]
+    assert [(chunk.stream, chunk.text) for chunk in chunks] == [
+        ("stdout", "a"),
+        ("stderr", "b"),
+        ("stdout", "cd"),
+        ("stderr", "e"),
+    ]
     assert [chunk.seq - 2 * OUTPUT_SEQ_SPAN for chunk in chunks] == [1, 2, 3, 4]
     assert (room.summary.last_seq, room.summary.chunks, room.summary.bytes) == (chunks[-1].seq, 4, 5)
-    assert {(chunk.tenant_id, record.partition) for chunk, record in zip(chunks, room.sink.records, strict=True)} == {("acme", 3)}
+    assert {(chunk.tenant_id, record.partition) for chunk, record in zip(chunks, room.sink.records, strict=True)} == {
+        ("acme", 3)
+    }
 
 
 async def test_a_character_written_in_two_parts_arrives_whole_even_with_another_stream_in_between() -> None:

@@ -28,7 +28,9 @@ def install(directory: Path, name: str, target: str, *, kind: str = "greet") -> 
     (metadata / "entry_points.txt").write_text(f"[taskloom.kinds]\ngreet = {name}:{target}\n")
 
 
-def test_a_handler_of_an_installed_package_is_found_by_its_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_handler_of_an_installed_package_is_found_by_its_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     install(tmp_path, "plugin_good", "Greet")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert type(load_plugins()["greet"]).__name__ == "Greet"
