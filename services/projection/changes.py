@@ -44,6 +44,8 @@ def shares_of(changes: Changes) -> dict[SessionKey, Share]:
     """What the changed tasks add to their sessions."""
     shares: dict[SessionKey, Share] = {}
     for task_id, row in changes.after.items():
+        if not row.session_id:
+            continue
         key, added = key_of(row), share(row, changes.before.get(task_id))
         known = shares.get(key)
         if known is None:

@@ -1,0 +1,66 @@
+"""What ``verify`` asks the views. Sums are compared in one statement each, which sees one moment of a live system."""
+
+from typing import Final
+
+from taskloom.views.task_executions.row import FIELDS
+
+ROWS: Final = f"SELECT {', '.join(FIELDS)} FROM task_executions WHERE task_id = ANY(%(tasks)s)"
+
+OPEN: Final = "SELECT task_id FROM open_tasks WHERE task_id = ANY(%(tasks)s)"
+
+OUTPUTS: Final = """
+SELECT task_id, attempt, count(*), max(seq), coalesce(sum(octet_length(body)), 0)::bigint
+FROM task_outputs WHERE task_id = ANY(%(tasks)s) GROUP BY task_id, attempt
+"""
+
+SESSIONS: Final = """
+WITH expected AS (
+    SELECT
+        tenant_id, session_id, min(created_at) AS created_at, max(updated_at) AS updated_at,
+        max(completed_at) AS last_completed_at, count(*) AS task_count,
+        count(*) FILTER (WHERE status = 'COMPLETED') AS successful_tasks,
+        count(*) FILTER (WHERE status IN ('FAILED', 'TIMEOUT')) AS failed_tasks,
+        count(*) FILTER (WHERE status = 'CANCELLED') AS cancelled_tasks,
+        coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)), 0) AS tokens_used,
+        coalesce(sum(cost_usd), 0) AS cost_usd
+    FROM task_executions WHERE session_id IS NOT NULL GROUP BY tenant_id, session_id
+)
+SELECT tenant_id, session_id, compared.name, compared.stored, compared.expected
+FROM sessions AS stored FULL JOIN expected USING (tenant_id, session_id)
+CROSS JOIN LATERAL (VALUES
+    ('created_at', stored.created_at::text, expected.created_at::text),
+    ('updated_at', stored.updated_at::text, expected.updated_at::text),
+    ('last_completed_at', stored.last_completed_at::text, expected.last_completed_at::text),
+    ('task_count', stored.task_count::text, expected.task_count::text),
+    ('successful_tasks', stored.successful_tasks::text, expected.successful_tasks::text),
+    ('failed_tasks', stored.failed_tasks::text, expected.failed_tasks::text),
+    ('cancelled_tasks', stored.cancelled_tasks::text, expected.cancelled_tasks::text),
+    ('tokens_used', stored.tokens_used::text, expected.tokens_used::text),
+    -- Sums of fractions depend on their order in the last digits.
+    ('cost_usd', round(stored.cost_usd::numeric, 6)::text, round(expected.cost_usd::numeric, 6)::text)
+) AS compared (name, stored, expected)
+WHERE compared.stored IS DISTINCT FROM compared.expected
+ORDER BY tenant_id, session_id
+LIMIT %(limit)s
+"""
+
+COUNTS: Final = """
+WITH stored AS (
+    SELECT tenant_id, status, sum(tasks)::bigint AS tasks FROM task_counts GROUP BY tenant_id, status
+), expected AS (
+    SELECT tenant_id, status, count(*) AS tasks FROM task_executions GROUP BY tenant_id, status
+)
+SELECT tenant_id, status, coalesce(stored.tasks, 0), coalesce(expected.tasks, 0)
+FROM stored FULL JOIN expected USING (tenant_id, status)
+WHERE coalesce(stored.tasks, 0) <> coalesce(expected.tasks, 0)
+"""
+
+COUNT_ROWS: Final = "SELECT count(*) FROM task_executions"
+ROW_IDS: Final = """
+SELECT task_id FROM task_executions WHERE task_id > %(after)s::text COLLATE "C" ORDER BY task_id LIMIT %(limit)s
+"""
+
+COUNT_OPEN: Final = "SELECT count(*) FROM open_tasks"
+OPEN_IDS: Final = """
+SELECT task_id FROM open_tasks WHERE task_id > %(after)s::text COLLATE "C" ORDER BY task_id LIMIT %(limit)s
+"""
