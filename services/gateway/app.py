@@ -1,0 +1,139 @@
+"""Builds the gateway and runs it: settings in, wired parts out; no logic."""
+
+from typing import Any
+
+from aiokafka import TopicPartition
+from litestar import Litestar, Router
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+
+from services.gateway.context import Gateway
+from services.gateway.control import Controller
+from services.gateway.edge import Edge
+from services.gateway.known import KnownThings
+from services.gateway.lag import LagWatch
+from services.gateway.limits import Limits
+from services.gateway.live import LiveHub
+from services.gateway.parts import Parts
+from services.gateway.problems import Problem, answer_fault, answer_http_exception, answer_problem
+from services.gateway.read import Reader
+from services.gateway.readside import PostgresViews
+from services.gateway.ready import OrchestratorPing
+from services.gateway.routes import executors, health, histories, queues, sessions, streams, tasks
+from services.gateway.security import BrowserGuard, check_address, is_loopback
+from services.gateway.send import CommandSender
+from services.gateway.server import HttpServer
+from services.gateway.settings import GatewaySettings
+from services.gateway.streaming import Streams
+from services.gateway.submit import Submitter
+from services.gateway.wait import Recent
+from taskloom.bus.publish import Publisher
+from taskloom.bus.replies import ReplyInbox
+from taskloom.bus.tail import TailConsumer
+from taskloom.lifecycle import Runtime
+from taskloom.ops import Readiness
+from taskloom.store.claims import ClaimStore
+from taskloom.store.history import HistoryReader
+from taskloom.views.reading import read_pool
+from taskloom.wire.topics import Topics
+
+_ROUTES = (tasks, histories, sessions, executors, queues, streams, health)
+
+
+def create_app(parts: Parts) -> Litestar:
+    """The ASGI application. Its ``state`` holds ``gateway`` (see context.py) and ``background``: loops to run beside it."""
+    settings = parts.settings
+    recent = Recent()
+    lag = LagWatch(parts.views.lag_ms)
+    known = KnownThings(parts.views.known)
+    limits = Limits(
+        max_requests=settings.max_requests,
+        max_body_bytes=settings.max_body_bytes,
+        max_bodies_bytes=settings.max_bodies_bytes,
+        max_streams=settings.max_streams,
+        max_lag_s=settings.max_lag_s,
+        lag_ms=lambda: lag.ms,
+    )
+    hub = LiveHub(parts.tail, Topics(settings.topic_prefix).events, capacity=settings.stream_buffer)
+    reply_s = settings.reply_timeout_s
+    gateway = Gateway(
+        submitter=Submitter(parts.sender, parts.replies, parts.values, known, recent, reply_s=reply_s),
+        controller=Controller(parts.sender, parts.replies, recent, reply_s=reply_s),
+        reader=Reader(parts.views, parts.histories, parts.values, recent, wait_s=settings.read_wait_s),
+        streams=Streams(parts.histories, parts.views, hub, limits, ping_interval_s=settings.ping_interval_s),
+        limits=limits,
+        lag=lag,
+        readiness=Readiness("gateway", parts.checks),
+    )
+    app = Litestar(
+        route_handlers=[Router("/", route_handlers=[handler for routes in _ROUTES for handler in routes.HANDLERS])],
+        state=State({"gateway": gateway, "background": (lag.run, known.run)}, deep_copy=False),
+        exception_handlers={Problem: answer_problem, HTTPException: answer_http_exception, Exception: answer_fault},
+        request_max_body_size=settings.max_body_bytes,
+        openapi_config=None,
+        logging_config=None,
+    )
+    guard = BrowserGuard(local_only=is_loopback(settings.host), origins=settings.origins)
+    app.asgi_handler = Edge(app.asgi_handler, guard, limits)
+    return app
+
+
+async def run(settings: GatewaySettings) -> None:
+    """Serves until SIGTERM, then drains: streams are cut, requests in work are answered.
+
+    Raises:
+        OpenAddressRefused: the address is not loopback and TASKLOOM_ALLOW_OPEN is not set.
+        StartUpFailed, BusUnavailable, StoreUnavailable: something needed did not answer in time.
+    """
+    check_address(settings.host, allow_open=settings.allow_open)
+    async with Runtime("gateway", settings) as runtime:
+        parts = await _real_parts(settings, runtime)
+        app = create_app(parts)
+        for loop in app.state["background"]:
+            runtime.background(loop.__qualname__, loop(runtime.stopping))
+        server = HttpServer(app, settings.host, settings.http_port, drain_s=settings.drain_timeout_s / 2)
+        await runtime.start("listen", server.start())
+        runtime.on_drain("answer the requests in work", server.stop)
+        runtime.on_drain("cut the streams", app.state["gateway"].streams.close)
+        runtime.background("serve", server.run(runtime.stopping))
+        await runtime.run_until_stopped()
+
+
+async def _real_parts(settings: GatewaySettings, runtime: Runtime) -> Parts:
+    topics = Topics(settings.topic_prefix)
+    publisher = Publisher(settings.kafka_bootstrap, settings.instance)
+    await runtime.start("connect to Kafka", publisher.start(settings.startup_timeout_s))
+    runtime.on_drain("close the producer", publisher.stop)
+    inbox = ReplyInbox(settings.kafka_bootstrap, topics, settings.partitions, settings.instance)
+    await runtime.start("read replies", inbox.start(settings.startup_timeout_s))
+    runtime.on_drain("close the reply inbox", inbox.stop)
+    runtime.background("replies", inbox.run(), drains=False)
+
+    histories = HistoryReader(
+        settings.database_dsn,
+        partitions=settings.partitions,
+        shards=settings.shards,
+        max_connections=settings.max_pool,
+    )
+    values = ClaimStore(settings.database_dsn)
+    pool = read_pool(settings.database_dsn, max_size=settings.max_pool)
+    await runtime.start("open the event store", histories.open(timeout_s=settings.startup_timeout_s))
+    runtime.on_drain("close the event store", histories.close)
+    await runtime.start("open the values", values.open(timeout_s=settings.startup_timeout_s))
+    runtime.on_drain("close the values", values.close)
+    await runtime.start("open the views", pool.open(wait=True, timeout=settings.startup_timeout_s))
+    runtime.on_drain("close the views", pool.close)
+
+    sender = CommandSender(publisher, topics, settings.partitions)
+    views = PostgresViews(pool, topics.events)
+    followed = [
+        TopicPartition(topic, partition)
+        for topic in (topics.events, topics.outputs)
+        for partition in range(settings.partitions)
+    ]
+    tail: Any = TailConsumer(
+        settings.kafka_bootstrap, followed, client_id=f"{settings.instance}-live", fetch_max_wait_ms=50
+    )
+    ping = OrchestratorPing(sender, inbox, settings.instance)
+    checks = {"kafka": publisher.ping, "database": views.ping, "orchestrator": ping.check}
+    return Parts(settings, sender, inbox, views, histories, values, tail, checks)

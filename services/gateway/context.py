@@ -1,0 +1,93 @@
+"""What a handler gets at: the gateway's wired parts, and what a request says about itself."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from litestar import Request
+
+from services.gateway.control import Controller
+from services.gateway.lag import LagWatch
+from services.gateway.limits import Limits
+from services.gateway.problems import BadRequest
+from services.gateway.read import Reader
+from services.gateway.security import Caller, caller_of
+from services.gateway.streaming import Streams
+from services.gateway.submission import Origin
+from services.gateway.submit import Submitter
+from taskloom.domain.ids import is_valid_id
+from taskloom.ops import Readiness
+
+MAX_WAIT_S: Final = 30.0
+AnyRequest = Request[Any, Any, Any]
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """Made once by ``create_app``, shared by all handlers."""
+
+    submitter: Submitter
+    controller: Controller
+    reader: Reader
+    streams: Streams
+    limits: Limits
+    lag: LagWatch
+    readiness: Readiness
+
+
+def gateway_of(request: AnyRequest) -> Gateway:
+    gateway: Gateway = request.app.state["gateway"]
+    return gateway
+
+
+def origin_of(request: AnyRequest, gateway: Gateway) -> Origin:
+    """Who asks, where the reply goes, and the trace it belongs to.
+
+    Raises:
+        BadRequest: tenant or user is no id.
+    """
+    headers = request.headers
+    correlation_id = headers.get("x-request-id", "")
+    return Origin(
+        caller=caller_of(headers),
+        reply_to=gateway.submitter.reply_to,
+        traceparent=request.scope["state"].get("traceparent", ""),
+        correlation_id=correlation_id if is_valid_id(correlation_id) else "",
+        key=headers.get("idempotency-key", ""),
+    )
+
+
+def caller_in(request: AnyRequest) -> Caller:
+    return caller_of(request.headers)
+
+
+def pairs_of(request: AnyRequest) -> list[tuple[str, str]]:
+    """Name and value of each parameter of the query string."""
+    return parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+
+
+def wait_of(request: AnyRequest) -> float:
+    """Seconds of ``Prefer: wait=N``, at most 30; 0 without it.
+
+    Raises:
+        BadRequest: N is no number of seconds.
+    """
+    for preference in request.headers.get("prefer", "").split(","):
+        name, found, value = preference.partition("=")
+        if name.strip().lower() == "wait" and found:
+            text = value.strip().strip('"')
+            if not text.isascii() or not text.isdigit():
+                raise BadRequest(f"wait={text!r} is no number of seconds, 0 to 30", field="Prefer")
+            return min(MAX_WAIT_S, float(text))
+    return 0.0
+
+
+def checked_id(text: str, field: str = "task_id") -> str:
+    """``text`` itself when it is an id.
+
+    Raises:
+        BadRequest: it is none.
+    """
+    if not is_valid_id(text):
+        raise BadRequest(f"{text!r} is not an id (1 to 128 of A-Z a-z 0-9 : _ - .)", field=field)
+    return text

@@ -1,0 +1,98 @@
+"""Cancel, pause, resume and /why: sent as commands, answered by the task's owner, so 404 and 409 are right, not guessed."""
+
+from typing import Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from services.gateway.ids import derived_id, new_command_id
+from services.gateway.problems import invalid_json, refused
+from services.gateway.submission import SOURCE, Origin
+from services.gateway.wait import Recent, ReplySource, Sender, ask, no_answer
+from taskloom.domain.task.commands import CancelTask, ClientCommand, ExplainTask, PauseTask, ResumeTask
+from taskloom.wire.cloudevents import Attributes
+from taskloom.wire.commands import Envelope, command_type
+from taskloom.wire.messages import Reply
+
+C = TypeVar("C", CancelTask, PauseTask, ResumeTask)
+
+MESSAGES: Final[dict[type, str]] = {
+    CancelTask: "Cancel signal sent",
+    PauseTask: "Pause signal sent",
+    ResumeTask: "Resume signal sent",
+}
+
+
+class Controlled(Struct, frozen=True):
+    """Answer of a control call that was taken; ``state`` is the task's fine state after it."""
+
+    success: bool
+    message: str
+    task_id: str
+    state: str
+
+
+def read_control(body: bytes, kind: type[C]) -> C:
+    """The command in an optional body.
+
+    Raises:
+        BadRequest: names the field.
+    """
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise invalid_json(error) from error
+
+
+class Controller:
+    """``reply_s``: how long a call waits for the owner of the task's partition."""
+
+    def __init__(self, sender: Sender, replies: ReplySource, recent: Recent, *, reply_s: float) -> None:
+        self._sender = sender
+        self._replies = replies
+        self._recent = recent
+        self._reply_s = reply_s
+
+    async def control(
+        self, task_id: str, command: CancelTask | PauseTask | ResumeTask, origin: Origin, *, wait_s: float = 0.0
+    ) -> Controlled:
+        """Waits for the reply as long as the setting says, or ``wait_s`` if that is longer.
+
+        Raises:
+            NotFound: no such task of this tenant.
+            Conflict: the task's state does not allow it.
+            Unavailable: the orchestrator did not answer in time.
+        """
+        silent = "the signal may still take effect; look at the task"
+        reply = await self._ask(task_id, command, origin, silent, wait_s)
+        self._recent.add(origin.caller.tenant_id, task_id, reply.version)
+        return Controlled(True, MESSAGES[type(command)], task_id, reply.state)
+
+    async def explain(self, task_id: str, origin: Origin) -> Reply:
+        """The reply whose ``data`` is the answer of /why; raises as ``control`` does."""
+        return await self._ask(task_id, ExplainTask(), origin, "try again", 0.0)
+
+    async def _ask(self, task_id: str, command: ClientCommand, origin: Origin, if_silent: str, wait_s: float) -> Reply:
+        kind = command_type(command)
+        tenant = origin.caller.tenant_id
+        command_id = derived_id("key", tenant, origin.key, kind, task_id) if origin.key else new_command_id()
+        attributes = Attributes(
+            id=command_id,
+            type=kind,
+            source=SOURCE,
+            tenant_id=tenant,
+            actor=origin.caller.user_id,
+            correlation_id=origin.correlation_id,
+            reply_to=origin.reply_to,
+            traceparent=origin.traceparent,
+        )
+        envelope = Envelope(task_id, command, attributes)
+        replies = await ask(
+            self._sender, self._replies, [envelope], awaited=[command_id], within_s=max(wait_s, self._reply_s)
+        )
+        reply = replies.get(command_id)
+        if reply is None:
+            raise no_answer(if_silent)
+        if reply.refusal is not None:
+            raise refused(reply.refusal, task_id)
+        return reply

@@ -1,0 +1,143 @@
+"""The outermost layer: every request passes here once, before any route. Guard, limits, trace context, metrics, CORS."""
+
+import hashlib
+import re
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Scope, Send
+
+from services.gateway.answers import Answer, json_answer
+from services.gateway.limits import Limits
+from services.gateway.problems import Problem
+from services.gateway.security import BrowserGuard
+from taskloom import telemetry
+from taskloom.domain.ids import is_valid_id
+
+STREAM_PREFIX: Final = "/api/v1/stream/"
+_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_HEX_TRACE: Final = re.compile(r"(?!0{32})[0-9a-f]{32}")
+
+_requests = telemetry.counter("gateway_requests", "Requests answered", ["method", "route", "status"])
+_seconds = telemetry.histogram(
+    "gateway_request_seconds", "Time until a request was answered, streams left out", ["route"]
+)
+
+_ALLOWED: Final = (
+    b"Content-Type, Authorization, X-API-Key, X-User-Id, X-Tenant-Id, Idempotency-Key, Prefer, traceparent, tracestate, "
+    b"Cache-Control, Last-Event-ID, If-Match"
+)
+_EXPOSED: Final = (
+    b"X-Trace-Id, X-Span-Id, X-Session-ID, X-Workflow-ID, X-Taskloom-Lag-Ms, X-Taskloom-Version, X-Idempotency-Cached, "
+    b"Retry-After"
+)
+
+
+class Edge:
+    """Wraps the whole Litestar application, so that unknown routes and refused requests are traced and counted too."""
+
+    def __init__(self, app: ASGIApp, guard: BrowserGuard, limits: Limits) -> None:
+        self._app = app
+        self._guard = guard
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        trace_id, traceparent = _trace_of(headers)
+        with telemetry.span("gateway.request", traceparent, kind="server") as span:
+            if not trace_id:
+                trace_id = telemetry.trace_id_of(span.traceparent)
+            scope.setdefault("state", {})["traceparent"] = span.traceparent
+            sender = _Sender(send, _common_headers(headers, trace_id, span.traceparent))
+            began = time.perf_counter()
+            try:
+                await self._guarded(scope, headers, receive, sender)
+            finally:
+                route = _route_of(scope)
+                _requests.labels(scope["method"], route, str(sender.status)).inc()
+                if not route.startswith(STREAM_PREFIX):
+                    _seconds.labels(route).observe(time.perf_counter() - began)
+                if telemetry.enabled():
+                    span.set(**{"http.request.method": scope["method"], "http.route": route})
+                    span.set(**{"http.response.status_code": sender.status, "url.path": scope["path"]})
+
+    async def _guarded(self, scope: Any, headers: Mapping[bytes, bytes], receive: Receive, sender: "_Sender") -> None:
+        try:
+            self._guard.check(headers)
+            if scope["method"] == "OPTIONS":
+                await _preflight()(scope, receive, sender)
+            elif scope["path"].startswith(STREAM_PREFIX):
+                await self._app(scope, receive, sender)
+            else:
+                with self._limits.request(headers):
+                    await self._app(scope, receive, sender)
+        except Problem as problem:
+            if sender.status:
+                raise
+            answer = json_answer(problem.body(), status=problem.status, headers=[*problem.headers.items()])
+            await answer(scope, receive, sender)
+
+
+class _Sender:
+    """Adds the common headers to the answer and remembers its status."""
+
+    __slots__ = ("_headers", "_send", "status")
+
+    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+        self._send = send
+        self._headers = headers
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            start: HTTPResponseStartEvent = message
+            self.status = start["status"]
+            start["headers"] = [*start["headers"], *self._headers]
+        await self._send(message)
+
+
+def _trace_of(headers: Mapping[bytes, bytes]) -> tuple[str, str]:
+    """The trace id to answer with ("" for that of the traceparent) and the traceparent to go on with."""
+    given = headers.get(b"traceparent", b"")
+    if _TRACEPARENT.fullmatch(given):
+        return "", given.decode()
+    fresh = telemetry.new_traceparent() if not telemetry.enabled() else ""
+    named = (headers.get(b"x-trace-id") or headers.get(b"x-request-id") or b"").decode("latin-1")
+    if not named or not is_valid_id(named):
+        return "", fresh
+    trace = named.replace("-", "").lower()
+    if not _HEX_TRACE.fullmatch(trace):
+        trace = hashlib.sha256(named.encode()).hexdigest()[:32]
+    # A traceparent needs a parent span; the caller named none, so one is made from the trace.
+    return named, f"00-{trace}-{hashlib.sha256(trace.encode()).hexdigest()[:16]}-01"
+
+
+def _common_headers(headers: Mapping[bytes, bytes], trace_id: str, traceparent: str) -> list[tuple[bytes, bytes]]:
+    common = [(b"x-trace-id", trace_id.encode()), (b"x-span-id", traceparent[36:52].encode())]
+    origin = headers.get(b"origin")
+    if origin is not None:
+        # Only origins that the guard lets through get here.
+        common += [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
+        common += [(b"access-control-expose-headers", _EXPOSED)]
+    return common
+
+
+def _preflight() -> Answer:
+    return Answer(
+        200,
+        b"",
+        [
+            (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE, OPTIONS"),
+            (b"access-control-allow-headers", _ALLOWED),
+            (b"access-control-max-age", b"3600"),
+        ],
+    )
+
+
+def _route_of(scope: Any) -> str:
+    """The route's template, so that ids do not become labels."""
+    return str(scope.get("path_template") or "unknown")

@@ -1,0 +1,60 @@
+"""Which kinds and queues there are: the built-in ones and what executors announce, looked up every few seconds."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from msgspec import Struct
+
+from taskloom.domain.task.submission import BUILT_IN_KINDS
+from taskloom.telemetry import get_logger
+
+_log = get_logger(__name__)
+
+DEFAULT_QUEUES: Final = frozenset({"default"})
+
+
+class Known(Struct, frozen=True):
+    kinds: frozenset[str] = BUILT_IN_KINDS
+    queues: frozenset[str] = DEFAULT_QUEUES
+
+
+class KnownThings:
+    """The last answer of ``look``; renewed beside the requests, and once more before something is refused as unknown."""
+
+    def __init__(
+        self, look: Callable[[], Awaitable[Known]], *, every_s: float = 3.0, refused_every_s: float = 0.5
+    ) -> None:
+        self._look = look
+        self._every_s = every_s
+        self._refused_every_s = refused_every_s
+        self._looked_at = float("-inf")
+        self._turn = asyncio.Lock()
+        self.now = Known()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Renews until ``stopping``."""
+        while not stopping.is_set():
+            await self._renew()
+            try:
+                async with asyncio.timeout(self._every_s):
+                    await stopping.wait()
+            except TimeoutError:
+                continue
+
+    async def renewed(self) -> Known:
+        """An answer that is at most half a second old: an executor may have registered just now."""
+        async with self._turn:
+            if time.monotonic() - self._looked_at > self._refused_every_s:
+                await self._renew()
+        return self.now
+
+    async def _renew(self) -> None:
+        self._looked_at = time.monotonic()
+        try:
+            found = await self._look()
+        except Exception as fault:  # noqa: BLE001 - submissions must not depend on the read side
+            _log.warning("known kinds not renewed", error=str(fault))
+        else:
+            self.now = Known(found.kinds | BUILT_IN_KINDS, found.queues | DEFAULT_QUEUES)

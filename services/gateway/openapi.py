@@ -1,0 +1,170 @@
+"""The OpenAPI document, read from the routes that are served: a route cannot be left out, nor described and not served.
+
+Schemas come from the same msgspec structs that decode and encode, and so agree with the JSON Schemas of the Kafka
+commands; Litestar's own generator would describe them a second time, in its own way.
+"""
+
+import re
+from collections.abc import Iterator
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any, Final
+
+import msgspec
+from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
+from msgspec import Struct
+
+from services.gateway.docs import Answered, Doc
+
+Json = dict[str, Any]
+
+_REF: Final = "#/components/schemas/{name}"
+_ERROR: Final = {"$ref": "#/components/schemas/Error"}
+_CALLER: Final = {
+    "X-Tenant-Id": "Whose tasks; default: default (open mode: keys and roles come later)",
+    "X-User-Id": "Who acts",
+    "traceparent": "W3C trace context; the task's whole trace hangs below it",
+}
+_ERRORS: Final = {
+    400: "Something in the request is wrong; field says what",
+    404: "Unknown, or another tenant's",
+    409: "The task's state, or another use of the id, does not allow it",
+    413: "The body is larger than 40 MiB",
+    429: "The read side is too far behind; Retry-After says when to come back",
+    503: "Kafka, the database or the orchestrator does not answer, or too much is in work; Retry-After says when to come back",
+}
+
+
+class Error(Struct, frozen=True):
+    """Every answer of 400 and above. ``field`` is the path of what is wrong, where there is one."""
+
+    error: str
+    field: str | None = None
+
+
+def document_of(app: Litestar) -> Json:
+    """The document; made once an application."""
+    document: Json | None = app.state.get("openapi")
+    if document is None:
+        document = _build(app)
+        app.state["openapi"] = document
+    return document
+
+
+def _build(app: Litestar) -> Json:
+    routes = [(path, handler, doc) for path, handler, doc in _documented(app)]
+    types = list(dict.fromkeys(each for _, _, doc in routes for each in _types(doc)))
+    _, components = msgspec.json.schema_components([*types, Error], ref_template=_REF)
+    paths: dict[str, Json] = {}
+    for path, handler, doc in routes:
+        for method in sorted(handler.http_methods):
+            paths.setdefault(path, {})[method.lower()] = _operation(path, handler, doc)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Taskloom",
+            "version": version("taskloom"),
+            "description": "Durable tasks: every state change is an event, every task can be replayed.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": dict(sorted(paths.items())),
+        "components": {"schemas": dict(sorted(components.items()))},
+    }
+
+
+def _documented(app: Litestar) -> Iterator[tuple[str, HTTPRouteHandler, Doc]]:
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", ()):
+            doc = handler.opt.get("doc")
+            if isinstance(handler, HTTPRouteHandler) and isinstance(doc, Doc):
+                yield re.sub(r"\{(\w+):\w+\}", r"{\1}", route.path_format), handler, doc
+
+
+def _types(doc: Doc) -> list[Any]:
+    bodies = [doc.body, *(answered.body for answered in doc.answers.values())]
+    return [body for body in bodies if body is not None]
+
+
+def _operation(path: str, handler: HTTPRouteHandler, doc: Doc) -> Json:
+    operation: Json = {
+        "operationId": f"{handler.handler_name}{_suffix(path)}",
+        "summary": doc.summary,
+        "tags": [doc.tag],
+    }
+    if doc.details:
+        operation["description"] = doc.details
+    operation["parameters"] = [*_path_parameters(path), *_query_parameters(doc), *_header_parameters(path, doc)]
+    if doc.body is not None:
+        content: Json = {"schema": _schema(doc.body)}
+        if doc.examples:
+            content["examples"] = {name: {"value": value} for name, value in doc.examples.items()}
+        operation["requestBody"] = {"required": doc.body_required, "content": {"application/json": content}}
+    answers = {str(status): _answer(answered) for status, answered in doc.answers.items()}
+    failures = {str(status): _failure(status) for status in doc.errors}
+    operation["responses"] = dict(sorted({**answers, **failures}.items()))
+    return operation
+
+
+def _suffix(path: str) -> str:
+    """The document is served under two paths; operation ids are unique."""
+    return "_v1" if path == "/api/v1/openapi.json" else ""
+
+
+def _path_parameters(path: str) -> list[Json]:
+    schema = {"type": "string", "pattern": r"^[A-Za-z0-9:_\-.]{1,128}$"}
+    return [{"name": name, "in": "path", "required": True, "schema": schema} for name in re.findall(r"\{(\w+)\}", path)]
+
+
+def _query_parameters(doc: Doc) -> list[Json]:
+    if doc.query is None:
+        return []
+    schema = msgspec.json.schema(doc.query)
+    [described] = schema["$defs"].values()
+    required = described.get("required", [])
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in required,
+            **({"description": of["description"]} if "description" in of else {}),
+            "schema": {key: value for key, value in of.items() if key != "description"},
+        }
+        for name, of in described["properties"].items()
+    ]
+
+
+def _header_parameters(path: str, doc: Doc) -> list[Json]:
+    headers = {**doc.headers, **(_CALLER if path.startswith("/api/v1/") and doc.tag != "Operations" else {})}
+    return [
+        {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
+        for name, text in headers.items()
+    ]
+
+
+def _answer(answered: Answered) -> Json:
+    content: Json = {}
+    if answered.body is not None:
+        content["schema"] = _schema(answered.body)
+    if answered.example is not None:
+        content["example"] = answered.example
+    return {"description": answered.description, "content": {answered.media_type: content}}
+
+
+def _failure(status: int) -> Json:
+    example: Json = {"error": f"{HTTPStatus(status).phrase.lower()}: what was wrong and what to do"}
+    if status == HTTPStatus.BAD_REQUEST:
+        example = {"error": "Expected `float` >= 1.0 - at `$.retry.factor`", "field": "retry.factor"}
+    failure: Json = {
+        "description": _ERRORS[status],
+        "content": {"application/json": {"schema": _ERROR, "example": example}},
+    }
+    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        failure["headers"] = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
+    return failure
+
+
+def _schema(body: Any) -> Json:
+    (schema,), _ = msgspec.json.schema_components([body], ref_template=_REF)
+    return schema

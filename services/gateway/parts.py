@@ -1,0 +1,24 @@
+"""What the gateway is made of, as plain arguments: the real parts in ``app.run``, others in tests."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from services.gateway.live import Tail
+from services.gateway.readside import Histories, Values, Views
+from services.gateway.settings import GatewaySettings
+from services.gateway.wait import ReplySource, Sender
+from taskloom.ops import Check
+
+
+@dataclass(frozen=True)
+class Parts:
+    """``checks`` are those of /readiness, by name."""
+
+    settings: GatewaySettings
+    sender: Sender
+    replies: ReplySource
+    views: Views
+    histories: Histories
+    values: Values
+    tail: Tail
+    checks: Mapping[str, Check] = field(default_factory=dict)

@@ -1,0 +1,134 @@
+"""What the query strings of the reads may hold: one struct each, parsed strictly, and documented from the same struct."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Final, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from services.gateway.problems import BadRequest
+from taskloom.domain.values import Identifier
+from taskloom.wire.commands import field_of
+
+Q = TypeVar("Q", bound=Struct)
+
+Limit100 = Annotated[int, Meta(ge=1, le=100, description="Most entries to return")]
+Limit200 = Annotated[int, Meta(ge=1, le=200, description="Most entries to return")]
+Limit1000 = Annotated[int, Meta(ge=1, le=1000, description="Most entries to return")]
+Offset = Annotated[int, Meta(ge=0, le=1_000_000, description="Entries to leave out")]
+AsOf = Annotated[str, Meta(max_length=64, description="A version (event number) or an RFC 3339 time: the state then")]
+Time = Annotated[datetime, Meta(tz=True, description="RFC 3339 time")]
+
+STATUSES: Final = {
+    **{word: word for word in ("QUEUED", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "PAUSED")},
+    "CANCELED": "CANCELLED",
+}
+
+
+class NoQuery(Struct, frozen=True):
+    """No parameters."""
+
+
+class AsOfQuery(Struct, frozen=True):
+    as_of: AsOf = ""
+
+
+class TaskListQuery(Struct, frozen=True):
+    """``metadata.KEY=VALUE`` narrows by metadata; several values of status are separated by commas."""
+
+    status: Annotated[
+        str, Meta(description="QUEUED, RUNNING, COMPLETED, FAILED, CANCELLED, TIMEOUT, PAUSED; any case")
+    ] = ""
+    kind: str | None = None
+    queue: str | None = None
+    session_id: Identifier | None = None
+    tag: str | None = None
+    created_after: Time | None = None
+    created_before: Time | None = None
+    q: Annotated[str, Meta(max_length=1000, description="Text in query or error")] | None = None
+    cursor: str | None = None
+    limit: Limit100 = 20
+    offset: Offset = 0
+    as_of: AsOf = ""
+
+
+class EventsQuery(Struct, frozen=True):
+    limit: Limit200 = 50
+    offset: Offset = 0
+    as_of: AsOf = ""
+
+
+class TimelineQuery(Struct, frozen=True):
+    mode: Literal["summary", "full"] = "summary"
+    include_payloads: bool = False
+    run_id: str = ""
+    persist: bool = False
+    as_of: AsOf = ""
+
+
+class OutputQuery(Struct, frozen=True):
+    after: Annotated[int, Meta(ge=0, description="Chunks with a higher seq only")] = 0
+    stream: Annotated[str, Meta(description="stdout, stderr, message, log; separated by commas")] = ""
+    limit: Limit1000 = 200
+    format: Literal["json", "text"] = "json"
+
+
+class PageQuery(Struct, frozen=True):
+    limit: Limit100 = 20
+    offset: Offset = 0
+
+
+class SessionEventsQuery(Struct, frozen=True):
+    limit: Limit100 = 10
+    offset: Offset = 0
+    include_payload: bool = False
+
+
+class SseQuery(Struct, frozen=True):
+    workflow_id: Identifier
+    types: Annotated[
+        str, Meta(max_length=4096, description="Event types to send, comma-separated; either spelling")
+    ] = ""
+    last_event_id: Annotated[
+        str, Meta(max_length=64, description="Resume after this id; the header Last-Event-ID wins")
+    ] = ""
+
+
+class TaskStreamQuery(Struct, frozen=True):
+    types: str = ""
+    last_event_id: str = ""
+
+
+def read_query(pairs: Iterable[tuple[str, str]], kind: type[Q]) -> Q:
+    """The parameters that ``kind`` names; others are left alone. The last of several values counts.
+
+    Raises:
+        BadRequest: names the parameter.
+    """
+    values = {name: value for name, value in pairs if name in kind.__struct_fields__}
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        field = field_of(error).removeprefix("$.")
+        if field == "$" and "missing required field" in str(error):
+            field = str(error).rpartition("field `")[2].rstrip("`")
+        raise BadRequest(f"{field}: {error}", field=field) from error
+
+
+def metadata_filters(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The filters ``metadata.KEY=VALUE`` of a query string."""
+    return {name.removeprefix("metadata."): value for name, value in pairs if name.startswith("metadata.") and name[9:]}
+
+
+def read_statuses(text: str) -> tuple[str, ...]:
+    """Status words without prefix.
+
+    Raises:
+        BadRequest: one of them is no status.
+    """
+    words = [word.strip().upper().removeprefix("TASK_STATUS_") for word in text.split(",") if word.strip()]
+    for word in words:
+        if word not in STATUSES:
+            raise BadRequest(f"{word!r} is not a status; known are {', '.join(STATUSES)}", field="status")
+    return tuple(dict.fromkeys(STATUSES[word] for word in words))

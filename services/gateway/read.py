@@ -1,0 +1,152 @@
+"""Reading tasks: rows from the views, histories from the store, large values followed, the caller's own writes awaited."""
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import structs
+
+from services.gateway.problems import BadRequest, NotFound
+from services.gateway.queries import TaskListQuery, read_statuses
+from services.gateway.readside import Histories, Values, Views
+from services.gateway.security import Caller
+from services.gateway.wait import Recent, until_visible
+from taskloom.domain.envelope import Recorded
+from taskloom.replay.as_of import BadMoment, Moment, read_moment, up_to
+from taskloom.views.task_executions.fold import fold_all
+from taskloom.views.task_executions.query import BadCursor, Filters, Page
+from taskloom.views.task_executions.row import Row
+from taskloom.views.timelines.stream import StreamEvent, stream_events
+from taskloom.wire.claims import claimed_digest
+
+_BEHIND_END: Final = 100
+"""More late reports than this after a task's end do not happen: each attempt's executor sends its end once."""
+
+_RESOLVED: Final = ("input", "context", "response")
+
+
+class Reader:
+    """``wait_s``: how long a read of something just accepted waits until the read side shows it."""
+
+    def __init__(self, views: Views, histories: Histories, values: Values, recent: Recent, *, wait_s: float) -> None:
+        self.views = views
+        self.histories = histories
+        self._values = values
+        self._recent = recent
+        self._wait_s = wait_s
+
+    async def task(self, caller: Caller, task_id: str, as_of: str = "") -> Row:
+        """The task's row, now or then, with its large values in place.
+
+        Raises:
+            NotFound: unknown, another tenant's, or not submitted yet at that moment.
+            BadRequest: ``as_of`` is no moment.
+        """
+        moment = moment_of(as_of)
+        row = await self.row(caller, task_id) if moment is None else await self._row_then(caller, task_id, moment)
+        return await self._with_values(row)
+
+    async def row(self, caller: Caller, task_id: str) -> Row:
+        """The task's row as it is in the table. Raises NotFound."""
+        row = await until_visible(
+            lambda: self.views.task(caller.tenant_id, task_id),
+            lambda found: found.version,
+            self._recent.expected_version(caller.tenant_id, task_id),
+            within_s=self._wait_s,
+        )
+        if row is None:
+            raise NotFound("Task not found", task_id=task_id)
+        return row
+
+    async def _row_then(self, caller: Caller, task_id: str, moment: Moment) -> Row:
+        row = fold_all(await self.history(caller, task_id, moment))
+        assert row is not None
+        return row
+
+    async def history(self, caller: Caller, task_id: str, moment: Moment | None) -> list[Recorded]:
+        """The task's events up to ``moment``, all when None; at least one.
+
+        Raises:
+            NotFound: unknown, another tenant's, or nothing had happened yet.
+        """
+        await self.check_owner(caller, task_id)
+        found = await self.histories.events(task_id, up_to=moment if isinstance(moment, int) else None)
+        happened = found if moment is None else up_to(found, moment)
+        if not happened:
+            raise NotFound("Task not found: it was not submitted yet at that moment", task_id=task_id)
+        return happened
+
+    async def events_page(
+        self, caller: Caller, task_id: str, *, limit: int, offset: int, moment: Moment | None
+    ) -> list[StreamEvent]:
+        """Stream events ``offset + 1`` to ``offset + limit``, as they were at ``moment``. Raises NotFound."""
+        await self.check_owner(caller, task_id)
+        # A stream event's seq is its event's version, but for the few behind the end: they are looked for a bit earlier.
+        first = max(0, offset - _BEHIND_END)
+        last = moment if isinstance(moment, int) else None
+        found = await self.histories.events(task_id, after=first, limit=offset - first + limit, up_to=last)
+        happened = found if moment is None else up_to(found, moment)
+        if moment is not None and not happened and offset == 0:
+            raise NotFound("Task not found: it was not submitted yet at that moment", task_id=task_id)
+        return [each for each in stream_events(happened) if each.seq > offset][:limit]
+
+    async def check_owner(self, caller: Caller, task_id: str) -> None:
+        """Raises:
+        NotFound: unknown, or another tenant's. Waits a moment for a task that this gateway has just accepted.
+        """
+
+        async def first() -> Recorded | None:
+            found = await self.histories.events(task_id, limit=1)
+            return found[0] if found else None
+
+        expected = min(1, self._recent.expected_version(caller.tenant_id, task_id))
+        event = await until_visible(first, lambda found: found.version, expected, within_s=self._wait_s)
+        if event is None or event.meta.tenant_id != caller.tenant_id:
+            raise NotFound("Task not found", task_id=task_id)
+
+    async def tasks(self, caller: Caller, query: TaskListQuery, metadata: dict[str, str]) -> Page:
+        """One page of the caller's tenant's tasks. Raises BadRequest, naming the parameter."""
+        if query.as_of:
+            raise BadRequest(
+                "a list as of an earlier moment is not there yet; read single tasks with as_of", field="as_of"
+            )
+        filters = Filters(
+            statuses=read_statuses(query.status),
+            kind=query.kind,
+            queue=query.queue,
+            session_id=query.session_id,
+            tag=query.tag,
+            metadata=metadata,
+            created_after=query.created_after,
+            created_before=query.created_before,
+            q=query.q,
+        )
+        try:
+            return await self.views.tasks(
+                caller.tenant_id, filters, limit=query.limit, offset=query.offset, cursor=query.cursor
+            )
+        except BadCursor as error:
+            raise BadRequest(str(error), field="cursor") from error
+
+    async def _with_values(self, row: Row) -> Row:
+        changes: dict[str, Any] = {}
+        for name in _RESOLVED:
+            value = getattr(row, name)
+            if claimed_digest(value) is not None:
+                changes[name] = await self._values.resolve(value)
+        if row.result.startswith('{"$claim":'):
+            changes["result"] = await self._values.resolve(msgspec.json.decode(row.result))
+        return structs.replace(row, **changes) if changes else row
+
+
+def moment_of(as_of: str) -> Moment | None:
+    """The moment that ``?as_of=`` names, None for now.
+
+    Raises:
+        BadRequest: it is no moment.
+    """
+    if not as_of:
+        return None
+    try:
+        return read_moment(as_of)
+    except BadMoment as error:
+        raise BadRequest(str(error), field="as_of") from error

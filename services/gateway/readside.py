@@ -1,0 +1,135 @@
+"""What the routes read: rows of the views, and histories from the event store. Ports, so that tests can stand in for both."""
+
+from collections.abc import Collection
+from typing import Any, Final, Protocol
+
+from services.gateway.known import Known
+from taskloom.domain.envelope import Recorded
+from taskloom.views import positions
+from taskloom.views.executors import query as executor_rows
+from taskloom.views.executors.query import Executor
+from taskloom.views.outputs import query as output_rows
+from taskloom.views.outputs.query import Chunk, OutputPage
+from taskloom.views.queues import query as queue_rows
+from taskloom.views.queues.query import QueueStats
+from taskloom.views.reading import Pool, row
+from taskloom.views.sessions import query as session_rows
+from taskloom.views.sessions.query import Session
+from taskloom.views.task_executions import query as task_rows
+from taskloom.views.task_executions.query import Filters, Page
+from taskloom.views.task_executions.row import Row
+
+MAX_SESSION_TASKS: Final = 1_000
+
+
+class Views(Protocol):
+    """The read tables. Everything is bound to a tenant; unknown and foreign look the same: None, or left out."""
+
+    async def task(self, tenant_id: str, task_id: str) -> Row | None: ...
+
+    async def tasks(self, tenant_id: str, filters: Filters, *, limit: int, offset: int, cursor: str | None) -> Page: ...
+
+    async def chunks(self, task_id: str, *, after: int, limit: int) -> list[Chunk]:
+        """Output with a seq above ``after``, in order. The caller has checked whose task it is."""
+        ...
+
+    async def output(
+        self, tenant_id: str, task_id: str, *, after: int, limit: int, streams: Collection[str]
+    ) -> OutputPage | None: ...
+
+    async def sessions(self, tenant_id: str, *, limit: int, offset: int) -> tuple[list[Session], int]: ...
+
+    async def session(self, tenant_id: str, session_id: str) -> Session | None: ...
+
+    async def session_tasks(self, tenant_id: str, session_id: str) -> list[Row]:
+        """The session's tasks, oldest first, at most 1,000."""
+        ...
+
+    async def executors(self) -> list[Executor]: ...
+
+    async def executor(self, executor_id: str) -> Executor | None: ...
+
+    async def queues(self, tenant_id: str) -> list[QueueStats]: ...
+
+    async def queue(self, tenant_id: str, name: str) -> QueueStats | None: ...
+
+    async def known(self) -> Known: ...
+
+    async def lag_ms(self) -> float: ...
+
+    async def ping(self) -> None: ...
+
+
+class Histories(Protocol):
+    """The event store, read only (taskloom.store.history.HistoryReader)."""
+
+    async def events(
+        self, task_id: str, after: int = 0, limit: int | None = None, up_to: int | None = None
+    ) -> list[Recorded]: ...
+
+
+class Values(Protocol):
+    """Stored large values (taskloom.store.claims.ClaimStore); ``resolve`` gives anything but a reference back as it is."""
+
+    async def put(self, value: bytes) -> str: ...
+
+    async def resolve(self, value: Any) -> Any: ...
+
+
+class PostgresViews:
+    """The read tables as the projection writes them."""
+
+    def __init__(self, pool: Pool, events_topic: str) -> None:
+        self._pool = pool
+        self._lag = positions.LagReader(pool, events_topic)
+
+    async def task(self, tenant_id: str, task_id: str) -> Row | None:
+        return await task_rows.get(self._pool, tenant_id, task_id)
+
+    async def tasks(self, tenant_id: str, filters: Filters, *, limit: int, offset: int, cursor: str | None) -> Page:
+        return await task_rows.list_tasks(self._pool, tenant_id, filters, limit=limit, offset=offset, cursor=cursor)
+
+    async def chunks(self, task_id: str, *, after: int, limit: int) -> list[Chunk]:
+        return await output_rows.read_chunks(self._pool, task_id, after=after, limit=limit)
+
+    async def output(
+        self, tenant_id: str, task_id: str, *, after: int, limit: int, streams: Collection[str]
+    ) -> OutputPage | None:
+        return await output_rows.chunks(self._pool, tenant_id, task_id, after=after, limit=limit, streams=streams)
+
+    async def sessions(self, tenant_id: str, *, limit: int, offset: int) -> tuple[list[Session], int]:
+        return await session_rows.list_sessions(self._pool, tenant_id, limit=limit, offset=offset)
+
+    async def session(self, tenant_id: str, session_id: str) -> Session | None:
+        return await session_rows.get(self._pool, tenant_id, session_id)
+
+    async def session_tasks(self, tenant_id: str, session_id: str) -> list[Row]:
+        return await task_rows.of_session(self._pool, tenant_id, session_id, limit=MAX_SESSION_TASKS)
+
+    async def executors(self) -> list[Executor]:
+        return await executor_rows.list_executors(self._pool)
+
+    async def executor(self, executor_id: str) -> Executor | None:
+        return await executor_rows.get(self._pool, executor_id)
+
+    async def queues(self, tenant_id: str) -> list[QueueStats]:
+        return await queue_rows.list_queues(self._pool, tenant_id)
+
+    async def queue(self, tenant_id: str, name: str) -> QueueStats | None:
+        return await queue_rows.get(self._pool, tenant_id, name)
+
+    async def known(self) -> Known:
+        """What the executors heard within the last hour announce."""
+        heard = [
+            each.heartbeat
+            for each in await self.executors()
+            if each.seconds_since_heard < executor_rows.KINDS_OF_LAST_S
+        ]
+        kinds = frozenset(kind for beat in heard for kind in beat.kinds)
+        return Known(kinds, frozenset(queue for beat in heard for queue in beat.queues))
+
+    async def lag_ms(self) -> float:
+        return await self._lag.lag_ms()
+
+    async def ping(self) -> None:
+        await row(self._pool, "SELECT 1")

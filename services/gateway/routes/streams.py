@@ -1,0 +1,67 @@
+"""Live streams of a task's events and output, as server-sent events."""
+
+from typing import Final
+from urllib.parse import urlencode
+
+from litestar import get
+from litestar.types import ASGIApp
+
+from services.gateway.answers import redirect
+from services.gateway.context import AnyRequest, caller_in, checked_id, gateway_of, pairs_of
+from services.gateway.docs import Answered, Doc, documented
+from services.gateway.queries import SseQuery, TaskStreamQuery, read_query
+from services.gateway.streaming import resume_position
+
+_EXAMPLE: Final = (
+    ": workflow demo-1\n\n"
+    'id: 4-0\nevent: AGENT_STARTED\ndata: {"type":"AGENT_STARTED","message":"...","workflow_id":"demo-1","seq":4}\n\n'
+    'id: 4-1\nevent: output\ndata: {"type":"output","stream":"stdout","text":"hello\\n","attempt":1,"seq":1}\n\n'
+    "id: 6-1\nevent: done\ndata: [DONE]\n\n"
+)
+
+
+@get(
+    "/api/v1/stream/sse",
+    opt=documented(
+        Doc(
+            summary="A task's events and output as they happen",
+            tag="Streams",
+            details=(
+                "Begins with the first event, or after the id in Last-Event-ID (header, or last_event_id); no window, no "
+                "gap, no double. Ids are VERSION-SEQ: the last event's number and the last output chunk's. Ends with "
+                "done after the event that ends the task. A stream that is cut was not finished: come back with the id."
+            ),
+            query=SseQuery,
+            headers={"Last-Event-ID": "Resume after this id"},
+            answers={200: Answered("Frames", example=_EXAMPLE, media_type="text/event-stream")},
+            errors=(400, 404, 503),
+        )
+    ),
+)
+async def stream_sse(request: AnyRequest) -> ASGIApp:
+    gateway = gateway_of(request)
+    query = read_query(pairs_of(request), SseQuery)
+    after = resume_position(request.headers.get("last-event-id", ""), query.last_event_id)
+    await gateway.reader.check_owner(caller_in(request), checked_id(query.workflow_id, "workflow_id"))
+    return gateway.streams.sse(query.workflow_id, after, query.types)
+
+
+@get(
+    "/api/v1/tasks/{task_id:str}/stream",
+    opt=documented(
+        Doc(
+            summary="Leads to the task's stream",
+            tag="Streams",
+            query=TaskStreamQuery,
+            answers={307: Answered("Go to Location", media_type="text/plain")},
+            errors=(400,),
+        )
+    ),
+)
+async def stream_of_task(request: AnyRequest, task_id: str) -> ASGIApp:
+    query = read_query(pairs_of(request), TaskStreamQuery)
+    values = {"workflow_id": checked_id(task_id), "types": query.types, "last_event_id": query.last_event_id}
+    return redirect(f"/api/v1/stream/sse?{urlencode({name: value for name, value in values.items() if value})}")
+
+
+HANDLERS: Final = [stream_sse, stream_of_task]

@@ -1,0 +1,103 @@
+"""Who calls. Open mode only so far: on this machine everybody is trusted, and says by header who they are.
+
+A browser must not be a way in: any web page can send requests to 127.0.0.1. So a foreign ``Origin`` and, against DNS
+rebinding, a foreign ``Host`` are refused while the gateway is bound to loopback.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from services.gateway.problems import BadRequest, Forbidden
+from taskloom.domain.ids import DEFAULT_TENANT, is_valid_id
+from taskloom.errors import TaskloomError
+
+OPEN_USER: Final = "00000000-0000-0000-0000-000000000002"
+"""The user of a request without ``X-User-Id``: the fixed one of Shannon's development mode."""
+
+_LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Caller(Struct, frozen=True):
+    """Whose request it is; every read and every command is bound to the tenant."""
+
+    tenant_id: str = DEFAULT_TENANT
+    user_id: str = OPEN_USER
+
+
+class OpenAddressRefused(TaskloomError):
+    """Without keys the gateway serves only this machine."""
+
+
+_ANYBODY: Final = Caller()
+
+
+def caller_of(headers: Mapping[str, str]) -> Caller:
+    """The caller that the headers ``X-Tenant-Id`` and ``X-User-Id`` name.
+
+    Raises:
+        BadRequest: one of them is no id.
+    """
+    tenant, user = headers.get("x-tenant-id"), headers.get("x-user-id")
+    if not tenant and not user:
+        return _ANYBODY
+    for name, value in (("X-Tenant-Id", tenant), ("X-User-Id", user)):
+        if value and not is_valid_id(value):
+            raise BadRequest(f"{value!r} is not an id (1 to 128 of A-Z a-z 0-9 : _ - .)", field=name)
+    return Caller(tenant or DEFAULT_TENANT, user or OPEN_USER)
+
+
+def is_loopback(host: str) -> bool:
+    """True when only this machine can reach the address ``host``."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_address(host: str, *, allow_open: bool) -> None:
+    """Raises:
+    OpenAddressRefused: others could reach ``host``, and nobody said that this is wanted.
+    """
+    if not is_loopback(host) and not allow_open:
+        raise OpenAddressRefused(
+            f"the gateway has no keys and roles yet, so anyone who reaches {host} could run commands here. Bind it to "
+            "127.0.0.1 (TASKLOOM_HOST), or set TASKLOOM_ALLOW_OPEN=true when a proxy or network in front guards it"
+        )
+
+
+class BrowserGuard:
+    """Refuses what only a browser on a foreign page would send. ``local_only``: the gateway is bound to loopback."""
+
+    def __init__(self, *, local_only: bool, origins: tuple[str, ...] = ()) -> None:
+        self._local_only = local_only
+        self._origins = frozenset(origins)
+
+    def check(self, headers: Mapping[bytes, bytes]) -> None:
+        """``headers`` with lower-case names, as ASGI has them.
+
+        Raises:
+            Forbidden: the origin or the host is foreign.
+        """
+        origin = headers.get(b"origin")
+        if origin is not None and not self._knows(origin.decode("latin-1")):
+            raise Forbidden(
+                f"pages of {origin.decode('latin-1')} may not use this gateway; name the origin in TASKLOOM_CORS_ORIGINS",
+                field="Origin",
+            )
+        host = headers.get(b"host")
+        if self._local_only and host is not None and not _is_local(host.decode("latin-1")):
+            raise Forbidden(f"{host.decode('latin-1')} is not a name of this machine", field="Host")
+
+    def _knows(self, origin: str) -> bool:
+        if "*" in self._origins or origin in self._origins:
+            return True
+        return self._local_only and origin != "null" and urlsplit(origin).hostname in _LOCAL_NAMES
+
+
+def _is_local(host: str) -> bool:
+    name = host.rpartition("]")[0][1:] if host.startswith("[") else host.partition(":")[0]
+    return is_loopback(name.lower())

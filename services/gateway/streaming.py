@@ -1,0 +1,138 @@
+"""Streams over HTTP: from a feed to server-sent events, one bounded task a reader, cut when the gateway drains."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Final
+
+from litestar.types import Receive, Scope, Send
+
+from services.gateway.feed import Feed, Position
+from services.gateway.frames import END, PING, Wanted, chunk_frame, event_frame, opening
+from services.gateway.limits import Limits
+from services.gateway.live import LiveHub
+from services.gateway.problems import BadRequest
+from services.gateway.readside import Histories, Views
+from taskloom import telemetry
+from taskloom.domain.envelope import Recorded
+from taskloom.errors import TaskloomError
+from taskloom.views.timelines.stream import after_end, stream_event
+
+_log = telemetry.get_logger(__name__)
+
+_HEADERS: Final = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+_MAX_NUMBER: Final = 2**62
+
+
+class StreamCut(TaskloomError):
+    """The stream was cut on purpose: readers come back with the id of the last frame they have."""
+
+
+def read_resume_id(text: str) -> Position | None:
+    """``<version>-<output seq>``, or a version alone; None when the text is neither."""
+    version, _, seq = text.strip().partition("-")
+    if not (version.isascii() and version.isdigit()) or (seq and not (seq.isascii() and seq.isdigit())):
+        return None
+    return Position(min(int(version), _MAX_NUMBER), min(int(seq or 0), _MAX_NUMBER))
+
+
+def resume_position(header: str, query: str) -> Position:
+    """The header wins; a wrong one is ignored, since browsers send back whatever they were sent by somebody.
+
+    Raises:
+        BadRequest: the query's id is wrong.
+    """
+    in_query = read_resume_id(query) if query else Position()
+    if in_query is None:
+        raise BadRequest(
+            f"{query!r} is no id of this stream: send VERSION-SEQ as received, or an event's seq", field="last_event_id"
+        )
+    return (read_resume_id(header) if header else None) or in_query
+
+
+class Streams:
+    """All open streams of this gateway."""
+
+    def __init__(
+        self, histories: Histories, views: Views, hub: LiveHub, limits: Limits, *, ping_interval_s: float
+    ) -> None:
+        self._histories = histories
+        self._views = views
+        self._hub = hub
+        self._limits = limits
+        self._ping_interval_s = ping_interval_s
+        self._closing = asyncio.Event()
+
+    async def close(self) -> None:
+        """Cuts every stream, and refuses new ones."""
+        self._closing.set()
+        await self._hub.close()
+
+    def sse(self, task_id: str, after: Position, types: str) -> "SseResponse":
+        """The answer that streams ``task_id``; the caller has checked whose it is."""
+        feed = Feed(task_id, self._histories, self._views, self._hub, after=after, quiet_s=self._ping_interval_s)
+        return SseResponse(_frames(task_id, feed, after, Wanted(types)), self._limits, self._closing)
+
+
+async def _frames(task_id: str, feed: Feed, after: Position, wanted: Wanted) -> AsyncIterator[bytes]:
+    yield opening(task_id)
+    async with aclosing(feed.items()) as items:
+        async for item in items:
+            if item is None:
+                yield PING
+            elif isinstance(item, Recorded):
+                if frame := event_frame(stream_event(item), feed.seq, wanted):
+                    yield frame
+            elif frame := chunk_frame(task_id, item, feed.version, wanted):
+                yield frame
+    if feed.end is not None:
+        for event in after_end(feed.end):
+            # A reader that had the end already is told again that there is no more.
+            if event.seq > after.version or event.type == END:
+                yield event_frame(event, feed.seq, wanted)
+
+
+class SseResponse:
+    """Sends frames until they end, the reader goes, or the gateway drains. A slow reader holds only its own feed back:
+    ``send`` waits while the socket's buffer is full, and the feed meanwhile drops what it can read again."""
+
+    def __init__(self, frames: AsyncIterator[bytes], limits: Limits, closing: asyncio.Event) -> None:
+        self._frames = frames
+        self._limits = limits
+        self._closing = closing
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        with self._limits.stream():
+            await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+            sending = asyncio.ensure_future(self._send_all(send))
+            gone = asyncio.ensure_future(_disconnected(receive))
+            closing = asyncio.ensure_future(self._closing.wait())
+            try:
+                await asyncio.wait({sending, gone, closing}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (sending, gone, closing):
+                    if not task.done():
+                        task.cancel()
+                await asyncio.gather(sending, gone, closing, return_exceptions=True)
+            if sending.cancelled():
+                if not gone.cancelled():
+                    return
+                raise StreamCut("the gateway stops; come back with the last id")
+            if (fault := sending.exception()) is not None:
+                _log.warning("stream cut by a fault", error=repr(fault))
+                raise StreamCut(str(fault)) from fault
+
+    async def _send_all(self, send: Send) -> None:
+        async with aclosing(self._frames) as frames:  # type: ignore[type-var]
+            async for frame in frames:
+                await send({"type": "http.response.body", "body": frame, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        continue

@@ -1,0 +1,156 @@
+"""From the bytes of a submission to a command that is ready to send: decoded, validated, named, large values put away."""
+
+from typing import Any, Final, Protocol
+
+import msgspec
+from msgspec import Struct, structs
+
+from services.gateway.ids import derived_id, new_command_id, new_task_id
+from services.gateway.known import Known
+from services.gateway.problems import BadRequest, Unknown, invalid_json
+from services.gateway.security import Caller
+from taskloom.domain.ids import is_valid_id
+from taskloom.domain.task.commands import SubmitTask
+from taskloom.domain.task.submission import Invalid, normalise
+from taskloom.domain.values import TaskSpec
+from taskloom.kinds.inputs import InvalidInput, validate
+from taskloom.wire.claims import CLAIM_OVER_BYTES, MAX_VALUE_BYTES, check_in, claimed_digest
+from taskloom.wire.cloudevents import Attributes
+from taskloom.wire.commands import Envelope
+
+SOURCE: Final = "taskloom.gateway"
+_SUBMIT: Final = str(SubmitTask.__struct_config__.tag)
+_MERGED: Final = ("model_tier", "model_override", "provider_override", "research_strategy", "skill")
+_MERGED_OPTIONAL: Final = ("max_iterations", "max_concurrent_agents", "enable_verification")
+
+_decoder = msgspec.json.Decoder(SubmitTask)
+_encoder = msgspec.json.Encoder()
+
+
+class ClaimSink(Protocol):
+    """Where values over 64 KiB are stored, by their hash."""
+
+    async def put(self, value: bytes) -> str: ...
+
+
+class Origin(Struct, frozen=True):
+    """What all submissions of one request have in common."""
+
+    caller: Caller
+    reply_to: str
+    traceparent: str = ""
+    correlation_id: str = ""
+    key: str = ""
+
+
+class Submission(Struct, frozen=True):
+    """``confirm``: the id was chosen from outside, so only the orchestrator knows whether it is free."""
+
+    envelope: Envelope
+    spec: TaskSpec
+    confirm: bool
+
+    @property
+    def task_id(self) -> str:
+        return self.envelope.task_id
+
+    @property
+    def command_id(self) -> str:
+        return self.envelope.attributes.id
+
+
+def read_submission(body: bytes | msgspec.Raw, known: Known, origin: Origin, index: int | None = None) -> Submission:
+    """One valid submission. ``index`` is its place in a batch, where it has one.
+
+    Raises:
+        BadRequest: names the field; ``Unknown`` when ``known`` lacks its kind or queue.
+    """
+    try:
+        command = _decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise invalid_json(error) from error
+    task_id = _task_id(command, origin, index)
+    try:
+        spec = normalise(
+            command,
+            task_id=task_id,
+            tenant_id=origin.caller.tenant_id,
+            user_id=origin.caller.user_id,
+            kinds=known.kinds,
+        )
+        validate(spec.kind, spec.input, spec.context)
+    except (Invalid, InvalidInput) as invalid:
+        if invalid.field == "kind":
+            raise Unknown(invalid.message, field="kind") from invalid
+        raise BadRequest(invalid.message, field=invalid.field) from invalid
+    _check(spec, known)
+    confirm = command.task_id is not None or bool(origin.key)
+    return Submission(_envelope(command, task_id, origin), spec, confirm)
+
+
+def _task_id(command: SubmitTask, origin: Origin, index: int | None) -> str:
+    if command.task_id is not None:
+        return command.task_id
+    if not origin.key:
+        return new_task_id()
+    return derived_id("task", origin.caller.tenant_id, origin.key, *(() if index is None else (str(index),)))
+
+
+def _check(spec: TaskSpec, known: Known) -> None:
+    # msgspec's pattern lets a line feed at the end through (Python's "$"); it must not reach a header.
+    if not is_valid_id(spec.session_id):
+        raise BadRequest("not an id (1 to 128 of A-Z a-z 0-9 : _ - .)", field="session_id")
+    if spec.queue not in known.queues:
+        names = ", ".join(sorted(known.queues))
+        raise Unknown(f"no executor serves the queue {spec.queue!r}; known queues: {names}", field="queue")
+    for field, value in (("input", spec.input), ("context", spec.context)):
+        # A claim gives access to a stored value, so only the gateway itself may write one.
+        if "$claim" in value and claimed_digest(value) is not None:
+            raise BadRequest("$claim is reserved; send the value itself", field=f"{field}.$claim")
+
+
+def _envelope(command: SubmitTask, task_id: str, origin: Origin) -> Envelope:
+    attributes = Attributes(
+        id=new_command_id(),
+        type=_SUBMIT,
+        source=SOURCE,
+        tenant_id=origin.caller.tenant_id,
+        actor=origin.caller.user_id,
+        correlation_id=origin.correlation_id,
+        reply_to=origin.reply_to,
+        traceparent=origin.traceparent,
+    )
+    return Envelope(task_id, command, attributes)
+
+
+async def put_away(submission: Submission, claims: ClaimSink) -> Submission:
+    """The submission with ``input`` and ``context`` over 64 KiB stored and replaced by references.
+
+    Raises:
+        BadRequest: a value is over 16 MiB, or one that cannot be put away is over 64 KiB.
+    """
+    command, spec = submission.envelope.command, submission.spec
+    assert isinstance(command, SubmitTask)
+    changes: dict[str, Any] = {}
+    for field in ("input", "context"):
+        value, stored = check_in(getattr(spec, field))
+        if stored is not None:
+            if len(stored[1]) > MAX_VALUE_BYTES:
+                raise BadRequest(f"{len(stored[1])} bytes of JSON, {MAX_VALUE_BYTES} are allowed", field=field)
+            await claims.put(stored[1])
+            changes[field] = value
+    if "context" in changes:
+        # The stored context has the model fields in it already; merged again they would spoil the reference.
+        changes |= dict.fromkeys(_MERGED, "") | dict.fromkeys(_MERGED_OPTIONAL)
+    for field in ("metadata", "labels", "tags"):
+        if (size := len(_encoder.encode(getattr(spec, field)))) > CLAIM_OVER_BYTES:
+            raise BadRequest(
+                f"{size} bytes of JSON, {CLAIM_OVER_BYTES} are allowed; large values go into input", field=field
+            )
+    envelope = structs.replace(submission.envelope, command=structs.replace(command, **changes))
+    return structs.replace(submission, envelope=envelope)
+
+
+def is_large(body: bytes | msgspec.Raw) -> bool:
+    """False when no value in this body can be over the limit for travelling inline."""
+    return memoryview(body).nbytes > CLAIM_OVER_BYTES

@@ -1,0 +1,198 @@
+"""Submitting: one task, or a batch whose bad entries refuse only themselves."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from services.gateway.ids import KEY_MAX_CHARS
+from services.gateway.known import KnownThings
+from services.gateway.problems import BadRequest, Problem, Unknown, invalid_json, refused
+from services.gateway.submission import ClaimSink, Origin, Submission, is_large, put_away, read_submission
+from services.gateway.wait import Recent, ReplySource, Sender, ask, no_answer
+from taskloom.domain.task.commands import SubmitTask
+from taskloom.wire.messages import Reply
+
+BATCH_MAX: Final = 1000
+ACCEPTED: Final = "STATUS_CODE_OK"
+_SAFE_TO_REPEAT: Final = "whether the task was taken is not known yet; sending the same again is safe"
+
+
+class Submitted(Struct, frozen=True, omit_defaults=True):
+    """Answer of POST /tasks; ``session_id`` goes into a header."""
+
+    task_id: str
+    workflow_id: str
+    status: str
+    created_at: datetime
+    message: str = ""
+
+
+class Accepted(Struct, frozen=True):
+    """``repeated``: the task was there before, from the same submission. ``confirmed``: the orchestrator said so."""
+
+    task_id: str
+    session_id: str
+    created_at: datetime
+    repeated: bool = False
+    confirmed: bool = False
+
+
+class StreamSubmitted(Struct, frozen=True):
+    """Answer of POST /tasks/stream; ``stream_url`` is relative."""
+
+    workflow_id: str
+    task_id: str
+    stream_url: str
+
+
+class SubmitBatch(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of POST /tasks/batch, as documented; entries are decoded one by one, so that each can be refused alone."""
+
+    tasks: Annotated[list[SubmitTask], Meta(min_length=1, max_length=BATCH_MAX)]
+
+
+class _RawBatch(Struct, frozen=True, forbid_unknown_fields=True):
+    tasks: list[msgspec.Raw]
+
+
+class BatchEntry(Struct, frozen=True, omit_defaults=True):
+    """``status`` of an accepted entry, or ``error`` and the ``field`` at fault of a refused one."""
+
+    index: int
+    task_id: str = ""
+    status: str = ""
+    error: str = ""
+    field: str = ""
+
+
+class BatchResult(Struct, frozen=True):
+    tasks: list[BatchEntry]
+    accepted: int
+    rejected: int
+
+
+_batch_decoder = msgspec.json.Decoder(_RawBatch)
+
+
+class Submitter:
+    """Sends submissions to the orchestrator. ``reply_s``: how long an id from outside waits for its confirmation."""
+
+    def __init__(
+        self,
+        sender: Sender,
+        replies: ReplySource,
+        claims: ClaimSink,
+        known: KnownThings,
+        recent: Recent,
+        *,
+        reply_s: float,
+    ) -> None:
+        self._sender = sender
+        self._replies = replies
+        self._claims = claims
+        self._known = known
+        self._recent = recent
+        self._reply_s = reply_s
+
+    @property
+    def reply_to(self) -> str:
+        return self._replies.reply_to
+
+    async def submit(self, body: bytes, origin: Origin, *, wait_s: float) -> Accepted:
+        """The task's id once Kafka has the command; once the orchestrator applied it, when the id came from outside.
+
+        Raises:
+            BadRequest: a field is wrong.
+            Conflict: the id or the idempotency key belongs to another submission.
+            Unavailable: no confirmation in time; repeating is safe.
+            BusUnavailable: Kafka did not take it.
+        """
+        _check_key(origin.key)
+        submission = await self._prepared(body, origin)
+        awaited = [submission.command_id] if submission.confirm or wait_s else []
+        within_s = max(wait_s, self._reply_s if submission.confirm else 0.0)
+        replies = await ask(self._sender, self._replies, [submission.envelope], awaited=awaited, within_s=within_s)
+        return self._accepted(submission, replies.get(submission.command_id), datetime.now(UTC))
+
+    def _accepted(self, submission: Submission, reply: Reply | None, now: datetime) -> Accepted:
+        if reply is not None and reply.refusal is not None:
+            raise refused(reply.refusal, submission.task_id)
+        if reply is None and submission.confirm:
+            raise no_answer(_SAFE_TO_REPEAT)
+        self._recent.add(submission.spec.tenant_id, submission.task_id, 1 if reply is None else max(1, reply.version))
+        return Accepted(
+            task_id=submission.task_id,
+            session_id=submission.spec.session_id,
+            created_at=now if reply is None or reply.created_at is None else reply.created_at,
+            repeated=reply is not None and bool(reply.data.get("repeated")),
+            confirmed=reply is not None,
+        )
+
+    async def _prepared(self, body: bytes | msgspec.Raw, origin: Origin, index: int | None = None) -> Submission:
+        try:
+            submission = read_submission(body, self._known.now, origin, index)
+        except Unknown:
+            submission = read_submission(body, await self._known.renewed(), origin, index)
+        return await put_away(submission, self._claims) if is_large(body) else submission
+
+    async def submit_batch(self, body: bytes, origin: Origin, *, wait_s: float) -> BatchResult:
+        """What became of each entry, in order. All good ones go to Kafka together.
+
+        Raises:
+            BadRequest: the body is no batch of 1 to 1,000 entries.
+            BusUnavailable: Kafka did not take them; none or some are taken, repeating with a key is safe.
+        """
+        _check_key(origin.key)
+        entries = _read_batch(body)
+        good: list[tuple[int, Submission]] = []
+        answers: dict[int, BatchEntry] = {}
+        for index, entry in enumerate(entries):
+            try:
+                good.append((index, await self._prepared(entry, origin, index)))
+            except Problem as problem:
+                answers[index] = _rejected(index, problem)
+            if index % 100 == 99:
+                await asyncio.sleep(0)  # a full batch takes tens of milliseconds; streams and others go on in between
+        await self._send_batch(good, answers, wait_s)
+        tasks = [answers[index] for index in range(len(entries))]
+        rejected = sum(1 for entry in tasks if entry.error)
+        return BatchResult(tasks, len(tasks) - rejected, rejected)
+
+    async def _send_batch(
+        self, good: Sequence[tuple[int, Submission]], answers: dict[int, BatchEntry], wait_s: float
+    ) -> None:
+        submissions = [submission for _, submission in good]
+        awaited = [each.command_id for each in submissions if each.confirm or wait_s]
+        within_s = max(wait_s, self._reply_s)
+        envelopes = [each.envelope for each in submissions]
+        replies = await ask(self._sender, self._replies, envelopes, awaited=awaited, within_s=within_s)
+        now = datetime.now(UTC)
+        for index, submission in good:
+            try:
+                accepted = self._accepted(submission, replies.get(submission.command_id), now)
+                answers[index] = BatchEntry(index, accepted.task_id, ACCEPTED)
+            except Problem as problem:
+                answers[index] = _rejected(index, problem)
+
+
+def _check_key(key: str) -> None:
+    if len(key) > KEY_MAX_CHARS:
+        raise BadRequest(f"{len(key)} characters, {KEY_MAX_CHARS} are allowed", field="Idempotency-Key")
+
+
+def _read_batch(body: bytes) -> list[msgspec.Raw]:
+    try:
+        entries = _batch_decoder.decode(body).tasks
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise invalid_json(error) from error
+    if not 1 <= len(entries) <= BATCH_MAX:
+        raise BadRequest(f"a batch has 1 to {BATCH_MAX} tasks, not {len(entries)}", field="tasks")
+    return entries
+
+
+def _rejected(index: int, problem: Problem) -> BatchEntry:
+    return BatchEntry(index, error=str(problem), field=problem.field)

@@ -1,0 +1,280 @@
+"""The gateway's surroundings in memory: an orchestrator that runs the real ``decide``, views that run the real fold."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+from aiokafka import TopicPartition
+
+from services.gateway.known import Known
+from taskloom.bus.errors import BusUnavailable, ReplyTimeout
+from taskloom.domain.envelope import EventMeta, Recorded
+from taskloom.domain.refusals import Refusal
+from taskloom.domain.task.commands import ExplainTask, SubmitTask
+from taskloom.domain.task.decide import Caller, decide
+from taskloom.domain.task.events import TaskEvent
+from taskloom.domain.task.evolve import fold
+from taskloom.views.executors.query import Executor
+from taskloom.views.outputs.query import Chunk, OutputPage
+from taskloom.views.queues.query import QueueStats
+from taskloom.views.sessions.query import Session
+from taskloom.views.task_executions.fold import fold_all
+from taskloom.views.task_executions.query import Filters, Page
+from taskloom.views.task_executions.row import Row
+from taskloom.wire.claims import claimed_digest
+from taskloom.wire.commands import Envelope, decode_command, encode_command
+from taskloom.wire.messages import OutputChunk, Reply
+from taskloom.wire.recorded import GENESIS, seal
+
+EVENTS_TOPIC = "taskloom.events"
+OUTPUTS_TOPIC = "taskloom.outputs"
+
+
+class Expected:
+    def __init__(self, future: "asyncio.Future[Reply]") -> None:
+        self._future = future
+
+    async def reply(self, timeout_s: float) -> Reply:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.shield(self._future)
+        except TimeoutError:
+            raise ReplyTimeout from None
+
+
+class MemorySystem:
+    """Everything around the gateway. ``silent``: the orchestrator takes commands and does not answer. ``away``: Kafka is
+    not there. ``behind``: the views show nothing new."""
+
+    reply_to = "gateway-1"
+
+    def __init__(self) -> None:
+        self.silent = self.away = self.behind = False
+        self.sent: list[Envelope] = []
+        self.streams: dict[str, list[Recorded]] = {}
+        self.rows: dict[str, Row] = {}
+        self.chunks_of: dict[str, list[Chunk]] = {}
+        self.stored: dict[str, bytes] = {}
+        self.known_now = Known()
+        self.lag = 12.0
+        self.tail = MemoryTail()
+        self.history_reads = 0
+        self._waiting: dict[str, list[asyncio.Future[Reply]]] = {}
+
+    # Kafka
+
+    async def send(self, envelopes: Sequence[Envelope]) -> None:
+        if self.away:
+            raise BusUnavailable("Kafka did not acknowledge within 15 s")
+        for envelope in envelopes:
+            key, value, headers = encode_command(envelope)
+            envelope = decode_command(key, value, headers, fallback_id="none")
+            self.sent.append(envelope)
+            if not self.silent:
+                self._decide(envelope)
+
+    @contextmanager
+    def expect(self, command_id: str) -> Iterator[Expected]:
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(command_id, []).append(future)
+        yield Expected(future)
+        self._waiting[command_id].remove(future)
+
+    def _decide(self, envelope: Envelope) -> None:
+        attributes, now = envelope.attributes, datetime.now(UTC)
+        caller = Caller(
+            envelope.task_id,
+            attributes.tenant_id,
+            attributes.id,
+            attributes.actor,
+            attributes.correlation_id,
+            attributes.traceparent,
+        )
+        before = fold(self.streams.get(envelope.task_id, []))
+        decision = decide(before, envelope.command, now, caller)
+        refusal = decision if isinstance(decision, Refusal) else None
+        if not isinstance(decision, Refusal):
+            self.record(envelope.task_id, decision, tenant_id=attributes.tenant_id, actor=attributes.actor)
+        state = fold(self.streams.get(envelope.task_id, []))
+        data: dict[str, Any] = {}
+        if isinstance(envelope.command, SubmitTask) and decision == []:
+            data = {"repeated": True}
+        if isinstance(envelope.command, ExplainTask) and refusal is None:
+            data = {"gates": [{"gate": "queue", "detail": "nobody serves it"}]}
+        reply = Reply(
+            attributes.id,
+            envelope.task_id,
+            now,
+            state="" if state is None else state.word,
+            version=0 if state is None else state.version,
+            refusal=refusal,
+            created_at=None if state is None else state.submitted_at,
+            data=data,
+        )
+        for future in self._waiting.get(attributes.id, ()):
+            if not future.done():
+                future.set_result(reply)
+
+    # The store
+
+    def record(
+        self,
+        task_id: str,
+        events: Sequence[TaskEvent],
+        *,
+        tenant_id: str = "default",
+        actor: str = "",
+        live: bool = True,
+    ) -> list[Recorded]:
+        """Events of a task, stored; published too unless ``live`` is False."""
+        stream = self.streams.setdefault(task_id, [])
+        new = []
+        for event in events:
+            meta = EventMeta(task_id, len(stream) + 1, datetime.now(UTC), tenant_id, actor=actor)
+            recorded = seal(event, meta, stream[-1].digest if stream else GENESIS)
+            stream.append(recorded)
+            new.append(recorded)
+        if not self.behind:
+            self.project(task_id)
+        if live:
+            for recorded in new:
+                self.tail.publish(EVENTS_TOPIC, task_id, recorded.body)
+        return new
+
+    def project(self, task_id: str) -> None:
+        row = fold_all(self.streams.get(task_id, []))
+        if row is not None:
+            self.rows[task_id] = row
+
+    def write(self, task_id: str, chunk: OutputChunk, *, live: bool = True, stored: bool = True) -> None:
+        """A piece of output; ``stored`` False: it is on its way to the table still."""
+        if stored:
+            body = chunk.data or chunk.text.encode()
+            self.chunks_of.setdefault(task_id, []).append(
+                Chunk(chunk.seq, chunk.attempt, chunk.stream, chunk.at, not chunk.data, body)
+            )
+        if live:
+            self.tail.publish(OUTPUTS_TOPIC, task_id, msgspec.json.encode(chunk))
+
+    async def events(
+        self, task_id: str, after: int = 0, limit: int | None = None, up_to: int | None = None
+    ) -> list[Recorded]:
+        self.history_reads += 1
+        await asyncio.sleep(0)
+        found = [each for each in self.streams.get(task_id, []) if each.version > after]
+        return [each for each in found if up_to is None or each.version <= up_to][:limit]
+
+    async def put(self, value: bytes) -> str:
+        digest = hashlib.sha256(value).hexdigest()
+        self.stored[digest] = value
+        return digest
+
+    async def resolve(self, value: Any) -> Any:
+        digest = claimed_digest(value)
+        return value if digest is None else msgspec.json.decode(self.stored[digest])
+
+    # The views
+
+    def _rows(self, tenant_id: str) -> list[Row]:
+        return [row for row in self.rows.values() if row.tenant_id == tenant_id]
+
+    async def task(self, tenant_id: str, task_id: str) -> Row | None:
+        row = self.rows.get(task_id)
+        return row if row is not None and row.tenant_id == tenant_id else None
+
+    async def tasks(self, tenant_id: str, filters: Filters, *, limit: int, offset: int, cursor: str | None) -> Page:
+        found = [
+            row for row in reversed(self._rows(tenant_id)) if not filters.statuses or row.status in filters.statuses
+        ]
+        return Page(found[offset : offset + limit], len(found), True, None)
+
+    async def chunks(self, task_id: str, *, after: int, limit: int) -> list[Chunk]:
+        await asyncio.sleep(0)
+        return [chunk for chunk in self.chunks_of.get(task_id, []) if chunk.seq > after][:limit]
+
+    async def output(
+        self, tenant_id: str, task_id: str, *, after: int, limit: int, streams: Collection[str]
+    ) -> OutputPage | None:
+        found = await self.chunks(task_id, after=after, limit=limit)
+        found = [chunk for chunk in found if not streams or chunk.stream in streams]
+        row = await self.task(tenant_id, task_id)
+        return None if row is None else OutputPage(found, found[-1].seq if found else after, row.ended)
+
+    async def sessions(self, tenant_id: str, *, limit: int, offset: int) -> tuple[list[Session], int]:
+        names = list(dict.fromkeys(row.session_id for row in self._rows(tenant_id)))
+        found = [await self.session(tenant_id, name) for name in names]
+        return [each for each in found if each is not None][offset : offset + limit], len(names)
+
+    async def session(self, tenant_id: str, session_id: str) -> Session | None:
+        rows = await self.session_tasks(tenant_id, session_id)
+        if not rows:
+            return None
+        last = rows[-1]
+        at = (rows[0].created_at, last.updated_at or last.created_at, last.completed_at)
+        latest = (last.task_id, last.query, last.status, rows[0].mode, rows[0].context)
+        return Session(session_id, tenant_id, last.user_id, *at, len(rows), 0, 0, 0, 0, 0.0, *latest)
+
+    async def session_tasks(self, tenant_id: str, session_id: str) -> list[Row]:
+        return [row for row in self._rows(tenant_id) if row.session_id == session_id]
+
+    async def executors(self) -> list[Executor]:
+        return []
+
+    async def executor(self, executor_id: str) -> Executor | None:
+        return None
+
+    async def queues(self, tenant_id: str) -> list[QueueStats]:
+        return [QueueStats(name) for name in sorted({row.queue for row in self._rows(tenant_id)})]
+
+    async def queue(self, tenant_id: str, name: str) -> QueueStats | None:
+        return next((stats for stats in await self.queues(tenant_id) if stats.name == name), None)
+
+    async def known(self) -> Known:
+        return self.known_now
+
+    async def lag_ms(self) -> float:
+        return self.lag
+
+    async def ping(self) -> None:
+        return
+
+
+class MemoryTail:
+    """Live records: what is published while it is started comes out of ``poll``."""
+
+    def __init__(self) -> None:
+        self.started = False
+        self.starts = 0
+        self.on_start: Callable[[], None] | None = None
+        self._records: asyncio.Queue[tuple[str, str, bytes]] = asyncio.Queue()
+
+    def publish(self, topic: str, key: str, value: bytes) -> None:
+        if self.started:
+            self._records.put_nowait((topic, key, value))
+
+    async def start(self, timeout_s: float = 30.0) -> None:
+        self.started = True
+        self.starts += 1
+        if self.on_start is not None:
+            self.on_start()
+
+    async def poll(self, timeout_ms: int = 200) -> Any:
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                taken = [await self._records.get()]
+        except TimeoutError:
+            return {}
+        while not self._records.empty():
+            taken.append(self._records.get_nowait())
+        batches: dict[TopicPartition, list[Any]] = {}
+        for topic, key, value in taken:
+            batches.setdefault(TopicPartition(topic, 0), []).append(SimpleNamespace(key=key.encode(), value=value))
+        return batches
+
+    async def stop(self) -> None:
+        self.started = False
