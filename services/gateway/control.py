@@ -1,4 +1,4 @@
-"""Cancel, pause, resume and /why: sent as commands, answered by the task's owner, so 404 and 409 are right, not guessed."""
+"""Cancel, pause, resume and /why: sent as commands and answered by the task's owner, so 404 and 409 are not guessed."""
 
 from typing import Final, TypeVar
 
@@ -14,7 +14,7 @@ from taskloom.wire.cloudevents import Attributes
 from taskloom.wire.commands import Envelope, command_type
 from taskloom.wire.messages import Reply
 
-C = TypeVar("C", CancelTask, PauseTask, ResumeTask)
+C = TypeVar("C", bound=CancelTask | PauseTask | ResumeTask)
 
 MESSAGES: Final[dict[type, str]] = {
     CancelTask: "Cancel signal sent",

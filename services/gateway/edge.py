@@ -1,4 +1,4 @@
-"""The outermost layer: every request passes here once, before any route. Guard, limits, trace context, metrics, CORS."""
+"""The outermost layer: every request passes it once, before any route. Guard, limits, trace context, metrics, CORS."""
 
 import hashlib
 import re
@@ -6,7 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Scope, Send
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, Receive, Scope, Send
 
 from services.gateway.answers import Answer, json_answer
 from services.gateway.limits import Limits
@@ -25,8 +26,8 @@ _seconds = telemetry.histogram(
 )
 
 _ALLOWED: Final = (
-    b"Content-Type, Authorization, X-API-Key, X-User-Id, X-Tenant-Id, Idempotency-Key, Prefer, traceparent, tracestate, "
-    b"Cache-Control, Last-Event-ID, If-Match"
+    b"Content-Type, Authorization, X-API-Key, X-User-Id, X-Tenant-Id, Idempotency-Key, Prefer, traceparent, "
+    b"tracestate, Cache-Control, Last-Event-ID, If-Match"
 )
 _EXPOSED: Final = (
     b"X-Trace-Id, X-Span-Id, X-Session-ID, X-Workflow-ID, X-Taskloom-Lag-Ms, X-Taskloom-Version, X-Idempotency-Cached, "
@@ -43,9 +44,12 @@ class Edge:
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == ScopeType.HTTP:
+            await self._http(scope, receive, send)
+        else:
             await self._app(scope, receive, send)
-            return
+
+    async def _http(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         trace_id, traceparent = _trace_of(headers)
         with telemetry.span("gateway.request", traceparent, kind="server") as span:

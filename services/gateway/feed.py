@@ -9,7 +9,7 @@ store again. Output likewise, by seq, from its table. Two rules order the two ag
 
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -34,14 +34,14 @@ HELD_AT_MOST: Final = 2 * PAGE
 HELD_BYTES_AT_MOST: Final = 8 * 1024 * 1024
 
 HOLD_LIMIT_S: Final = 30.0
-"""An end waits this long for output that its executor says was acknowledged; then it is shown all the same, and logged."""
+"""An end waits this long for output that its executor says Kafka has; then it is shown all the same, and logged."""
 
 LOOK_BACK: Final = 50
 _EVERY_ATTEMPT: Final = 2**31
 _FIRST_LOOK_S: Final = 0.02
 _LAST_LOOK_S: Final = 1.0
 _SETTLE_S: Final = (0.3, 1.0, 3.0)
-"""After subscribing, output published before may still be on its way to the table: it is looked at again after these."""
+"""Output published before the subscription may be on its way to the table still: it is looked at again after these."""
 
 _log = telemetry.get_logger(__name__)
 _chunk_decoder = msgspec.json.Decoder(OutputChunk)
@@ -88,7 +88,7 @@ class Feed:
         """The event that ends the task was shown, now or to this reader before."""
         return self.end is not None
 
-    async def items(self) -> AsyncIterator[Item]:
+    async def items(self) -> AsyncGenerator[Item, None]:
         """Raises StoreUnavailable or BusUnavailable when history or live cannot be read now."""
         await self._find_end_before()
         if not self.ended:
@@ -98,7 +98,7 @@ class Feed:
             async for item in self._live():
                 yield item
 
-    async def _from_store(self) -> AsyncIterator[Item]:
+    async def _from_store(self) -> AsyncGenerator[Item, None]:
         """What is there already: a task that has ended is told without any live reading."""
         while (self._events_stale or self._chunks_stale) and not self.ended:
             before = (self.version, self.seq)
@@ -109,7 +109,7 @@ class Feed:
             if before == (self.version, self.seq):
                 return
 
-    async def _live(self) -> AsyncIterator[Item]:
+    async def _live(self) -> AsyncGenerator[Item, None]:
         async with self._hub.subscribe(self._task_id) as subscription:
             self._events_stale = self._chunks_stale = True
             settle = [time.monotonic() + delay for delay in reversed(_SETTLE_S)]
@@ -269,7 +269,7 @@ class Feed:
         return self._chunks[-1].seq if self._chunks else self.seq
 
     async def _find_end_before(self) -> None:
-        """A reader that comes back after the end gets the end again, and one with a version that never was, all after."""
+        """A reader that comes back after the end gets no more; one with a version that never was, what is new."""
         if not self.version:
             return
         found = await self._histories.events(self._task_id, after=max(0, self.version - LOOK_BACK), up_to=self.version)

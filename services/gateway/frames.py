@@ -80,7 +80,7 @@ def _data_of(event: StreamEvent, frame_id: str) -> dict[str, Any]:
     common = {"workflow_id": event.workflow_id, "agent_id": event.agent_id}
     if event.type in _CONTROL:
         payload = event.payload or {}
-        more = {name: payload[name] for name in ("checkpoint", "was_paused") if name in payload}
+        more: dict[str, Any] = {name: payload[name] for name in ("checkpoint", "was_paused") if name in payload}
         return {**common, "message": event.message, **more, "seq": event.seq, "stream_id": frame_id}
     if event.type == "LLM_OUTPUT":
         return {"response": event.message, "message": event.message, **common, "seq": event.seq, "stream_id": frame_id}

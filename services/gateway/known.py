@@ -21,7 +21,7 @@ class Known(Struct, frozen=True):
 
 
 class KnownThings:
-    """The last answer of ``look``; renewed beside the requests, and once more before something is refused as unknown."""
+    """The last answer of ``look``; renewed beside the requests, and again before something is refused as unknown."""
 
     def __init__(
         self, look: Callable[[], Awaitable[Known]], *, every_s: float = 3.0, refused_every_s: float = 0.5

@@ -32,7 +32,7 @@ _ERRORS: Final = {
     409: "The task's state, or another use of the id, does not allow it",
     413: "The body is larger than 40 MiB",
     429: "The read side is too far behind; Retry-After says when to come back",
-    503: "Kafka, the database or the orchestrator does not answer, or too much is in work; Retry-After says when to come back",
+    503: "Kafka, PostgreSQL or the orchestrator does not answer, or too much is in work; come back after Retry-After",
 }
 
 

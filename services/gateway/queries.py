@@ -1,4 +1,4 @@
-"""What the query strings of the reads may hold: one struct each, parsed strictly, and documented from the same struct."""
+"""What the query strings of the reads may hold: one struct each, parsed strictly, documented from it."""
 
 from collections.abc import Iterable
 from datetime import datetime

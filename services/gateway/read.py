@@ -1,4 +1,4 @@
-"""Reading tasks: rows from the views, histories from the store, large values followed, the caller's own writes awaited."""
+"""Reading tasks: rows from the views, histories from the store, large values followed, own writes awaited."""
 
 from typing import Any, Final
 
@@ -80,7 +80,7 @@ class Reader:
     ) -> list[StreamEvent]:
         """Stream events ``offset + 1`` to ``offset + limit``, as they were at ``moment``. Raises NotFound."""
         await self.check_owner(caller, task_id)
-        # A stream event's seq is its event's version, but for the few behind the end: they are looked for a bit earlier.
+        # A stream event's seq is its event's version, but for the few behind the end: look a bit earlier for it.
         first = max(0, offset - _BEHIND_END)
         last = moment if isinstance(moment, int) else None
         found = await self.histories.events(task_id, after=first, limit=offset - first + limit, up_to=last)

@@ -1,4 +1,4 @@
-"""What the routes read: rows of the views, and histories from the event store. Ports, so that tests can stand in for both."""
+"""What the routes read: rows of the views and histories from the event store. Ports, so that tests can stand in."""
 
 from collections.abc import Collection
 from typing import Any, Final, Protocol
@@ -69,7 +69,7 @@ class Histories(Protocol):
 
 
 class Values(Protocol):
-    """Stored large values (taskloom.store.claims.ClaimStore); ``resolve`` gives anything but a reference back as it is."""
+    """Stored large values (taskloom.store.claims.ClaimStore); ``resolve`` leaves all but references as it is."""
 
     async def put(self, value: bytes) -> str: ...
 

@@ -85,7 +85,7 @@ class BrowserGuard:
         origin = headers.get(b"origin")
         if origin is not None and not self._knows(origin.decode("latin-1")):
             raise Forbidden(
-                f"pages of {origin.decode('latin-1')} may not use this gateway; name the origin in TASKLOOM_CORS_ORIGINS",
+                f"pages of {origin.decode('latin-1')} may not use this gateway; allow them in TASKLOOM_CORS_ORIGINS",
                 field="Origin",
             )
         host = headers.get(b"host")

@@ -17,7 +17,7 @@ class GatewaySettings(ServiceSettings):
     )
     cors_origins: str = Field(
         "",
-        description="Origins of web pages that may use the API, comma-separated; * for all; loopback pages always may while bound to loopback",
+        description="Origins of web pages that may use the API, comma-separated, * for all; loopback pages always may",
     )
     max_body_bytes: int = Field(
         40 * 1024 * 1024, ge=1024, le=1024**3, description="Largest request body in bytes; larger is 413"
@@ -46,7 +46,7 @@ class GatewaySettings(ServiceSettings):
         2.0,
         gt=0,
         le=30,
-        description="How long control calls and submissions with an id or key of the caller's wait for the orchestrator, in seconds",
+        description="Longest wait for the orchestrator by control calls and submissions with an own id, in seconds",
     )
     read_wait_s: float = Field(
         2.0, ge=0, le=30, description="How long a read of something just accepted waits for the projection, in seconds"

@@ -61,7 +61,7 @@ class TaskList(Struct, frozen=True):
 
 
 class TaskStatus(Struct, frozen=True, kw_only=True):
-    """A task. ``status`` is one of Shannon's words, ``state`` the fine one; ``result`` is text, ``response`` structured."""
+    """A task. ``status`` is one of Shannon's words, ``state`` is finer; ``result`` is text, ``response`` structured."""
 
     task_id: str
     workflow_id: str

@@ -1,7 +1,7 @@
 """Streams over HTTP: from a feed to server-sent events, one bounded task a reader, cut when the gateway drains."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
@@ -78,7 +78,7 @@ class Streams:
         return SseResponse(_frames(task_id, feed, after, Wanted(types)), self._limits, self._closing)
 
 
-async def _frames(task_id: str, feed: Feed, after: Position, wanted: Wanted) -> AsyncIterator[bytes]:
+async def _frames(task_id: str, feed: Feed, after: Position, wanted: Wanted) -> AsyncGenerator[bytes, None]:
     yield opening(task_id)
     async with aclosing(feed.items()) as items:
         async for item in items:
@@ -100,7 +100,7 @@ class SseResponse:
     """Sends frames until they end, the reader goes, or the gateway drains. A slow reader holds only its own feed back:
     ``send`` waits while the socket's buffer is full, and the feed meanwhile drops what it can read again."""
 
-    def __init__(self, frames: AsyncIterator[bytes], limits: Limits, closing: asyncio.Event) -> None:
+    def __init__(self, frames: AsyncGenerator[bytes, None], limits: Limits, closing: asyncio.Event) -> None:
         self._frames = frames
         self._limits = limits
         self._closing = closing
@@ -127,7 +127,7 @@ class SseResponse:
                 raise StreamCut(str(fault)) from fault
 
     async def _send_all(self, send: Send) -> None:
-        async with aclosing(self._frames) as frames:  # type: ignore[type-var]
+        async with aclosing(self._frames) as frames:
             async for frame in frames:
                 await send({"type": "http.response.body", "body": frame, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,4 +1,4 @@
-"""From the bytes of a submission to a command that is ready to send: decoded, validated, named, large values put away."""
+"""From the bytes of a submission to a command that is ready to send: valid, named, large values put away."""
 
 from typing import Any, Final, Protocol
 

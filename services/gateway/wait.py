@@ -42,7 +42,7 @@ class ReplySource(Protocol):
 async def ask(
     sender: Sender, replies: ReplySource, envelopes: Sequence[Envelope], *, awaited: Sequence[str], within_s: float
 ) -> dict[str, Reply]:
-    """Sends ``envelopes`` and gathers the replies to the command ids in ``awaited``; late ones are missing in the result.
+    """Sends ``envelopes`` and gathers the replies to the command ids in ``awaited``; late ones are missing.
 
     Raises:
         Unavailable: Kafka did not take the commands in time, or too many wait for replies already.
@@ -70,7 +70,7 @@ def no_answer(what: str) -> Unavailable:
 
 
 class Recent:
-    """What this gateway accepted lately, with the version that a read must show at least; bounded by time and number."""
+    """What this gateway accepted lately, with the version that a read must show; bounded by time and number."""
 
     def __init__(self, *, keep_s: float = 30.0, capacity: int = 200_000) -> None:
         self._keep_s = keep_s

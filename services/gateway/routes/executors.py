@@ -16,7 +16,7 @@ from taskloom.views.executors.query import Executor
 
 
 class ExecutorInfo(Struct, frozen=True):
-    """``status``: ready, draining, stopped, or lost when it was not heard for 20 s. ``load``: attempts it holds by slots."""
+    """``status``: ready, draining, stopped, or lost when it was not heard for 20 s. ``load``: held by slots."""
 
     executor_id: str
     status: str

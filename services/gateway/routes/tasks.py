@@ -62,7 +62,7 @@ async def _submit(request: AnyRequest) -> Accepted:
         Doc(
             summary="Submit a task",
             tag="Tasks",
-            details="Answered once Kafka has it; with an id or key of the caller's, or Prefer: wait, once it is applied.",
+            details="Answered once Kafka has it; with the caller's own id or key, or Prefer: wait, once applied.",
             body=SubmitTask,
             examples=_EXAMPLES,
             headers=_WRITE_HEADERS,
@@ -104,7 +104,7 @@ async def submit_task_to_stream(request: AnyRequest) -> ASGIApp:
         Doc(
             summary="Submit 1 to 1,000 tasks",
             tag="Tasks",
-            details="One bad entry refuses only itself. With an Idempotency-Key each entry's id comes from key and index.",
+            details="One bad entry refuses only itself. With an Idempotency-Key ids come from key and index.",
             body=SubmitBatch,
             examples={"two tasks": {"tasks": [_EXAMPLES["shell"], _EXAMPLES["query"]]}},
             headers=_WRITE_HEADERS,
@@ -126,7 +126,7 @@ async def submit_batch(request: AnyRequest) -> ASGIApp:
         Doc(
             summary="List tasks, newest first",
             tag="Tasks",
-            details="metadata.KEY=VALUE narrows by metadata. cursor pages neither skip nor repeat; limit and offset work too.",
+            details="metadata.KEY=VALUE narrows by metadata. Pages by cursor neither skip nor repeat.",
             query=TaskListQuery,
             answers={200: Answered("One page", TaskList)},
             errors=(400,),

@@ -48,8 +48,8 @@ class Expected:
 
 
 class MemorySystem:
-    """Everything around the gateway. ``silent``: the orchestrator takes commands and does not answer. ``away``: Kafka is
-    not there. ``behind``: the views show nothing new."""
+    """Everything around the gateway. ``silent``: the orchestrator does not answer. ``away``: Kafka is not there.
+    ``behind``: the views show nothing new."""
 
     reply_to = "gateway-1"
 
@@ -216,8 +216,10 @@ class MemorySystem:
             return None
         last = rows[-1]
         at = (rows[0].created_at, last.updated_at or last.created_at, last.completed_at)
-        latest = (last.task_id, last.query, last.status, rows[0].mode, rows[0].context)
-        return Session(session_id, tenant_id, last.user_id, *at, len(rows), 0, 0, 0, 0, 0.0, *latest)
+        latest = (last.task_id, last.query, last.status)
+        first = rows[0]
+        counts = (len(rows), 0, 0, 0, 0, 0.0)
+        return Session(session_id, tenant_id, last.user_id, *at, *counts, *latest, first.mode, first.context)
 
     async def session_tasks(self, tenant_id: str, session_id: str) -> list[Row]:
         return [row for row in self._rows(tenant_id) if row.session_id == session_id]
