@@ -21,9 +21,12 @@ def after_failure(state: TaskState, error: ErrorInfo, now: datetime) -> list[e.T
     return _retry(state, error, now) or [e.TaskFailed(error, state.attempts)]
 
 
-def after_timeout(state: TaskState, timeout: TimeoutKind, limit_s: float, now: datetime) -> list[e.TaskEvent]:
+def after_timeout(
+    state: TaskState, timeout: TimeoutKind, limit_s: float, now: datetime, *, confirmed: bool
+) -> list[e.TaskEvent]:
+    """``confirmed``: the executor said that nothing of the attempt runs any more."""
     if state.cancel is not None:
-        return [_cancelled(state)]
+        return [_cancelled(state, confirmed=confirmed)]
     error = ErrorInfo("timeout", f"{timeout} limit of {limit_s:g} s passed", details={"timeout": timeout})
     return _retry(state, error, now) or [e.TaskTimedOut(timeout, limit_s, state.attempts)]
 
@@ -69,10 +72,10 @@ def _attempt_limits(state: TaskState, now: datetime) -> list[e.TaskEvent]:
         return [*_cut_off(state, "schedule_to_start", limit), ended]
     if _is_due(close_deadline(state), now, EXECUTOR_REPORT_SLACK_S):
         limit = limits.start_to_close_s
-        return [*_cut_off(state, "start_to_close", limit), *after_timeout(state, "start_to_close", limit, now)]
+        return _give_up(state, "start_to_close", limit, now)
     if limits.heartbeat_s is not None and _is_due(heartbeat_deadline(state), now, EXECUTOR_REPORT_SLACK_S):
         limit = limits.heartbeat_s
-        return [*_cut_off(state, "heartbeat", limit), *after_timeout(state, "heartbeat", limit, now)]
+        return _give_up(state, "heartbeat", limit, now)
     return []
 
 
@@ -87,6 +90,10 @@ def _wake(state: TaskState, now: datetime) -> list[e.TaskEvent]:
 def _cut_off(state: TaskState, timeout: TimeoutKind, limit_s: float) -> list[e.TaskEvent]:
     """Ends the live attempt, if any; its executor is told to stop it (policies.py) and late reports are ignored."""
     return [] if state.live is None else [e.AttemptTimedOut(state.live.number, timeout, limit_s)]
+
+
+def _give_up(state: TaskState, timeout: TimeoutKind, limit_s: float, now: datetime) -> list[e.TaskEvent]:
+    return [*_cut_off(state, timeout, limit_s), *after_timeout(state, timeout, limit_s, now, confirmed=False)]
 
 
 def _retry(state: TaskState, error: ErrorInfo, now: datetime) -> list[e.TaskEvent]:

@@ -47,13 +47,14 @@ def _submit(state: TaskState | None, command: c.SubmitTask, now: datetime, calle
         return Refusal("invalid", invalid.message, invalid.field)
     digest = body_hash(spec)
     if state is not None:
-        if state.spec.tenant_id == spec.tenant_id and state.body_hash == digest:
+        ours = state.spec.tenant_id == spec.tenant_id
+        if ours and state.body_hash == digest:
             return []
         return Refusal(
             "conflict",
             f"task {caller.task_id} exists with another body; choose another id or key",
             "task_id",
-            state.word,
+            state.word if ours else "",
         )
     submitted = e.TaskSubmitted(spec, digest, caller.correlation_id, caller.traceparent)
     if spec.run_at is not None and spec.run_at > now:

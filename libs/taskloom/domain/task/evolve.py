@@ -1,13 +1,14 @@
 """``evolve(state, recorded)``: how each event changes what is remembered. Live and replay run this one function."""
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any, Final
 
 from msgspec import structs
 
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.task import events as e
-from taskloom.domain.task.state import REMEMBERED_COMMANDS, Cancel, LiveAttempt, Pause, TaskState
+from taskloom.domain.task.state import REMEMBERED_COMMANDS, REMEMBERED_REPORTS, Cancel, LiveAttempt, Pause, TaskState
 
 Changes = dict[str, Any]
 
@@ -26,7 +27,15 @@ def evolve(state: TaskState | None, recorded: Recorded) -> TaskState:
     changes = _CHANGES[type(event)](state, event, recorded)
     if meta.actor and meta.command_id and meta.command_id not in state.command_ids[:1]:
         changes["command_ids"] = (meta.command_id, *state.command_ids[: REMEMBERED_COMMANDS - 1])
-    return structs.replace(state, version=meta.version, digest=recorded.digest, changed_at=meta.at, **changes)
+    after = structs.replace(state, version=meta.version, digest=recorded.digest, changed_at=meta.at, **changes)
+    return after if after.live is None or not meta.command_id else _remember_report(after, after.live, meta.command_id)
+
+
+def _remember_report(state: TaskState, live: LiveAttempt, command_id: str) -> TaskState:
+    if command_id in (*live.reports[:1], *state.command_ids[:1]):
+        return state
+    reports = (command_id, *live.reports[: REMEMBERED_REPORTS - 1])
+    return structs.replace(state, live=structs.replace(live, reports=reports))
 
 
 def fold(history: Iterable[Recorded], state: TaskState | None = None) -> TaskState | None:
@@ -59,7 +68,7 @@ def _scheduled(_s: TaskState, _e: e.TaskScheduled, _r: Recorded) -> Changes:
 
 
 def _queued(_s: TaskState, _e: e.TaskQueued, r: Recorded) -> Changes:
-    return {"phase": "ready", "queued_at": r.meta.at, "retry_at": None}
+    return {"phase": "ready", "queued_at": r.meta.at, "held_s": 0.0, "retry_at": None}
 
 
 def _assigned(_s: TaskState, event: e.AttemptAssigned, r: Recorded) -> Changes:
@@ -108,13 +117,20 @@ def _paused(state: TaskState, _e: e.TaskPaused, r: Recorded) -> Changes:
 
 
 def _resumed(state: TaskState, _e: e.TaskResumed, r: Recorded) -> Changes:
+    """Time on hold does not count: not for the running attempt's limits, and not for the wait in the queue."""
     changes: Changes = {"pause": None}
-    if state.pause is not None and state.pause.paused_at is not None and state.live is not None:
-        held_s = (r.meta.at - max(state.pause.paused_at, state.live.started_at or r.meta.at)).total_seconds()
-        changes["live"] = structs.replace(
-            state.live, paused_s=state.live.paused_s + max(0.0, held_s), heard_at=r.meta.at
-        )
+    paused_at = None if state.pause is None else state.pause.paused_at
+    live = state.live
+    if live is not None:
+        held_s = _held_s(paused_at, live.started_at, r)
+        changes["live"] = structs.replace(live, paused_s=live.paused_s + held_s, heard_at=r.meta.at)
+    else:
+        changes["held_s"] = state.held_s + _held_s(paused_at, state.queued_at, r)
     return changes
+
+
+def _held_s(paused_at: datetime | None, since: datetime | None, r: Recorded) -> float:
+    return 0.0 if paused_at is None or since is None else max(0.0, (r.meta.at - max(paused_at, since)).total_seconds())
 
 
 def _cancel_requested(_s: TaskState, event: e.CancelRequested, r: Recorded) -> Changes:

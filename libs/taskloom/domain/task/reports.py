@@ -20,6 +20,8 @@ def decide_report(state: TaskState, command: Any, now: datetime, caller: "Caller
     """Events of one report; an empty list for a repeat, ``ReportIgnored`` for a late one."""
     live = state.live
     if live is not None and live.number == command.attempt and live.executor_id == command.executor_id:
+        if caller.command_id and caller.command_id in live.reports:
+            return []
         return _HANDLERS[type(command)](state, command, now)
     if caller.command_id and caller.command_id == state.ended_by:
         return []
@@ -76,7 +78,11 @@ def _timed_out(state: TaskState, command: c.ReportTimedOut, now: datetime) -> Ev
     ended = e.AttemptTimedOut(
         command.attempt, command.timeout, command.limit_s, True, command.output, command.resources
     )
-    return [*_begun(state, command), ended, *after_timeout(state, command.timeout, command.limit_s, now)]
+    return [
+        *_begun(state, command),
+        ended,
+        *after_timeout(state, command.timeout, command.limit_s, now, confirmed=True),
+    ]
 
 
 def _paused(state: TaskState, command: c.ReportPaused, _now: datetime) -> Events:

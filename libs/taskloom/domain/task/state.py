@@ -20,12 +20,16 @@ MAX_IGNORED_REPORTS: Final = 100
 EXECUTOR_REPORT_SLACK_S: Final = 10.0
 """The executor enforces limits itself and reports; the orchestrator's own timer waits this much longer for that."""
 
+REMEMBERED_REPORTS: Final = 32
+"""Reports of the live attempt whose ids it remembers: more than an executor sends again after an outage of Kafka."""
+
 STOP_SLACK_S: Final = 30.0
 """After the grace time of a cancel the executor has this long to confirm that nothing runs."""
 
 
 class LiveAttempt(Struct, frozen=True, omit_defaults=True):
-    """The attempt that holds a slot now; it ends with exactly one event."""
+    """The attempt that holds a slot now; it ends with exactly one event. ``reports`` are the ids of those that changed
+    something, newest first."""
 
     number: int
     executor_id: str
@@ -34,6 +38,7 @@ class LiveAttempt(Struct, frozen=True, omit_defaults=True):
     started_at: datetime | None = None
     heard_at: datetime | None = None
     paused_s: float = 0.0
+    reports: tuple[str, ...] = ()
 
 
 class Pause(Struct, frozen=True, omit_defaults=True):
@@ -55,8 +60,8 @@ class Cancel(Struct, frozen=True, omit_defaults=True):
 class TaskState(Struct, frozen=True, omit_defaults=True):
     """A task as of ``version``. ``attempts`` counts all attempts, ``failures`` those that used up the retry policy.
 
-    ``command_ids`` are the client commands applied, newest first; ``ended_by`` the report that ended the last attempt;
-    ``ignored`` counts late reports.
+    ``held_s`` is how long it was paused since it was queued. ``command_ids`` are the client commands applied, newest
+    first; ``ended_by`` the report that ended the last attempt; ``ignored`` counts late reports.
     """
 
     task_id: str
@@ -68,6 +73,7 @@ class TaskState(Struct, frozen=True, omit_defaults=True):
     changed_at: datetime
     phase: Phase = "ready"
     queued_at: datetime | None = None
+    held_s: float = 0.0
     retry_at: datetime | None = None
     attempts: int = 0
     failures: int = 0
@@ -137,7 +143,9 @@ def schedule_to_start_deadline(state: TaskState) -> datetime | None:
     limit = state.spec.timeouts.schedule_to_start_s
     if limit is None or state.queued_at is None or state.phase not in ("ready", "assigned"):
         return None
-    return state.queued_at + timedelta(seconds=limit)
+    if state.pause is not None and state.pause.paused_at is not None:
+        return None
+    return state.queued_at + timedelta(seconds=limit + state.held_s)
 
 
 def heartbeat_deadline(state: TaskState) -> datetime | None:
