@@ -3,6 +3,7 @@
 Source: cloudevents/spec, ``kafka-protocol-binding.md`` (v1.0.2). ``traceparent`` travels as a plain header (W3C).
 """
 
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -13,6 +14,9 @@ from msgspec import Struct
 from taskloom.wire.errors import WireError
 
 Headers = Sequence[tuple[str, bytes]]
+
+MAX_ATTRIBUTE_CHARS: Final = 1024
+"""Ids and names of a message travel on with every event that it leads to."""
 
 STRUCTURED: Final = b"application/cloudevents+json"
 _JSON: Final = ("content-type", b"application/json")
@@ -63,7 +67,8 @@ def read(headers: Headers, value: bytes | None) -> tuple[Attributes, bytes]:
     Raises:
         WireError: no CloudEvent: an attribute is missing or wrong, named by ``field``.
     """
-    table = {name.lower(): content for name, content in headers}
+    # Kafka knows headers without a value.
+    table = {name.lower(): content or b"" for name, content in headers}
     if table.get("content-type", b"").startswith(STRUCTURED):
         return _read_structured(table, value or b"")
     try:
@@ -76,15 +81,22 @@ def read(headers: Headers, value: bytes | None) -> tuple[Attributes, bytes]:
 def _read_structured(table: Mapping[str, bytes], value: bytes) -> tuple[Attributes, bytes]:
     try:
         envelope: Any = msgspec.json.decode(value)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"the CloudEvent is not JSON: {error}", field="$") from error
     if not isinstance(envelope, dict):
         raise WireError("the CloudEvent is not a JSON object", field="$")
     found = {f"ce_{name}": text for name, text in envelope.items() if isinstance(text, str) and name != "data"}
-    found["traceparent"] = str(envelope.get("traceparent", "")) or table.get("traceparent", b"").decode(
-        "ascii", "replace"
-    )
-    return _attributes(found), msgspec.json.encode(envelope.get("data", {}))
+    found["traceparent"] = found.get("ce_traceparent") or table.get("traceparent", b"").decode("ascii", "replace")
+    return _attributes(found), _data(envelope)
+
+
+def _data(envelope: dict[str, Any]) -> bytes:
+    if "data_base64" not in envelope:
+        return msgspec.json.encode(envelope.get("data", {}))
+    try:
+        return b64decode(envelope["data_base64"], validate=True)
+    except (TypeError, ValueError) as error:
+        raise WireError(f"the data is not base64: {error}", field="data_base64") from error
 
 
 def _attributes(found: Mapping[str, str]) -> Attributes:
@@ -96,6 +108,11 @@ def _attributes(found: Mapping[str, str]) -> Attributes:
         raise WireError(
             "the attribute is missing: send the message's type, for example taskloom.task.submit.v1", field="ce_type"
         )
+    for header, text in found.items():
+        if len(text) > MAX_ATTRIBUTE_CHARS:
+            raise WireError(
+                f"the attribute has {len(text)} characters, {MAX_ATTRIBUTE_CHARS} are allowed", field=header
+            )
     time = found.get("ce_time")
     try:
         at = datetime.fromisoformat(time) if time else None

@@ -1,5 +1,6 @@
 """Commands to and from Kafka records."""
 
+import re
 from typing import Any, Final, get_args
 
 import msgspec
@@ -9,6 +10,9 @@ from taskloom.domain.ids import is_valid_id
 from taskloom.domain.task.commands import ClientCommand, Command, Report, SubmitTask, TaskCommand
 from taskloom.wire.cloudevents import Attributes, Headers, read, to_headers
 from taskloom.wire.errors import WireError
+
+MAX_DEPTH: Final = 100
+"""Levels of nesting in a command's JSON. Deeper data would be stored, and then fail who reads it with less stack."""
 
 
 class Envelope(Struct, frozen=True):
@@ -20,6 +24,8 @@ class Envelope(Struct, frozen=True):
 
 
 _encoder = msgspec.json.Encoder()
+_BRACKETS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
+_NAMED: Final = re.compile(r"Object (?:contains unknown|missing required) field `([^`]*)`")
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     str(kind.__struct_config__.tag): msgspec.json.Decoder(kind) for kind in get_args(ClientCommand) + get_args(Report)
 }
@@ -53,9 +59,11 @@ def decode_command(key: bytes | None, value: bytes | None, headers: Headers, *, 
     try:
         command: TaskCommand = decoder.decode(data or b"{}")
     except msgspec.ValidationError as error:
-        raise WireError(str(error), field=field_of(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise WireError(str(error), field=faulty_field(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"the data is not JSON: {error}", field="$") from error
+    if is_too_deep(data):
+        raise WireError(f"the data nests deeper than {MAX_DEPTH} levels", field="$")
     task_id = _task_id(key, attributes, command) or (fallback_id if isinstance(command, SubmitTask) else "")
     if not is_valid_id(task_id):
         raise WireError(f"{task_id!r} is not a task id (1 to 128 of A-Z a-z 0-9 : _ - .)", field="key")
@@ -72,7 +80,28 @@ def _task_id(key: bytes | None, attributes: Attributes, command: TaskCommand) ->
     return attributes.subject or (key or b"").decode("utf-8", "replace")
 
 
+def is_too_deep(data: bytes) -> bool:
+    """True when valid JSON nests deeper than ``MAX_DEPTH``. Costs two counts of bytes where it has few brackets."""
+    if data.count(b"{") + data.count(b"[") <= MAX_DEPTH:
+        return False
+    depth = 0
+    for token in _BRACKETS.findall(data):
+        if token in (b"{", b"["):
+            depth += 1
+        elif token in (b"}", b"]"):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            return True
+    return False
+
+
 def field_of(error: msgspec.ValidationError) -> str:
-    """Path of the faulty field, as msgspec gives it at the end of its message: ``… - at `$.retry.factor```."""
+    """Path of the faulty value, as msgspec gives it at the end of its message: ``… - at `$.retry.factor```."""
     _, found, path = str(error).rpartition("at `")
     return path.rstrip("`") if found else "$"
+
+
+def faulty_field(error: msgspec.ValidationError) -> str:
+    """Path of the faulty field; that of an unknown or missing one too, which msgspec names in its message alone."""
+    named = _NAMED.match(str(error))
+    return f"{field_of(error)}.{named[1]}" if named else field_of(error)

@@ -57,7 +57,7 @@ def unseal(body: bytes) -> Recorded:
         except msgspec.ValidationError:
             event = msgspec.convert(upcast(msgspec.json.decode(body)), TaskEvent)
         return Recorded(meta, event, event_type(event), body, digest_of(body))
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise WireError(f"not an event: {error}") from error
 
 
