@@ -99,8 +99,8 @@ class OpsServer:
         """
         listener = self._listen()
         config = uvicorn.Config(
-            self._app, interface="asgi3", proxy_headers=False, http="httptools", ws="none", lifespan="off", log_config=None,
-            access_log=False, server_header=False, timeout_graceful_shutdown=1, limit_concurrency=64,
+            self._app, interface="asgi3", proxy_headers=False, http="httptools", ws="none", lifespan="off",
+            log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=1, limit_concurrency=64,
         )  # fmt: skip
         self._server = _Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="ops server")

@@ -40,6 +40,11 @@ OnLost = Callable[[TopicPartition, int, int], None]
 FETCH_BYTES: Final = 16 * 1024 * 1024
 """Most that one fetch brings into memory; what is fetched and not polled yet is never more than one fetch a broker."""
 
+HEARTBEAT_MS: Final = 1000
+"""Members learn of a rebalance with the next heartbeat, so this is how long a hand-over takes."""
+
+REBALANCE_TIMEOUT_MS: Final = 10_000
+
 REPLACE_AFTER_S: Final = 30.0
 """Errors without a break for this long, and the consumer is replaced."""
 
@@ -55,7 +60,7 @@ class BatchConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
     ``on_assigned(partitions)`` returns the offset to read next for each partition; one that it leaves out is read from
     its beginning. It runs inside ``poll``, so an exception of it comes out of ``poll``, and the next ``poll`` asks
     again. ``on_revoked(partitions)`` runs beside the caller as soon as a rebalance begins: after it returns, another
-    process may own the partitions, so it waits for a write in flight (within ``session_timeout_s``; the fence in the
+    process may own the partitions, so it waits for a write in flight (within 10 s; the fence in the
     database decides when it takes longer). aiokafka rebalances eagerly: each rebalance revokes everything and assigns
     anew; the sticky assignor gives most of it back.
 
@@ -75,7 +80,7 @@ class BatchConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         client_id: str = "taskloom",
         max_records: int = 500,
         fetch_max_wait_ms: int = 100,
-        session_timeout_s: float = 10.0,
+        session_timeout_s: float = 6.0,
         max_poll_interval_s: float = 300.0,
     ) -> None:
         self.group_id = group_id
@@ -93,8 +98,8 @@ class BatchConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             "max_partition_fetch_bytes": MAX_RECORD_BYTES,
             "request_timeout_ms": 15_000,
             "session_timeout_ms": int(session_timeout_s * 1000),
-            "rebalance_timeout_ms": int(session_timeout_s * 1000),
-            "heartbeat_interval_ms": int(session_timeout_s * 300),
+            "rebalance_timeout_ms": REBALANCE_TIMEOUT_MS,
+            "heartbeat_interval_ms": HEARTBEAT_MS,
             "max_poll_interval_ms": int(max_poll_interval_s * 1000),
         }
         self._consumer: AIOKafkaConsumer | None = None
