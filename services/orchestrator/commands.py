@@ -1,6 +1,7 @@
 """The command loop, top to bottom: poll, decode, load, decide, assign, put, publish. One writer a partition."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, get_args
@@ -82,6 +83,7 @@ class CommandLoop:
         self._batch_max = batch_max
         self._inbox: list[tuple[str, TaskCommand]] = []
         self._directives: list[Directive] = []
+        self._counts: Counter[tuple[str, str]] = Counter()
         self.wake = asyncio.Event()
 
     def tell(self, task_id: str, command: TaskCommand) -> None:
@@ -116,6 +118,7 @@ class CommandLoop:
             self._assign(batches, now)
             batches[0].directives += self._directives
             self._directives = []
+            self._count()
             await asyncio.gather(*(self._finish(shard, batch, now) for shard, batch in batches.items() if batch))
 
     def _read(self, batches: dict[int, Batch], polled: Mapping[Any, Sequence[Any]], now: datetime) -> list[Read]:
@@ -156,7 +159,7 @@ class CommandLoop:
         except Exception as error:  # noqa: BLE001 - one bad command must not fail its batch
             _log.exception("a command could not be applied", task_id=envelope.task_id, command=asked.type)
             outcome = Refusal("unavailable", f"the command could not be applied: {error!r}")
-        metrics.commands.labels(asked.type, "refused" if isinstance(outcome, Refusal) else "applied").inc()
+        self._counts[asked.type, "refused" if isinstance(outcome, Refusal) else "applied"] += 1
         if isinstance(envelope.command, ReportDeclined):
             self._scheduler.pool.refuse(envelope.command.executor_id)
         refusal = outcome if isinstance(outcome, Refusal) else None
@@ -179,6 +182,11 @@ class CommandLoop:
         if isinstance(command, FireTimers):
             batch.touched.setdefault(task_id, state)
         return outcome is True
+
+    def _count(self) -> None:
+        for labels, number in self._counts.items():
+            metrics.commands.labels(*labels).inc(number)
+        self._counts.clear()
 
     def _assign(self, batches: dict[int, Batch], now: datetime) -> None:
         """Pairs ready tasks with free slots: in the same transaction as the decision that made them ready."""

@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Collection
+from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, Final
 from urllib.parse import urlsplit
-from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
 
@@ -13,6 +14,8 @@ from taskloom.domain.values import Priority, Retry, TaskSpec
 
 BUILT_IN_KINDS: Final = frozenset({"query", "echo", "sleep", "shell", "python", "http"})
 MAX_QUERY_CHARS: Final = 100_000
+
+_FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
 MODES: Final = ("simple", "standard", "complex", "supervisor")
 MODEL_TIERS: Final = ("small", "medium", "large")
@@ -26,6 +29,8 @@ _INTO_CONTEXT: Final = (
     "enable_verification",
     "skill",
 )
+_choices: Final = attrgetter(*_INTO_CONTEXT)
+_NO_CHOICES: Final = _choices(SubmitTask())
 _PRIORITY_WORDS: Final = {priority.name.lower(): int(priority) for priority in Priority}
 
 
@@ -55,7 +60,7 @@ def normalise(
         query=_query(command),
         tenant_id=tenant_id,
         user_id=user_id,
-        session_id=command.session_id or str(uuid5(NAMESPACE_URL, f"taskloom:session:{tenant_id}:{task_id}")),
+        session_id=command.session_id or own_session(tenant_id, task_id),
         context=_context(command),
         mode=_mode(command.mode),
         name=command.name,
@@ -63,8 +68,8 @@ def normalise(
         metadata=command.metadata,
         queue=command.queue,
         priority=_priority(command.priority),
-        run_at=command.run_at,
-        deadline=command.deadline,
+        run_at=_utc(command.run_at, "run_at"),
+        deadline=_utc(command.deadline, "deadline"),
         timeouts=command.timeouts,
         retry=command.retry or Retry(),
         executor_id=command.executor_id or "",
@@ -75,6 +80,12 @@ def normalise(
         budget=command.budget,
         callback_url=_callback(command.callback_url),
     )
+
+
+def own_session(tenant_id: str, task_id: str) -> str:
+    """Session id of a task that was submitted without one: in the form of a UUID, derived, so a repeat gets the same."""
+    digest = hashlib.blake2b(f"{tenant_id}/{task_id}".encode(), digest_size=16).hexdigest()
+    return f"{digest[:8]}-{digest[8:12]}-8{digest[13:16]}-8{digest[17:20]}-{digest[20:]}"
 
 
 def body_hash(spec: TaskSpec) -> str:
@@ -103,12 +114,15 @@ def _has_attachments(context: dict[str, Any]) -> bool:
 
 
 def _context(command: SubmitTask) -> dict[str, Any]:
+    """The context with the model and research choices copied in, as Shannon's gateway does; the top level wins."""
+    if _choices(command) == _NO_CHOICES:
+        return command.context
     if command.model_tier and command.model_tier.lower() not in MODEL_TIERS:
         raise Invalid(f"{command.model_tier!r} is not a model tier; known are {', '.join(MODEL_TIERS)}", "model_tier")
     chosen = {name: value for name in _INTO_CONTEXT if (value := getattr(command, name)) not in (None, "")}
     if "disable_ai" in command.context and any(name in chosen for name in _INTO_CONTEXT[:3]):
         raise Invalid("a model cannot be chosen together with context.disable_ai", "context.disable_ai")
-    return {**command.context, **chosen} if chosen else command.context
+    return {**command.context, **chosen}
 
 
 def _mode(mode: str) -> str:
@@ -126,7 +140,24 @@ def _priority(priority: int | str) -> int:
     return value
 
 
+def _utc(at: datetime | None, field: str) -> datetime | None:
+    """The time in UTC, within what the store's tables hold: an offset can carry a time out of the calendar."""
+    if at is None:
+        return None
+    try:
+        moved = at.astimezone(UTC)
+    except OverflowError:
+        moved = None
+    if moved is None or not _FIRST_YEAR <= moved.year <= _LAST_YEAR:
+        raise Invalid(f"{at.isoformat()} is not between the years {_FIRST_YEAR} and {_LAST_YEAR}", field)
+    return moved
+
+
 def _callback(url: str) -> str:
-    if url and (urlsplit(url).scheme != "https" or not urlsplit(url).hostname):
+    try:
+        valid = not url or (urlsplit(url).scheme == "https" and bool(urlsplit(url).hostname))
+    except ValueError:
+        valid = False
+    if not valid:
         raise Invalid(f"{url!r} is not an https URL", "callback_url")
     return url
