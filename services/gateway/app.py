@@ -41,7 +41,7 @@ _ROUTES = (tasks, histories, sessions, executors, queues, streams, health)
 
 
 def create_app(parts: Parts) -> Litestar:
-    """The ASGI application; its ``state`` has ``gateway`` (context.py) and ``background``, the loops to run beside it."""
+    """The ASGI application; its ``state`` has ``gateway`` (context.py) and ``background``, loops to run beside it."""
     settings = parts.settings
     recent = Recent()
     lag = LagWatch(parts.views.lag_ms)

@@ -45,6 +45,10 @@ class Reader:
         row = await self.row(caller, task_id) if moment is None else await self._row_then(caller, task_id, moment)
         return await self._with_values(row)
 
+    def promise(self, caller: Caller, task_id: str, version: int) -> None:
+        """The caller is told of this version in another way (a stream), so the reads that follow show at least it."""
+        self._recent.add(caller.tenant_id, task_id, version)
+
     async def row(self, caller: Caller, task_id: str) -> Row:
         """The task's row as it is in the table. Raises NotFound."""
         row = await until_visible(

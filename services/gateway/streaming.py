@@ -1,7 +1,7 @@
 """Streams over HTTP: from a feed to server-sent events, one bounded task a reader, cut when the gateway drains."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final
 
@@ -15,6 +15,7 @@ from services.gateway.problems import BadRequest
 from services.gateway.readside import Histories, Views
 from taskloom import telemetry
 from taskloom.domain.envelope import Recorded
+from taskloom.domain.task.events import TERMINAL_EVENTS
 from taskloom.errors import TaskloomError
 from taskloom.views.timelines.stream import after_end, stream_event
 
@@ -72,19 +73,26 @@ class Streams:
         self._closing.set()
         await self._hub.close()
 
-    def sse(self, task_id: str, after: Position, types: str) -> "SseResponse":
-        """The answer that streams ``task_id``; the caller has checked whose it is."""
+    def sse(self, task_id: str, after: Position, types: str, told: Callable[[int], None]) -> "SseResponse":
+        """The answer that streams ``task_id``; the caller has checked whose it is.
+
+        ``told`` gets the version of the end before the reader does, so that the read that follows can wait for it.
+        """
         feed = Feed(task_id, self._histories, self._views, self._hub, after=after, quiet_s=self._ping_interval_s)
-        return SseResponse(_frames(task_id, feed, after, Wanted(types)), self._limits, self._closing)
+        return SseResponse(_frames(task_id, feed, after, Wanted(types), told), self._limits, self._closing)
 
 
-async def _frames(task_id: str, feed: Feed, after: Position, wanted: Wanted) -> AsyncGenerator[bytes, None]:
+async def _frames(
+    task_id: str, feed: Feed, after: Position, wanted: Wanted, told: Callable[[int], None]
+) -> AsyncGenerator[bytes, None]:
     yield opening(task_id)
     async with aclosing(feed.items()) as items:
         async for item in items:
             if item is None:
                 yield PING
             elif isinstance(item, Recorded):
+                if isinstance(item.event, TERMINAL_EVENTS):
+                    told(item.version)
                 if frame := event_frame(stream_event(item), feed.seq, wanted):
                     yield frame
             elif frame := chunk_frame(task_id, item, feed.version, wanted):

@@ -1,5 +1,6 @@
 """Live streams of a task's events and output, as server-sent events."""
 
+from functools import partial
 from typing import Final
 from urllib.parse import urlencode
 
@@ -27,9 +28,9 @@ _EXAMPLE: Final = (
             summary="A task's events and output as they happen",
             tag="Streams",
             details=(
-                "Begins with the first event, or after the id in Last-Event-ID (header, or last_event_id); no "
-                "window, no gap, no double. Ids are VERSION-SEQ: the last event's number and the last output chunk's. "
-                "Ends with done after the event that ends the task. A stream that is cut was not finished: come back with the id."
+                "Begins with the first event, or after the id in Last-Event-ID (header, or last_event_id): no window, no "
+                "gap, no double. Ids are VERSION-SEQ: the last event's number and the last output chunk's. Ends with "
+                "done after the task's end. A stream that is cut was not finished: come back with the last id."
             ),
             query=SseQuery,
             headers={"Last-Event-ID": "Resume after this id"},
@@ -42,8 +43,10 @@ async def stream_sse(request: AnyRequest) -> ASGIApp:
     gateway = gateway_of(request)
     query = read_query(pairs_of(request), SseQuery)
     after = resume_position(request.headers.get("last-event-id", ""), query.last_event_id)
-    await gateway.reader.check_owner(caller_in(request), checked_id(query.workflow_id, "workflow_id"))
-    return gateway.streams.sse(query.workflow_id, after, query.types)
+    caller = caller_in(request)
+    await gateway.reader.check_owner(caller, checked_id(query.workflow_id, "workflow_id"))
+    told = partial(gateway.reader.promise, caller, query.workflow_id)
+    return gateway.streams.sse(query.workflow_id, after, query.types, told)
 
 
 @get(

@@ -215,11 +215,26 @@ class MemorySystem:
         if not rows:
             return None
         last = rows[-1]
-        at = (rows[0].created_at, last.updated_at or last.created_at, last.completed_at)
-        latest = (last.task_id, last.query, last.status)
         first = rows[0]
-        counts = (len(rows), 0, 0, 0, 0, 0.0)
-        return Session(session_id, tenant_id, last.user_id, *at, *counts, *latest, first.mode, first.context)
+        return Session(
+            session_id=session_id,
+            tenant_id=tenant_id,
+            user_id=last.user_id,
+            created_at=first.created_at,
+            updated_at=last.updated_at or last.created_at,
+            last_completed_at=last.completed_at,
+            task_count=len(rows),
+            successful_tasks=0,
+            failed_tasks=0,
+            cancelled_tasks=0,
+            tokens_used=0,
+            cost_usd=0.0,
+            latest_task_id=last.task_id,
+            latest_task_query=last.query,
+            latest_task_status=last.status,
+            first_task_mode=first.mode,
+            context=first.context,
+        )
 
     async def session_tasks(self, tenant_id: str, session_id: str) -> list[Row]:
         return [row for row in self._rows(tenant_id) if row.session_id == session_id]
