@@ -18,6 +18,8 @@ from taskloom.local.ports import free_ports, is_free
 HOST: Final = "127.0.0.1"
 MAX_MESSAGE_BYTES: Final = 2 * 1024 * 1024
 """Largest record batch that the embedded broker takes."""
+C1_ONLY: Final = ("-XX:TieredStopAtLevel=1",)
+"""Java's quick compiler alone: 40 MiB less, up in half the time, no dearer per record (docs/decisions/0002)."""
 FORMAT_TIMEOUT_S: Final = 30
 PROBE_TIMEOUT_S: Final = 2.0
 
@@ -126,7 +128,7 @@ class EmbeddedKafka(ManagedProcess):
 
     def _java(self, heap: str) -> list[str]:
         return [
-            str(JAVA), heap, "-Xms64m", "-XX:+UseSerialGC", "-Djava.awt.headless=true",
+            str(JAVA), heap, "-Xms64m", "-XX:+UseSerialGC", *C1_ONLY, "-Djava.awt.headless=true",
             "--sun-misc-unsafe-memory-access=allow", "--enable-native-access=ALL-UNNAMED",
             f"-Dlog4j2.configurationFile=file:{self.directory / 'log4j2.properties'}", "-cp", str(self._jars / "*"),
         ]  # fmt: skip

@@ -21,8 +21,8 @@ from taskloom.local.watch import Say, Watch
 
 ROTATE_EVERY_S: Final = 5.0
 SCHEMA_TIMEOUT_S: Final = 60.0
-# Shares of the time to stop. First the door, then the work, then who decides and who records, then the stores.
-_STOP_ORDER: Final = (("gateway", 0.2), ("executor", 0.25), ("orchestrator", 0.2), ("projection", 0.15), ("store", 0.2))
+# Shares of the time to stop, in order: the door, the work, who decides, who records, then the stores.
+_STOP_SHARES: Final = {"gateway": 0.2, "executor": 0.25, "orchestrator": 0.2, "projection": 0.15, "store": 0.2}
 
 
 class Supervisor:
@@ -80,7 +80,7 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
-        for role, share in _STOP_ORDER:
+        for role, share in _STOP_SHARES.items():
             await self._stop_all(self._in_role(role), share * self.settings.stop_timeout_s)
         self.home.clear_run()
         self._lock.close()
@@ -152,18 +152,30 @@ class Supervisor:
             "TASKLOOM_TOPIC_PREFIX": settings.topic_prefix,
         }
         self._services = [
-            ServiceProcess(service, name, port=port, logs=self.home.logs, environment=shared | _own(name, port))
+            ServiceProcess(
+                service, name, port=port, logs=self.home.logs, environment=shared | self._own(service, name, port)
+            )
             for (service, name), port in zip(names, ports, strict=True)
         ]
-        door = shared | {
-            "TASKLOOM_HTTP_PORT": str(self.http_port),
-            "TASKLOOM_HOST": settings.host,
-            "TASKLOOM_INSTANCE": "gateway",
-        }
+        door = (
+            shared
+            | {
+                "TASKLOOM_HTTP_PORT": str(self.http_port),
+                "TASKLOOM_HOST": settings.host,
+            }
+            | self._own("gateway", "gateway", 0)
+        )
         gateway = ServiceProcess("gateway", "gateway", port=self.http_port, logs=self.home.logs, environment=door)
         gateway.url = self.url
         self._services.append(gateway)
         await self._start_all(self._services)
+
+    def _own(self, service: str, name: str, port: int) -> dict[str, str]:
+        own = {"TASKLOOM_INSTANCE": name, "TASKLOOM_OPS_HOST": LOOPBACK, "TASKLOOM_OPS_PORT": str(port)}
+        # A drain that would end after the kill is no drain.
+        own["TASKLOOM_DRAIN_TIMEOUT_S"] = f"{max(0.5, _STOP_SHARES[service] * self.settings.stop_timeout_s - 0.5):.1f}"
+        # Stable: an executor that was started again is known to be the same one, and its lost work is seen at once.
+        return own | ({"TASKLOOM_EXECUTOR_ID": name} if service == "executor" else {})
 
     async def _start_all(self, processes: Sequence[ManagedProcess]) -> None:
         try:
@@ -212,7 +224,3 @@ class Supervisor:
             },
         }
         self.home.write_run(run)
-
-
-def _own(name: str, port: int) -> dict[str, str]:
-    return {"TASKLOOM_INSTANCE": name, "TASKLOOM_OPS_HOST": LOOPBACK, "TASKLOOM_OPS_PORT": str(port)}
