@@ -57,6 +57,7 @@ class Group:
         self.cpu_s = 0.0
         self.memory_mb = 0.0
         self.leftover = 0
+        self.is_empty = False
 
     def alive(self) -> bool:
         try:
@@ -100,8 +101,7 @@ class Guardian:
             self._kill_all()
 
     def _turn(self) -> bool:
-        ending = any(group.code is not None for group in self._groups.values())
-        for fd, event in self._poll.poll(_TICK_S if ending else None):
+        for fd, event in self._poll.poll(self._patience_s()):
             if fd == self._control.fileno():
                 if event & (select.EPOLLIN | select.EPOLLHUP) and not self._receive():
                     return False
@@ -113,6 +113,13 @@ class Guardian:
         for group in [group for group in self._groups.values() if group.code is not None]:
             self._finish(group)
         return self._flush()
+
+    def _patience_s(self) -> float | None:
+        """How long to wait for news: for ever, unless a command has ended and its group is still to be looked at."""
+        ending = [group for group in self._groups.values() if group.code is not None]
+        if any(group.is_empty and not group.held for group in ending):
+            return 0
+        return _TICK_S if ending else None
 
     # From the executor.
 
@@ -239,6 +246,10 @@ class Guardian:
         if group.alive():
             if time.monotonic() - group.exited_at > _LEFTOVER_S:
                 group.leftover = max(group.leftover, group.kill(signal.SIGKILL))
+            return
+        if group.pipes and not group.is_empty:
+            # Its last writes have announced themselves: one more poll hands them out in their order.
+            group.is_empty = True
             return
         if group.held or group.window <= 0:
             return
