@@ -30,14 +30,14 @@ class Client:
         self._replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._events: dict[str, asyncio.Queue[dict[str, Any]]] = {}
 
-    async def send(self, kind: str, task_id: str, **data: Any) -> dict[str, Any]:
+    async def send(self, command: str, task_id: str, **data: Any) -> dict[str, Any]:
         """The orchestrator's reply; it has a ``refusal`` when the command was not carried out."""
         command_id = str(uuid.uuid4())
         self._events.setdefault(task_id, asyncio.Queue())
         reply = self._replies[command_id] = asyncio.get_running_loop().create_future()
         attributes = {
             "ce_specversion": "1.0",
-            "ce_type": f"taskloom.task.{kind}.v1",
+            "ce_type": f"taskloom.task.{command}.v1",
             "ce_id": command_id,  # a command that comes again under its id changes nothing and gets the first answer
             "ce_source": "/examples/aiokafka",
             "ce_subject": task_id,
