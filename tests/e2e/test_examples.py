@@ -130,9 +130,9 @@ async def announced(client: httpx.AsyncClient, kind: str) -> bool:
 
 
 async def ended(client: httpx.AsyncClient, submitted: Mapping[str, Any]) -> dict[str, Any]:
-    async def task() -> dict[str, Any] | None:
+    async def task() -> dict[str, Any]:
         found: dict[str, Any] = (await client.get(f"/api/v1/tasks/{submitted['task_id']}")).raise_for_status().json()
-        return found if found["status"].removeprefix("TASK_STATUS_") in ("COMPLETED", "FAILED") else None
+        return found if found["status"].removeprefix("TASK_STATUS_") in ("COMPLETED", "FAILED") else {}
 
     found: dict[str, Any] = await eventually(task, 30.0)
     return found
