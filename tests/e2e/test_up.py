@@ -1,0 +1,122 @@
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from taskloom.testing.eventually import eventually
+from taskloom.testing.processes import RunningSystem
+
+pytestmark = pytest.mark.e2e
+
+NAMES = {"kafka", "postgres", "gateway", "orchestrator-1", "executor-1", "projection-1"}
+
+
+@pytest.fixture
+async def own_system(tmp_path: Path) -> AsyncIterator[RunningSystem]:
+    system = RunningSystem(tmp_path / "own")
+    try:
+        await system.start()
+        yield system
+    finally:
+        await system.stop(20.0)
+
+
+def up(**environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "taskloom", "up"]
+    return subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+async def all_gone(processes: list[psutil.Process]) -> None:
+    await eventually(lambda: not [process for process in processes if process.is_running()], timeout_s=15)
+
+
+async def test_up_says_where_the_api_is_once_every_process_is_ready(running_system: RunningSystem) -> None:
+    assert set(running_system.pids) == NAMES
+    found = re.search(r"^Taskloom is ready at (http://127\.0\.0\.1:\d+)$", running_system.log("up"), re.MULTILINE)
+    assert found is not None
+    assert found[1] == running_system.url
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(f"{running_system.url}/readiness")).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["gateway", "projection-1"])
+async def test_a_service_that_dies_is_started_again_and_said_so(running_system: RunningSystem, name: str) -> None:
+    old = running_system.kill_process(name)
+
+    await running_system.wait_replaced(name, old)
+
+    assert f"{name} was killed by SIGKILL; starting it again in " in running_system.log("up")
+
+
+def test_a_second_supervisor_in_the_same_home_is_refused(running_system: RunningSystem) -> None:
+    refused = up(TASKLOOM_HOME=str(running_system.home), TASKLOOM_HTTP_PORT="0")
+
+    assert refused.returncode == 1
+    assert f"in use by another Taskloom (pid {running_system.run['supervisor_pid']})" in refused.stderr
+    assert running_system.is_running
+
+
+def test_a_busy_port_is_an_error_at_once_and_starts_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        refused = up(TASKLOOM_HOME=str(tmp_path), TASKLOOM_HTTP_PORT=port)
+
+    assert refused.returncode == 1
+    assert f"127.0.0.1:{port} is taken by another process" in refused.stderr
+    assert not (tmp_path / "kafka").exists()
+
+
+def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
+    refused = up(TASKLOOM_HOME=str(tmp_path), TASKLOOM_HTTP_PORT="eighty")
+
+    assert refused.returncode == 1
+    assert "TASKLOOM_HTTP_PORT='eighty'" in refused.stderr
+
+
+async def test_nothing_outlives_a_killed_supervisor_and_the_next_one_goes_on_with_its_data(
+    running_system: RunningSystem, own_system: RunningSystem
+) -> None:
+    """Beside another system, so two homes run side by side as well."""
+    bootstrap = own_system.bootstrap
+    assert bootstrap != running_system.bootstrap
+    children = descendants(own_system.pid or 0)
+    assert len(children) >= len(NAMES)
+    own_system.kill()
+    await all_gone(children)
+
+    own_system.log_path.unlink()
+    await own_system.start()
+
+    assert own_system.bootstrap == bootstrap, "producers outside would need a new address"
+    assert set(own_system.pids) == NAMES
+    await running_system.wait_all_ready()
+
+
+async def test_sigterm_stops_every_child_within_15_s_and_leaves_nothing(own_system: RunningSystem) -> None:
+    supervisor = psutil.Process(own_system.pid or 0)
+    children = descendants(supervisor.pid)
+    began = time.monotonic()
+    supervisor.send_signal(signal.SIGTERM)
+
+    await eventually(lambda: own_system.exit_code() is not None, timeout_s=20)
+
+    assert time.monotonic() - began < 15
+    assert own_system.exit_code() == 0, own_system.log_tail()
+    await all_gone(children)
+    assert own_system.run == {}
+    assert "was killed" not in own_system.log("up")
