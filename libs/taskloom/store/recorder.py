@@ -24,10 +24,10 @@ Cursor = psycopg.Cursor[TupleRow]
 
 
 class ShardRecorder(PostgresApplicationRecorder):
-    """Writes a batch: offsets, claims, open rows, snapshots, then the table lock and the events.
+    """Writes a batch: offsets, claims, open rows, snapshots, then the log's lock and the events.
 
     The order is also the order of locks, the same in every put, so two writers wait for each other and never in a ring;
-    and the table lock is held for the insert and the commit alone.
+    and the log's lock is held for the insert and the commit alone.
     """
 
     def __init__(self, datastore: PostgresDatastore, *, events_table_name: str = "events_0") -> None:

@@ -52,7 +52,9 @@ ON CONFLICT (task_id) DO UPDATE SET version = excluded.version, state = excluded
 WHERE s.version < excluded.version
 """
 
-LOCK_EVENTS: Final = "LOCK TABLE events_{shard} IN EXCLUSIVE MODE"
+# An advisory lock, not the table's: writers wait for each other alone, never for a vacuum or analyze (decision 0004).
+# 7460 is the first half of our lock keys, the shard the second.
+LOCK_EVENTS: Final = "SELECT pg_advisory_xact_lock(7460, {shard})"
 
 INSERT_EVENTS: Final = """
 INSERT INTO events_{shard} (originator_id, originator_version, topic, state)

@@ -1,7 +1,6 @@
 -- One shard's events, in the columns that `eventsourcing` expects. notification_id is the position in the shard's log.
--- Rows are only ever added, and every query is made to walk one of the two indexes without statistics. A writer locks the
--- table EXCLUSIVE, which waits for a vacuum or analyze that runs on it, up to deadlock_timeout (1 s): so none is started
--- here by itself. PostgreSQL still freezes old rows when their transaction ids are about to run out.
+-- Rows are only ever added, and every query is made to walk one of the two indexes without statistics. Writers of one
+-- shard wait for each other by an advisory lock, so that commit order is the order of positions; vacuum is not in the way.
 CREATE TABLE events_{shard} (
     originator_id      text COLLATE "C" NOT NULL,
     originator_version bigint           NOT NULL,
@@ -9,7 +8,7 @@ CREATE TABLE events_{shard} (
     state              bytea            NOT NULL,
     notification_id    bigserial        NOT NULL,
     PRIMARY KEY (originator_id, originator_version)
-) WITH (autovacuum_enabled = off);
+);
 
 CREATE UNIQUE INDEX events_{shard}_notification_id_idx ON events_{shard} (notification_id);
 
