@@ -9,14 +9,14 @@ from msgspec import Struct, field
 
 from taskloom.domain.envelope import Recorded
 from taskloom.wire.errors import WireError
-from taskloom.wire.messages import ExecutorHeartbeat, OutputChunk
+from taskloom.wire.messages import ExecutorHeartbeat, OrchestratorHeartbeat, OutputChunk
 from taskloom.wire.recorded import unseal
 from taskloom.wire.topics import Topics
 
 Records = Mapping[TopicPartition, list[ConsumerRecord]]
 
 _chunks: Final = msgspec.json.Decoder(OutputChunk)
-_heartbeats: Final = msgspec.json.Decoder(ExecutorHeartbeat)
+_heartbeats: Final = msgspec.json.Decoder(ExecutorHeartbeat | OrchestratorHeartbeat)
 
 
 class Poison(Struct, frozen=True):
@@ -79,6 +79,8 @@ def _read_chunk(batch: Batch, record: ConsumerRecord) -> None:
 def _read_heartbeat(batch: Batch, record: ConsumerRecord) -> None:
     key = (record.key or b"").decode()
     heartbeat = None if record.value is None else _heartbeats.decode(record.value)
+    if isinstance(heartbeat, OrchestratorHeartbeat):
+        return  # on the same topic, of no interest here
     batch.heartbeats[heartbeat.executor_id if heartbeat is not None else key] = heartbeat
 
 
