@@ -6,6 +6,7 @@ from aiokafka import TopicPartition
 from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
+from psycopg import OperationalError
 
 from services.gateway.context import Gateway
 from services.gateway.control import Controller
@@ -15,7 +16,14 @@ from services.gateway.lag import LagWatch
 from services.gateway.limits import Limits
 from services.gateway.live import LiveHub
 from services.gateway.parts import Parts
-from services.gateway.problems import Problem, answer_fault, answer_http_exception, answer_problem
+from services.gateway.problems import (
+    Problem,
+    answer_fault,
+    answer_http_exception,
+    answer_outage,
+    answer_problem,
+    answer_too_slow,
+)
 from services.gateway.read import Reader
 from services.gateway.readside import PostgresViews
 from services.gateway.ready import OrchestratorPing
@@ -27,14 +35,16 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.streaming import Streams
 from services.gateway.submit import Submitter
 from services.gateway.wait import Recent
+from taskloom.bus.errors import BusError
 from taskloom.bus.publish import Publisher
 from taskloom.bus.replies import ReplyInbox
 from taskloom.bus.tail import TailConsumer
 from taskloom.lifecycle import Runtime
 from taskloom.ops import Readiness
 from taskloom.store.claims import ClaimStore
+from taskloom.store.errors import StoreUnavailable
 from taskloom.store.history import HistoryReader
-from taskloom.views.reading import read_pool
+from taskloom.views.reading import TooSlow, read_pool
 from taskloom.wire.topics import Topics
 
 _ROUTES = (tasks, histories, sessions, executors, queues, streams, health)
@@ -68,7 +78,13 @@ def create_app(parts: Parts) -> Litestar:
     app = Litestar(
         route_handlers=[Router("/", route_handlers=[handler for routes in _ROUTES for handler in routes.HANDLERS])],
         state=State({"gateway": gateway, "background": (lag.run, known.run)}, deep_copy=False),
-        exception_handlers={Problem: answer_problem, HTTPException: answer_http_exception, Exception: answer_fault},
+        exception_handlers={
+            Problem: answer_problem,
+            HTTPException: answer_http_exception,
+            TooSlow: answer_too_slow,
+            **dict.fromkeys((BusError, StoreUnavailable, OperationalError), answer_outage),
+            Exception: answer_fault,
+        },
         request_max_body_size=settings.max_body_bytes,
         openapi_config=None,
         logging_config=None,

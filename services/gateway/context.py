@@ -44,7 +44,7 @@ def origin_of(request: AnyRequest, gateway: Gateway) -> Origin:
     """Who asks, where the reply goes, and the trace it belongs to.
 
     Raises:
-        BadRequest: tenant or user is no id.
+        BadRequest: tenant or user is no id, or the wait no number.
     """
     headers = request.headers
     correlation_id = headers.get("x-request-id", "")
@@ -54,6 +54,7 @@ def origin_of(request: AnyRequest, gateway: Gateway) -> Origin:
         traceparent=request.scope["state"].get("traceparent", ""),
         correlation_id=correlation_id if is_valid_id(correlation_id) else "",
         key=headers.get("idempotency-key", ""),
+        wait_s=wait_of(request),
     )
 
 

@@ -53,10 +53,8 @@ class Controller:
         self._recent = recent
         self._reply_s = reply_s
 
-    async def control(
-        self, task_id: str, command: CancelTask | PauseTask | ResumeTask, origin: Origin, *, wait_s: float = 0.0
-    ) -> Controlled:
-        """Waits for the reply as long as the setting says, or ``wait_s`` if that is longer.
+    async def control(self, task_id: str, command: CancelTask | PauseTask | ResumeTask, origin: Origin) -> Controlled:
+        """Waits for the reply as long as the setting says, or the caller, if that is longer.
 
         Raises:
             NotFound: no such task of this tenant.
@@ -64,15 +62,15 @@ class Controller:
             Unavailable: the orchestrator did not answer in time.
         """
         silent = "the signal may still take effect; look at the task"
-        reply = await self._ask(task_id, command, origin, silent, wait_s)
+        reply = await self._ask(task_id, command, origin, silent)
         self._recent.add(origin.caller.tenant_id, task_id, reply.version)
         return Controlled(True, MESSAGES[type(command)], task_id, reply.state)
 
     async def explain(self, task_id: str, origin: Origin) -> Reply:
         """The reply whose ``data`` is the answer of /why; raises as ``control`` does."""
-        return await self._ask(task_id, ExplainTask(), origin, "try again", 0.0)
+        return await self._ask(task_id, ExplainTask(), origin, "try again")
 
-    async def _ask(self, task_id: str, command: ClientCommand, origin: Origin, if_silent: str, wait_s: float) -> Reply:
+    async def _ask(self, task_id: str, command: ClientCommand, origin: Origin, if_silent: str) -> Reply:
         kind = command_type(command)
         tenant = origin.caller.tenant_id
         command_id = derived_id("key", tenant, origin.key, kind, task_id) if origin.key else new_command_id()
@@ -88,7 +86,7 @@ class Controller:
         )
         envelope = Envelope(task_id, command, attributes)
         replies = await ask(
-            self._sender, self._replies, [envelope], awaited=[command_id], within_s=max(wait_s, self._reply_s)
+            self._sender, self._replies, [envelope], awaited=[command_id], within_s=max(origin.wait_s, self._reply_s)
         )
         reply = replies.get(command_id)
         if reply is None:

@@ -130,6 +130,17 @@ def answer_http_exception(_request: Request[Any, Any, Any], fault: HTTPException
     return _response(fault.status_code, {"error": texts.get(fault.status_code, fault.detail)}, fault.headers or {})
 
 
+def answer_outage(_request: Request[Any, Any, Any], fault: Exception) -> Response[bytes]:
+    """Kafka or PostgreSQL is away: nothing of ours is broken, and coming back helps."""
+    _log.warning("answered 503", reason=str(fault))
+    problem = Unavailable(f"Kafka or PostgreSQL does not answer now: {fault}", retry_after_s=2)
+    return _response(problem.status, problem.body(), problem.headers)
+
+
+def answer_too_slow(_request: Request[Any, Any, Any], fault: Exception) -> Response[bytes]:
+    return _response(400, {"error": str(fault), "field": "$query"}, {})
+
+
 def answer_fault(request: Request[Any, Any, Any], fault: Exception) -> Response[bytes]:
     """A fault of ours: logged with its trace, told without its inside."""
     _log.error("request failed", path=request.url.path, exc_info=fault)

@@ -18,7 +18,7 @@ from taskloom.wire.claims import CLAIM_OVER_BYTES, MAX_VALUE_BYTES, check_in, cl
 from taskloom.wire.cloudevents import Attributes
 from taskloom.wire.commands import Envelope
 
-SOURCE: Final = "taskloom.gateway"
+SOURCE: Final = "/taskloom/gateway"
 _SUBMIT: Final = str(SubmitTask.__struct_config__.tag)
 _MERGED: Final = ("model_tier", "model_override", "provider_override", "research_strategy", "skill")
 _MERGED_OPTIONAL: Final = ("max_iterations", "max_concurrent_agents", "enable_verification")
@@ -34,21 +34,29 @@ class ClaimSink(Protocol):
 
 
 class Origin(Struct, frozen=True):
-    """What all submissions of one request have in common."""
+    """What all commands of one request have in common. ``wait_s``: of ``Prefer: wait``, 0 without it."""
 
     caller: Caller
     reply_to: str
     traceparent: str = ""
     correlation_id: str = ""
     key: str = ""
+    wait_s: float = 0.0
 
 
 class Submission(Struct, frozen=True):
-    """``confirm``: the id was chosen from outside, so only the orchestrator knows whether it is free."""
+    """``confirm``: the id was chosen from outside, so only the orchestrator knows whether it is free.
+
+    A reply is asked for only when somebody waits for it: else a batch of 1,000 would bring 1,000 of them back.
+    """
 
     envelope: Envelope
     spec: TaskSpec
     confirm: bool
+
+    @property
+    def awaited(self) -> bool:
+        return bool(self.envelope.attributes.reply_to)
 
     @property
     def task_id(self) -> str:
@@ -85,7 +93,8 @@ def read_submission(body: bytes | msgspec.Raw, known: Known, origin: Origin, ind
         raise BadRequest(invalid.message, field=invalid.field) from invalid
     _check(spec, known)
     confirm = command.task_id is not None or bool(origin.key)
-    return Submission(_envelope(command, task_id, origin), spec, confirm)
+    reply_to = origin.reply_to if confirm or origin.wait_s else ""
+    return Submission(_envelope(command, task_id, origin, reply_to), spec, confirm)
 
 
 def _task_id(command: SubmitTask, origin: Origin, index: int | None) -> str:
@@ -109,7 +118,7 @@ def _check(spec: TaskSpec, known: Known) -> None:
             raise BadRequest("$claim is reserved; send the value itself", field=f"{field}.$claim")
 
 
-def _envelope(command: SubmitTask, task_id: str, origin: Origin) -> Envelope:
+def _envelope(command: SubmitTask, task_id: str, origin: Origin, reply_to: str) -> Envelope:
     attributes = Attributes(
         id=new_command_id(),
         type=_SUBMIT,
@@ -117,7 +126,7 @@ def _envelope(command: SubmitTask, task_id: str, origin: Origin) -> Envelope:
         tenant_id=origin.caller.tenant_id,
         actor=origin.caller.user_id,
         correlation_id=origin.correlation_id,
-        reply_to=origin.reply_to,
+        reply_to=reply_to,
         traceparent=origin.traceparent,
     )
     return Envelope(task_id, command, attributes)

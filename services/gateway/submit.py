@@ -102,7 +102,7 @@ class Submitter:
     def reply_to(self) -> str:
         return self._replies.reply_to
 
-    async def submit(self, body: bytes, origin: Origin, *, wait_s: float) -> Accepted:
+    async def submit(self, body: bytes, origin: Origin) -> Accepted:
         """The task's id once Kafka has the command; once the orchestrator applied it, when the id came from outside.
 
         Raises:
@@ -113,8 +113,8 @@ class Submitter:
         """
         _check_key(origin.key)
         submission = await self._prepared(body, origin)
-        awaited = [submission.command_id] if submission.confirm or wait_s else []
-        within_s = max(wait_s, self._reply_s if submission.confirm else 0.0)
+        awaited = [submission.command_id] if submission.awaited else []
+        within_s = max(origin.wait_s, self._reply_s if submission.confirm else 0.0)
         replies = await ask(self._sender, self._replies, [submission.envelope], awaited=awaited, within_s=within_s)
         return self._accepted(submission, replies.get(submission.command_id), datetime.now(UTC))
 
@@ -139,7 +139,7 @@ class Submitter:
             submission = read_submission(body, await self._known.renewed(), origin, index)
         return await put_away(submission, self._claims) if is_large(body) else submission
 
-    async def submit_batch(self, body: bytes, origin: Origin, *, wait_s: float) -> BatchResult:
+    async def submit_batch(self, body: bytes, origin: Origin) -> BatchResult:
         """What became of each entry, in order. All good ones go to Kafka together.
 
         Raises:
@@ -157,7 +157,7 @@ class Submitter:
                 answers[index] = _rejected(index, problem)
             if index % 100 == 99:
                 await asyncio.sleep(0)  # a full batch takes tens of milliseconds; streams and others go on in between
-        await self._send_batch(good, answers, wait_s)
+        await self._send_batch(good, answers, origin.wait_s)
         tasks = [answers[index] for index in range(len(entries))]
         rejected = sum(1 for entry in tasks if entry.error)
         return BatchResult(tasks, len(tasks) - rejected, rejected)
@@ -166,7 +166,7 @@ class Submitter:
         self, good: Sequence[tuple[int, Submission]], answers: dict[int, BatchEntry], wait_s: float
     ) -> None:
         submissions = [submission for _, submission in good]
-        awaited = [each.command_id for each in submissions if each.confirm or wait_s]
+        awaited = [each.command_id for each in submissions if each.awaited]
         within_s = max(wait_s, self._reply_s)
         envelopes = [each.envelope for each in submissions]
         replies = await ask(self._sender, self._replies, envelopes, awaited=awaited, within_s=within_s)

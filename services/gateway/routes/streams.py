@@ -28,9 +28,9 @@ _EXAMPLE: Final = (
             summary="A task's events and output as they happen",
             tag="Streams",
             details=(
-                "Begins with the first event, or after the id in Last-Event-ID (header, or last_event_id): no window, no "
-                "gap, no double. Ids are VERSION-SEQ: the last event's number and the last output chunk's. Ends with "
-                "done after the task's end. A stream that is cut was not finished: come back with the last id."
+                "Begins with the first event, or after the id in Last-Event-ID (header, or last_event_id): no window, "
+                "no gap, no double. Ids are VERSION-SEQ: the last event's number and the last output chunk's. Ends "
+                "with done after the task's end. A stream that is cut was not finished: come back with the last id."
             ),
             query=SseQuery,
             headers={"Last-Event-ID": "Resume after this id"},

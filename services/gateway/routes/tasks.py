@@ -53,7 +53,7 @@ async def _submit(request: AnyRequest) -> Accepted:
     gateway = gateway_of(request)
     gateway.limits.admit_submission()
     origin = origin_of(request, gateway)
-    return await gateway.submitter.submit(await request.body(), origin, wait_s=wait_of(request))
+    return await gateway.submitter.submit(await request.body(), origin)
 
 
 @post(
@@ -117,7 +117,7 @@ async def submit_batch(request: AnyRequest) -> ASGIApp:
     gateway = gateway_of(request)
     gateway.limits.admit_submission()
     origin = origin_of(request, gateway)
-    return json_answer(await gateway.submitter.submit_batch(await request.body(), origin, wait_s=wait_of(request)))
+    return json_answer(await gateway.submitter.submit_batch(await request.body(), origin))
 
 
 @get(
@@ -196,9 +196,7 @@ def _control_doc(summary: str, body: type[CancelTask | PauseTask | ResumeTask]) 
 async def _control(request: AnyRequest, task_id: str, kind: type[CancelTask | PauseTask | ResumeTask]) -> ASGIApp:
     gateway = gateway_of(request)
     command = read_control(await request.body(), kind)
-    controlled = await gateway.controller.control(
-        checked_id(task_id), command, origin_of(request, gateway), wait_s=wait_of(request)
-    )
+    controlled = await gateway.controller.control(checked_id(task_id), command, origin_of(request, gateway))
     return json_answer(controlled, status=202)
 
 
