@@ -22,8 +22,13 @@ REPORT_EVERY_S: Final = 1.0
 
 async def run(settings: ProjectionSettings) -> None:
     """Runs until SIGTERM; returns when the batch in flight is committed and everything is closed."""
+    await serve(Runtime("projection", settings), settings)
+
+
+async def serve(runtime: Runtime, settings: ProjectionSettings) -> None:
+    """As ``run``, in a runtime of the caller's, which can also stop it."""
     topics = Topics(settings.topic_prefix)
-    async with Runtime("projection", settings) as runtime:
+    async with runtime:
         database = Database(settings.database_dsn)
         runtime.on_drain("close the database", database.close)
         history = HistoryReader(

@@ -45,6 +45,17 @@ FIRST_PAUSE_S: Final = 0.1
 STALE: Final = (Fenced, MissingRow, UniqueViolation)
 """What the database says when another owner of a partition was there first."""
 
+REFUSALS: Final = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.NotSupportedError,
+    ProgramLimitExceeded,
+    ArithmeticError,
+    ValueError,
+    TypeError,
+)
+"""What PostgreSQL, or psycopg on the way to it, says of a value that it cannot store: a number too large, say."""
+
 PASSING_FAULTS: Final = (*STALE, psycopg.OperationalError, psycopg.InterfaceError, TaskloomError)
 """What is got over by reading the positions again, later. Anything else is a bug and stops the service."""
 
@@ -187,22 +198,22 @@ class Applier:
     # One batch.
 
     async def _apply_or_split(self, records: Records) -> None:
-        """A batch as a whole; when PostgreSQL refuses something of it, in smaller and smaller parts, until the record
-        that it refuses stands alone and goes to the dead letters."""
+        """A batch as a whole; when something of it cannot be stored, in smaller and smaller parts, until the record
+        that cannot be stored stands alone and goes to the dead letters."""
         records = self._ours(records)
         if not records:
             return
         try:
             await self._apply(records)
-        except (psycopg.DataError, psycopg.IntegrityError, psycopg.NotSupportedError, ProgramLimitExceeded) as error:
-            if isinstance(error, UniqueViolation):
-                raise
+        except UniqueViolation:
+            raise
+        except REFUSALS as error:
             [first, *others] = islice(flat(records), 2)
             if others:
                 for part in halves(records):
                     await self._apply_or_split(part)
                 return
-            await self._bury([Poison(first, f"PostgreSQL refuses it: {error}")])
+            await self._bury([Poison(first, f"it cannot be stored: {error}")])
             await self._write(records, Batch(), Changes())
 
     def _ours(self, records: Records) -> dict[TopicPartition, list[ConsumerRecord]]:
