@@ -127,12 +127,17 @@ class Attempts:
             self._decline(order, "full")
         else:
             attempt = Attempt(order, handler, self._tools)
-            if handler.immediate and not is_claim(order.input) and not is_claim(order.context):
+            if handler.immediate and not self._needs_a_task(order):
                 self._run_now(attempt)
             elif len(self._running) < self._slots:
                 self._start(attempt)
             else:
                 self._waiting[key] = attempt
+
+    @staticmethod
+    def _needs_a_task(order: RunAttempt) -> bool:
+        """Claims are waited for, and a recorded span costs more than a task does."""
+        return is_claim(order.input) or is_claim(order.context) or telemetry.enabled()
 
     def _refuse_kind(self, order: RunAttempt) -> None:
         known = ", ".join(sorted(self._handlers))
@@ -237,9 +242,17 @@ class Attempts:
     async def _call(self, attempt: Attempt) -> Outcome:
         attempt.input = await follow(self._values, attempt.input, "input")
         attempt.context = await follow(self._values, attempt.context, "context")
-        if not telemetry.enabled():
-            return await attempt.handler.run(attempt)
-        with telemetry.span(f"attempt {attempt.kind}", attempt.order.traceparent, task_id=attempt.task_id):
+        order = attempt.order
+        name = f"attempt {order.kind}"
+        with (
+            telemetry.bind_task(order.task_id, order.traceparent),
+            telemetry.span(
+                name, order.traceparent, kind="consumer", task_id=order.task_id, attempt=order.attempt
+            ) as span,
+        ):
+            if span.traceparent != order.traceparent:
+                # What is reported from here on belongs to this span.
+                attempt.order = msgspec.structs.replace(order, traceparent=span.traceparent)
             return await attempt.handler.run(attempt)
 
     async def _close(self, attempt: Attempt, result: Outcome | BaseException) -> None:

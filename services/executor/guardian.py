@@ -117,7 +117,7 @@ class Guardian:
     def _patience_s(self) -> float | None:
         """How long to wait for news: for ever, unless a command has ended and its group is still to be looked at."""
         ending = [group for group in self._groups.values() if group.code is not None]
-        if any(group.is_empty and not group.held for group in ending):
+        if any(group.is_empty and not group.held and group.window > 0 for group in ending):
             return 0
         return _TICK_S if ending else None
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from pathlib import Path
 
 from taskloom.kinds import TaskError, current_context, function
 
@@ -34,7 +35,7 @@ def spin() -> None:
 
 @function
 def wait_for_file(path: str) -> str:
-    while not os.path.exists(path):
+    while not Path(path).exists():
         time.sleep(0.01)
     return "seen" + (", cancelled" if current_context().cancelled.is_set() else "")
 

@@ -1,4 +1,7 @@
-"""An executor as a process, and the other end of its topics: directives in, reports and output out."""
+"""An executor as a process, and the other end of its topics: directives in, reports and output out.
+
+``Rig(…, beside=other)`` talks to the executor that another rig has started.
+"""
 
 import asyncio
 import os
@@ -33,6 +36,7 @@ from taskloom.wire.topics import Topics, partition_of
 
 PARTITIONS = 4
 ENDS = (ReportCompleted, ReportFailed, ReportTimedOut, ReportStopped, ReportDeclined)
+NO_DATABASE = "postgresql://127.0.0.1:1/none"
 FUNCTIONS = "tests.integration.executor.functions"
 ROOT = Path(__file__).parents[3]
 
@@ -40,34 +44,43 @@ ROOT = Path(__file__).parents[3]
 class Rig:
     """Collects what the executor tells, by task; ``heard`` waits for a condition over it."""
 
-    def __init__(self, bootstrap: str, prefix: str, log: Path, dsn: str) -> None:
+    def __init__(
+        self, bootstrap: str, prefix: str, log: Path, dsn: str = NO_DATABASE, beside: "Rig | None" = None
+    ) -> None:
         self.bootstrap = bootstrap
         self.topics = Topics(prefix)
-        self.executor_id = f"executor-{uuid4().hex[:8]}"
+        self.executor_id: str = beside.executor_id if beside else f"executor-{uuid4().hex[:8]}"
         self.reports: dict[str, list[Report]] = defaultdict(list)
         self.report_ids: dict[str, list[str]] = defaultdict(list)
         self.chunks: dict[str, list[OutputChunk]] = defaultdict(list)
-        self.heartbeats: list[ExecutorHeartbeat] = []
-        self.process: subprocess.Popen[bytes] | None = None
-        self._prefix = prefix
-        self._log = log
+        self.heartbeats: list[ExecutorHeartbeat] = beside.heartbeats[-1:] if beside else []
+        self.process: subprocess.Popen[bytes] | None = beside.process if beside else None
+        self._owns_process = beside is None
+        self.prefix = prefix
+        self.log = log
         self._dsn = dsn
         self._publisher = Publisher(bootstrap, "rig")
         topics = (self.topics.commands, self.topics.outputs, self.topics.executors)
         places = [TopicPartition(topic, number) for topic in topics for number in range(PARTITIONS)]
-        self._consumer = TailConsumer(bootstrap, places, start="beginning", client_id="rig")
+        self._consumer = TailConsumer(bootstrap, places, start="end" if beside else "beginning", client_id="rig")
         self._changed = asyncio.Condition()
         self._reader: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        await ensure_topics(self.bootstrap, self._prefix, PARTITIONS)
+        if self._owns_process:
+            await ensure_topics(self.bootstrap, self.prefix, PARTITIONS)
         await self._publisher.start()
         await self._consumer.start()
         self._reader = asyncio.create_task(self._read())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.stop()
+        if self._owns_process:
+            self.stop()
+        await self.leave()
+
+    async def leave(self) -> None:
+        """Closes this end; the executor goes on."""
         assert self._reader is not None
         self._reader.cancel()
         await asyncio.gather(self._reader, return_exceptions=True)
@@ -80,17 +93,18 @@ class Rig:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TASKLOOM_")}
         own = {
             "kafka_bootstrap": self.bootstrap,
-            "topic_prefix": self._prefix,
+            "topic_prefix": self.prefix,
             "partitions": PARTITIONS,
             "shards": 1,
             "executor_id": self.executor_id,
             "python_modules": FUNCTIONS,
             "database_dsn": self._dsn,
             "heartbeat_s": 0.5,
+            "drain_timeout_s": 4.5,
             **settings,
         }
         environment |= {f"TASKLOOM_{name.upper()}": str(value) for name, value in own.items()}
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", "from taskloom.cli.executor import executor; executor()"],
                 env=environment,

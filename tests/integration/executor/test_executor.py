@@ -7,12 +7,15 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from taskloom.domain.task.commands import ReportCompleted, ReportFailed, ReportPaused, ReportStopped
+from taskloom.lifecycle import EXIT_SETTINGS
 from taskloom.local.kafka import EmbeddedKafka
 from taskloom.store.claims import ClaimStore
 from taskloom.testing.eventually import eventually
@@ -189,3 +192,16 @@ async def test_reports_of_a_time_without_a_broker_arrive_when_it_is_back(
     done = await rig.end(order, 60)
     chunks = await rig.output(order, done.output.last_seq)
     assert "".join(chunk.text for chunk in chunks) == "up\nlate\n"
+
+
+def test_a_module_that_cannot_be_imported_ends_the_start_with_its_name(kafka_bootstrap: str, topic_prefix: str) -> None:
+    environment = {
+        **os.environ,
+        "TASKLOOM_KAFKA_BOOTSTRAP": kafka_bootstrap,
+        "TASKLOOM_TOPIC_PREFIX": topic_prefix,
+        "TASKLOOM_PYTHON_MODULES": "no_such_module_here",
+    }
+    command = [sys.executable, "-c", "from taskloom.cli.executor import executor; executor()"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == EXIT_SETTINGS
+    assert "no_such_module_here" in ended.stdout + ended.stderr

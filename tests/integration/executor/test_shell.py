@@ -121,7 +121,8 @@ async def test_what_a_command_leaves_running_does_not_outlive_it(rig: Rig) -> No
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-async def test_no_process_outlives_the_executor(rig: Rig, number: int) -> None:
+async def test_no_process_outlives_the_executor(own_rig: Rig, number: int) -> None:
+    rig = own_rig
     order = await rig.begin("shell", {"cmd": "(sleep 985 & setsid sleep 984 & sleep 985) & echo $$; wait"})
     await rig.heard(lambda: bool(rig.chunks[order.task_id]))
     group = int(rig.chunks[order.task_id][0].text)

@@ -102,7 +102,7 @@ async def test_a_full_outbox_holds_writers_back_until_kafka_has_taken_some(max_r
     assert not waiting.done()
     kafka.gate.set()
     await asyncio.wait_for(waiting, 5)
-    assert not box.is_full
+    assert len(box) < max_records
     box.close()
     await running
 

@@ -1,5 +1,8 @@
 """Cutting and joining of output."""
 
+import asyncio
+from collections.abc import Sequence
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -18,7 +21,7 @@ class Sink:
     def __init__(self) -> None:
         self.records: list[OutRecord] = []
 
-    async def publish(self, records: list[OutRecord]) -> None:  # type: ignore[override]
+    async def publish(self, records: Sequence[OutRecord]) -> None:
         self.records += records
 
     def chunks(self) -> list[OutputChunk]:
@@ -30,7 +33,7 @@ class Room:
 
     def __init__(self, *, attempt: int = 1) -> None:
         self.sink = Sink()
-        self.outbox = Outbox(self.sink, name="outputs", max_records=1000, max_bytes=10_000_000)  # type: ignore[arg-type]
+        self.outbox = Outbox(self.sink, name="outputs", max_records=1000, max_bytes=10_000_000)
         self.first: list[str] = []
         self.writer = OutputWriter(
             self.outbox,
@@ -43,8 +46,6 @@ class Room:
         )
 
     async def finish(self) -> list[OutputChunk]:
-        import asyncio
-
         sender = asyncio.create_task(self.outbox.run())
         self.summary = await self.writer.close()
         self.outbox.close()
