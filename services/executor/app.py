@@ -1,5 +1,6 @@
 """Builds and runs an executor: settings in, wired parts out."""
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from uuid import uuid4
@@ -108,8 +109,12 @@ async def run(settings: ExecutorSettings) -> None:
         runtime.background("sample resources", Sampler().run(lambda: list(attempts.running.values())), drains=False)
 
         async def drain() -> None:
-            await announcer.announce("draining")
+            # Beside each other: with Kafka away the word may not get out, and attempts must not wait for that.
+            announcing = asyncio.create_task(announcer.announce("draining"))
             await attempts.drain(max(0.0, settings.drain_timeout_s - LAST_WORDS_S))
+            await asyncio.wait({announcing}, timeout=1.0)
+            announcing.cancel()
+            await asyncio.gather(announcing, return_exceptions=True)
 
         runtime.on_drain("drain attempts", drain)
         await runtime.run_until_stopped()

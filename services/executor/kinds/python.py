@@ -15,6 +15,7 @@ from services.executor.attempt import Attempt
 from taskloom.kinds import Context, Function, Handler, Outcome, TaskError, UnknownFunction, registered
 from taskloom.kinds.functions import load_functions, set_context
 from taskloom.kinds.inputs import PythonInput, read
+from taskloom.settings import SettingsError
 
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 
@@ -33,7 +34,11 @@ class Python(Handler):
         self._threads = asyncio.Semaphore(threads)
 
     async def open(self) -> None:
-        await asyncio.to_thread(load_functions, self._modules)
+        try:
+            await asyncio.to_thread(load_functions, self._modules)
+        except ImportError as error:
+            wanted = ",".join(self._modules)
+            raise SettingsError(f"TASKLOOM_PYTHON_MODULES={wanted!r}: cannot be imported: {error}") from error
 
     async def run(self, ctx: Context) -> Outcome:
         wished = read(PythonInput, ctx.input)

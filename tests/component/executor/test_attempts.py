@@ -112,6 +112,14 @@ class Room:
         )
         self.senders = [asyncio.create_task(box.run()) for box in (self.reports, self.outputs)]
 
+    async def close(self) -> None:
+        """Returns when all attempts have ended and all is sent."""
+        self.kafka.away = False
+        self.gate.opened.set()
+        for box in (self.reports, self.outputs):
+            box.close()
+        await asyncio.wait_for(asyncio.gather(*self.senders), 10)
+
     def order(self, task_id: str, kind: str = "gate", given: dict[str, Any] | None = None, **fields: Any) -> RunAttempt:
         order = RunAttempt(task_id, fields.pop("attempt", 1), "x", "i", kind, given or {}, **fields)
         self.attempts.handle(order)
@@ -149,11 +157,7 @@ class Room:
 async def room() -> AsyncIterator[Room]:
     made = Room()
     yield made
-    made.kafka.away = False
-    made.gate.opened.set()
-    for box in (made.reports, made.outputs):
-        box.close()
-    await asyncio.wait_for(asyncio.gather(*made.senders), 10)
+    await made.close()
 
 
 async def test_start_and_end_of_a_fast_task_travel_in_one_call(room: Room) -> None:
