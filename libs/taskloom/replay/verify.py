@@ -106,8 +106,12 @@ class Verifier:
 
     async def _caught_up(self) -> None:
         until = time.monotonic() + self._timeout_s
-        while time.monotonic() < until and (await read_lag(self._pool, self._events_topic)).records:
-            await asyncio.sleep(LOOK_AGAIN_EVERY_S)  # noqa: ASYNC110 - what we wait for happens in the database
+        # What we wait for happens in the database.
+        while time.monotonic() < until and await self._waiting():  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_AGAIN_EVERY_S)
+
+    async def _waiting(self) -> int:
+        return (await read_lag(self._pool, self._events_topic)).records
 
     async def _settle(
         self,

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.projection.app import serve
 from services.projection.settings import ProjectionSettings
@@ -19,6 +21,7 @@ from taskloom.views.positions import read_lag
 from taskloom.views.reading import Pool, read_pool
 from taskloom.views.sessions import query as sessions
 from taskloom.views.task_executions import query as tasks
+from taskloom.wire.messages import DeadLetter
 from taskloom.wire.topics import Topics, partition_of
 
 pytestmark = pytest.mark.integration
@@ -95,14 +98,22 @@ async def test_published_events_become_rows_and_the_lag_goes_to_zero(bench: Benc
 
 
 async def test_poison_on_the_topic_lands_in_the_dead_letters(bench: Bench) -> None:
-    from taskloom.bus.tail import TailConsumer
-
-    assert TailConsumer is not None
+    partition = partition_of("task-0", 8)
     async with bench.projection():
-        poison = OutRecord(bench.topics.events, partition_of("task-0", 8), b"task-0", b"poison")
-        await bench.publisher.publish([poison])
+        await bench.publisher.publish([OutRecord(bench.topics.events, partition, b"task-0", b"poison")])
         await bench.publish(many(0, 5))
         await eventually(lambda: bench.completed(5), timeout_s=30)
+    place = TopicPartition(bench.topics.dead_letters, partition)
+    consumer = AIOKafkaConsumer(bootstrap_servers=bench.settings.kafka_bootstrap, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        consumer.assign([place])
+        record = await consumer.getone(place)
+    finally:
+        await consumer.stop()
+    letter = msgspec.json.decode(record.value, type=DeadLetter)
+    assert (letter.topic, letter.partition, letter.value) == (bench.topics.events, partition, b"poison")
+    assert letter.reason.startswith("projection: not an event")
 
 
 async def test_two_projections_hand_over_without_losing_or_repeating(bench: Bench) -> None:
@@ -117,17 +128,18 @@ async def test_two_projections_hand_over_without_losing_or_repeating(bench: Benc
     assert await counted(bench) == (1200, 1200)
 
 
+@pytest.mark.chaos
 async def test_broker_and_database_may_be_killed(
     bench: Bench, embedded_kafka: EmbeddedKafka, embedded_postgres: EmbeddedPostgres
 ) -> None:
     async with bench.projection() as runtime:
         await bench.publish(many(0, 100))
         await eventually(lambda: bench.completed(100), timeout_s=30)
-        await embedded_postgres.kill()
+        embedded_postgres.kill()
         await bench.publish(many(100, 300))
         await embedded_postgres.start()
         await eventually(lambda: answered(bench, 400), timeout_s=60)
-        await embedded_kafka.kill()
+        embedded_kafka.kill()
         await embedded_kafka.start()
         await bench.publish(many(400, 100))
         await eventually(lambda: answered(bench, 500), timeout_s=60)

@@ -1,6 +1,7 @@
 """A projection without Kafka: real tables, records made by hand, a store to fill gaps from."""
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 import psycopg
 from aiokafka import ConsumerRecord, TopicPartition
@@ -122,7 +123,7 @@ def _store_partition(store: ShardStore, partition: int, lives: Sequence[TaskLife
     )
 
 
-def execute(dsn: str, statement: str, *values: object) -> list[tuple[object, ...]]:
+def execute(dsn: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
     with psycopg.connect(dsn, autocommit=True) as connection:
         cursor = connection.execute(statement.encode(), values or None)
         return cursor.fetchall() if cursor.description else []

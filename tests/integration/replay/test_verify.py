@@ -103,8 +103,9 @@ async def test_deleted_event_is_named(stored: str, version: int) -> None:
         stored,
         f"DELETE FROM {events_table(WRITER)} WHERE originator_id = '{WRITER}' AND originator_version = {version}",
     )
-    [(subject, field)] = await faults(stored)
-    assert (subject, field) in {(WRITER, "versions"), (WRITER, "hash chain"), (WRITER, "events")}
+    found = await faults(stored)
+    assert {subject for subject, _ in found} == {WRITER}
+    assert (WRITER, "hash chain") in found
 
 
 async def test_deleted_last_event_is_named_by_the_row_that_is_ahead(stored: str) -> None:
@@ -115,7 +116,7 @@ async def test_deleted_last_event_is_named_by_the_row_that_is_ahead(stored: str)
 async def test_edited_event_is_named_by_its_hash(stored: str) -> None:
     changed = execute(
         stored,
-        f"UPDATE {events_table(WRITER)} SET state = replace(convert_from(state, 'UTF8'), '\"done\"', '\"gone\"')::bytea "
+        f"UPDATE {events_table(WRITER)} SET state = replace(convert_from(state, 'UTF8'), 'done', 'gone')::bytea "
         f"WHERE originator_id = '{WRITER}' AND originator_version = 5 RETURNING 1",
     )
     assert changed
@@ -127,7 +128,8 @@ async def test_swapped_events_are_named(stored: str) -> None:
     for old, new in ((2, 99), (3, 2), (99, 3)):
         execute(
             stored,
-            f"UPDATE {table} SET originator_version = {new} WHERE originator_id = '{WRITER}' AND originator_version = {old}",
+            f"UPDATE {table} SET originator_version = {new} "
+            f"WHERE originator_id = '{WRITER}' AND originator_version = {old}",
         )
     assert (WRITER, "hash chain") in await faults(stored)
 

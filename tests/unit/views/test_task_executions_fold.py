@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from taskloom.domain.task import commands as c
 from taskloom.domain.task import events as e
 from taskloom.domain.task.evolve import fold as evolve_all
-from taskloom.domain.values import OUTPUT_SEQ_SPAN, OutputSummary, Retry
+from taskloom.domain.values import OUTPUT_SEQ_SPAN, ErrorInfo, OutputSummary, Retry
 from taskloom.replay.as_of import up_to
 from taskloom.testing.histories import TaskLife, varied_submission
 from taskloom.views.task_executions.fold import _CHANGES, OutOfSequence, fold, fold_all
@@ -88,15 +88,11 @@ def test_completed_task_shows_result_usage_output_and_times() -> None:
 
 def test_output_and_usage_are_summed_over_attempts() -> None:
     life = TaskLife(submit=c.SubmitTask(kind="echo", retry=Retry(max_attempts=2))).start()
-    life.do(c.ReportFailed(1, "e1", life_error(), 1, OutputSummary(2, 2, 20))).wait_for_timer()
+    life.do(c.ReportFailed(1, "e1", ErrorInfo("ValueError", "broken"), 1, OutputSummary(2, 2, 20))).wait_for_timer()
     row = fold_all(life.start().complete(output=OutputSummary(OUTPUT_SEQ_SPAN + 1, 1, 5)).recorded)
     assert row is not None
     assert row.output_ends == (2, OUTPUT_SEQ_SPAN + 1)
     assert (row.output_chunks, row.output_bytes, row.attempts, row.error) == (3, 25, 2, "")
-
-
-def life_error() -> e.ErrorInfo:
-    return e.ErrorInfo("ValueError", "broken")
 
 
 def test_pause_is_told_until_resumed_and_hides_no_end() -> None:
