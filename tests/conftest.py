@@ -88,7 +88,9 @@ def database_dsn(embedded_postgres: EmbeddedPostgres, migrated_template: str) ->
         connection.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(migrated_template))
         )
-        yield embedded_postgres.dsn(name)
+    yield embedded_postgres.dsn(name)
+    # A connection of its own: the test may have killed the server meanwhile.
+    with psycopg.connect(embedded_postgres.dsn("postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
