@@ -78,18 +78,7 @@ class ManagedProcess(ABC):
 
     def launched(self, command: list[str]) -> list[str]:
         """``command`` run as this process's user and tied to our life."""
-        uid, gid = self.user()
-        return [
-            sys.executable,
-            "-I",
-            "-S",
-            _LAUNCH,
-            str(os.getpid()),
-            str(int(self.death_signal)),
-            str(uid),
-            str(gid),
-            *command,
-        ]
+        return launch_command(command, self.death_signal, self.user())
 
     async def start(self, timeout_s: float | None = None) -> None:
         """Returns when the process is ready.
@@ -154,6 +143,14 @@ class ManagedProcess(ABC):
                 return False
             await asyncio.sleep(POLL_S)
         return True
+
+
+def launch_command(
+    command: list[str], death_signal: signal.Signals = signal.SIGKILL, user: tuple[int, int] = (-1, -1)
+) -> list[str]:
+    """``command``, run so that it gets ``death_signal`` when this process ends; as ``user`` (uid, gid) unless -1."""
+    arguments = [os.getpid(), int(death_signal), *user]
+    return [sys.executable, "-I", "-S", _LAUNCH, *map(str, arguments), *command]
 
 
 async def run_to_end(command: list[str], timeout_s: float, environment: dict[str, str], trouble: str) -> None:
