@@ -73,8 +73,8 @@ class Feed:
         self._events: deque[Recorded] = deque()
         self._chunks: deque[Chunk] = deque()
         self._held_bytes = 0
-        # A resumed reader has seen some starts already; which ones is not worth a second reading of the history.
-        self._started = 0 if after.version == 0 else _EVERY_ATTEMPT
+        # Which starts a resumed reader has seen is told by the history; of a long one not all of it is read for that.
+        self._started = 0 if after.version <= LOOK_BACK else _EVERY_ATTEMPT
         self._ends: dict[int, int] = {}
         self._events_stale = True
         self._chunks_stale = True
@@ -215,8 +215,7 @@ class Feed:
             elif self._events and self._output_is_shown(self._events[0]):
                 recorded = self._events.popleft()
                 self.version = recorded.version
-                if isinstance(recorded.event, AttemptStarted):
-                    self._started = max(self._started, recorded.event.attempt)
+                self._note_start(recorded)
                 if isinstance(recorded.event, TERMINAL_EVENTS):
                     self.end = recorded
                 yield recorded
@@ -274,6 +273,8 @@ class Feed:
             return
         found = await self._histories.events(self._task_id, after=max(0, self.version - LOOK_BACK), up_to=self.version)
         self._note_end(found)
+        for recorded in found:
+            self._note_start(recorded)
         if not found:
             self.version = await self._newest_version()
 
@@ -284,6 +285,10 @@ class Feed:
             self._note_end(page)
             page = await self._histories.events(self._task_id, after=newest, limit=PAGE)
         return newest
+
+    def _note_start(self, recorded: Recorded) -> None:
+        if isinstance(recorded.event, AttemptStarted):
+            self._started = max(self._started, recorded.event.attempt)
 
     def _note_end(self, history: list[Recorded]) -> None:
         self.end = next((each for each in history if isinstance(each.event, TERMINAL_EVENTS)), self.end)

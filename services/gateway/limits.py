@@ -78,6 +78,11 @@ class Limits:
             self._streams -= 1
             _open_streams.set(self._streams)
 
+    @property
+    def streams(self) -> int:
+        """How many streams are open."""
+        return self._streams
+
     def admit_submission(self) -> None:
         """Raises:
         TooMany: the read side is so far behind that new tasks would not be seen in time.

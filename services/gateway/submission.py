@@ -78,6 +78,7 @@ def read_submission(body: bytes | msgspec.Raw, known: Known, origin: Origin, ind
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise invalid_json(error) from error
     task_id = _task_id(command, origin, index)
+    _check_id(task_id, "task_id")
     try:
         spec = normalise(
             command,
@@ -106,9 +107,7 @@ def _task_id(command: SubmitTask, origin: Origin, index: int | None) -> str:
 
 
 def _check(spec: TaskSpec, known: Known) -> None:
-    # msgspec's pattern lets a line feed at the end through (Python's "$"); it must not reach a header.
-    if not is_valid_id(spec.session_id):
-        raise BadRequest("not an id (1 to 128 of A-Z a-z 0-9 : _ - .)", field="session_id")
+    _check_id(spec.session_id, "session_id")
     if spec.queue not in known.queues:
         names = ", ".join(sorted(known.queues))
         raise Unknown(f"no executor serves the queue {spec.queue!r}; known queues: {names}", field="queue")
@@ -116,6 +115,12 @@ def _check(spec: TaskSpec, known: Known) -> None:
         # A claim gives access to a stored value, so only the gateway itself may write one.
         if "$claim" in value and claimed_digest(value) is not None:
             raise BadRequest("$claim is reserved; send the value itself", field=f"{field}.$claim")
+
+
+def _check_id(text: str, field: str) -> None:
+    # msgspec's pattern lets a line feed at the end through (Python's "$"); it must not reach a header or a key.
+    if not is_valid_id(text):
+        raise BadRequest("not an id (1 to 128 of A-Z a-z 0-9 : _ - .)", field=field)
 
 
 def _envelope(command: SubmitTask, task_id: str, origin: Origin, reply_to: str) -> Envelope:

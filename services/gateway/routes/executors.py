@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Final
 
 from litestar import get
+from litestar.params import FromPath
 from litestar.types import ASGIApp
 from msgspec import Struct
 
@@ -79,7 +80,7 @@ async def list_executors(request: AnyRequest) -> ASGIApp:
         Doc(summary="An executor", tag="Executors", answers={200: Answered("It", ExecutorInfo)}, errors=(400, 404))
     ),
 )
-async def get_executor(request: AnyRequest, executor_id: str) -> ASGIApp:
+async def get_executor(request: AnyRequest, executor_id: FromPath[str]) -> ASGIApp:
     gateway = gateway_of(request)
     executor = await gateway.reader.views.executor(checked_id(executor_id, "executor_id"))
     if executor is None:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from litestar import get
+from litestar.params import FromPath
 from litestar.types import ASGIApp
 from msgspec import UNSET, Struct, UnsetType
 
@@ -124,7 +125,7 @@ def _streams(text: str) -> frozenset[str]:
         )
     ),
 )
-async def get_output(request: AnyRequest, task_id: str) -> ASGIApp:
+async def get_output(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
     gateway, caller = gateway_of(request), caller_in(request)
     query = read_query(pairs_of(request), OutputQuery)
     streams = _streams(query.stream)
@@ -152,7 +153,7 @@ async def get_output(request: AnyRequest, task_id: str) -> ASGIApp:
         )
     ),
 )
-async def get_why(request: AnyRequest, task_id: str) -> ASGIApp:
+async def get_why(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
     gateway = gateway_of(request)
     reply = await gateway.controller.explain(checked_id(task_id), origin_of(request, gateway))
     answer: dict[str, Any] = {"state": reply.state, "gates": [], "expected_start": None, **reply.data}
@@ -172,7 +173,7 @@ async def get_why(request: AnyRequest, task_id: str) -> ASGIApp:
         )
     ),
 )
-async def get_events(request: AnyRequest, task_id: str) -> ASGIApp:
+async def get_events(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
     gateway, query = gateway_of(request), read_query(pairs_of(request), EventsQuery)
     events = await gateway.reader.events_page(
         caller_in(request), checked_id(task_id), limit=query.limit, offset=query.offset, moment=moment_of(query.as_of)
@@ -193,7 +194,7 @@ async def get_events(request: AnyRequest, task_id: str) -> ASGIApp:
         )
     ),
 )
-async def get_timeline(request: AnyRequest, task_id: str) -> ASGIApp:
+async def get_timeline(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
     gateway, query = gateway_of(request), read_query(pairs_of(request), TimelineQuery)
     history = await gateway.reader.history(caller_in(request), checked_id(task_id), moment_of(query.as_of))
     found = timeline(history, query.mode, include_payloads=query.include_payloads)
@@ -235,7 +236,7 @@ def _execution(attempt: Attempt) -> Execution:
         )
     ),
 )
-async def get_executions(request: AnyRequest, task_id: str) -> ASGIApp:
+async def get_executions(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
     gateway, query = gateway_of(request), read_query(pairs_of(request), AsOfQuery)
     history = await gateway.reader.history(caller_in(request), checked_id(task_id), moment_of(query.as_of))
     found = [_execution(attempt) for attempt in attempts(history)]

@@ -3,6 +3,7 @@
 from typing import Final
 
 from litestar import get
+from litestar.params import FromPath
 from litestar.types import ASGIApp
 from msgspec import Struct
 
@@ -45,7 +46,7 @@ async def list_queues(request: AnyRequest) -> ASGIApp:
         )
     ),
 )
-async def get_queue(request: AnyRequest, name: str) -> ASGIApp:
+async def get_queue(request: AnyRequest, name: FromPath[str]) -> ASGIApp:
     gateway = gateway_of(request)
     views = gateway.reader.views
     stats = await views.queue(caller_in(request).tenant_id, checked_id(name, "name"))

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from litestar import get
+from litestar.params import FromPath
 from litestar.types import ASGIApp
 from msgspec import UNSET, Struct, UnsetType
 
@@ -176,7 +177,7 @@ async def _session(request: AnyRequest, session_id: str) -> Session:
         )
     ),
 )
-async def get_session(request: AnyRequest, session_id: str) -> ASGIApp:
+async def get_session(request: AnyRequest, session_id: FromPath[str]) -> ASGIApp:
     session = await _session(request, session_id)
     body = SessionDetail(
         session_id=session.session_id,
@@ -203,7 +204,7 @@ async def get_session(request: AnyRequest, session_id: str) -> ASGIApp:
         )
     ),
 )
-async def get_session_history(request: AnyRequest, session_id: str) -> ASGIApp:
+async def get_session_history(request: AnyRequest, session_id: FromPath[str]) -> ASGIApp:
     gateway, session = gateway_of(request), await _session(request, session_id)
     rows = await gateway.reader.views.session_tasks(session.tenant_id, session_id)
     body = SessionHistory(session_id, [history_of(row) for row in rows], session.task_count)

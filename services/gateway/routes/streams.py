@@ -5,6 +5,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from litestar import get
+from litestar.params import FromPath
 from litestar.types import ASGIApp
 
 from services.gateway.answers import redirect
@@ -61,7 +62,7 @@ async def stream_sse(request: AnyRequest) -> ASGIApp:
         )
     ),
 )
-async def stream_of_task(request: AnyRequest, task_id: str) -> ASGIApp:
+async def stream_of_task(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
     query = read_query(pairs_of(request), TaskStreamQuery)
     values = {"workflow_id": checked_id(task_id), "types": query.types, "last_event_id": query.last_event_id}
     return redirect(f"/api/v1/stream/sse?{urlencode({name: value for name, value in values.items() if value})}")

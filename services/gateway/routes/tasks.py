@@ -3,6 +3,7 @@
 from typing import Final
 
 from litestar import get, post
+from litestar.params import FromPath
 from litestar.types import ASGIApp
 
 from services.gateway.answers import json_answer
@@ -154,7 +155,7 @@ async def list_tasks(request: AnyRequest) -> ASGIApp:
         )
     ),
 )
-async def get_task(request: AnyRequest, task_id: str) -> ASGIApp:
+async def get_task(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
     gateway = gateway_of(request)
     query = read_query(pairs_of(request), AsOfQuery)
     row = await gateway.reader.task(caller_in(request), checked_id(task_id), query.as_of)
@@ -173,7 +174,7 @@ async def get_task(request: AnyRequest, task_id: str) -> ASGIApp:
         )
     ),
 )
-async def get_control_state(request: AnyRequest, task_id: str) -> ASGIApp:
+async def get_control_state(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
     gateway = gateway_of(request)
     row = await gateway.reader.row(caller_in(request), checked_id(task_id))
     headers = [("X-Taskloom-Version", str(row.version)), *gateway.lag.header()]
@@ -201,17 +202,17 @@ async def _control(request: AnyRequest, task_id: str, kind: type[CancelTask | Pa
 
 
 @post(f"{TASKS}/{{task_id:str}}/cancel", opt=documented(_control_doc("Cancel a task", CancelTask)))
-async def cancel_task(request: AnyRequest, task_id: str) -> ASGIApp:
+async def cancel_task(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
     return await _control(request, task_id, CancelTask)
 
 
 @post(f"{TASKS}/{{task_id:str}}/pause", opt=documented(_control_doc("Pause a task", PauseTask)))
-async def pause_task(request: AnyRequest, task_id: str) -> ASGIApp:
+async def pause_task(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
     return await _control(request, task_id, PauseTask)
 
 
 @post(f"{TASKS}/{{task_id:str}}/resume", opt=documented(_control_doc("Resume a task", ResumeTask)))
-async def resume_task(request: AnyRequest, task_id: str) -> ASGIApp:
+async def resume_task(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
     return await _control(request, task_id, ResumeTask)
 
 
