@@ -1,0 +1,69 @@
+"""A small typed client of the HTTP API, for programs that wait (``Client``) and for coroutines (``AsyncClient``)."""
+
+from taskloom.client.answers import (
+    Batch,
+    BatchEntry,
+    Controlled,
+    Event,
+    Execution,
+    Executor,
+    Gate,
+    Line,
+    Output,
+    OutputChunk,
+    Queue,
+    Submitted,
+    Task,
+    TaskPage,
+    TaskSummary,
+    Why,
+)
+from taskloom.client.asynchronous import AsyncClient
+from taskloom.client.blocking import Client
+from taskloom.client.errors import (
+    Busy,
+    ClientError,
+    Conflict,
+    Invalid,
+    NotEnded,
+    NotFound,
+    Refused,
+    ServerFault,
+    Unreachable,
+)
+from taskloom.client.follow import Followed
+from taskloom.client.frames import StreamItem
+from taskloom.client.submission import Submission
+
+__all__ = [
+    "AsyncClient",
+    "Batch",
+    "BatchEntry",
+    "Busy",
+    "Client",
+    "ClientError",
+    "Conflict",
+    "Controlled",
+    "Event",
+    "Execution",
+    "Executor",
+    "Followed",
+    "Gate",
+    "Invalid",
+    "Line",
+    "NotEnded",
+    "NotFound",
+    "Output",
+    "OutputChunk",
+    "Queue",
+    "Refused",
+    "ServerFault",
+    "StreamItem",
+    "Submission",
+    "Submitted",
+    "Task",
+    "TaskPage",
+    "TaskSummary",
+    "Unreachable",
+    "Why",
+]

@@ -1,0 +1,260 @@
+"""The server's answers as values. Fields that a newer server adds are passed over; absent ones have these defaults."""
+
+from base64 import b64decode
+from datetime import datetime
+from typing import Any, Final
+
+from msgspec import Struct, field
+
+STATUS_PREFIX: Final = "TASK_STATUS_"
+ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"})
+
+
+class Submitted(Struct, frozen=True):
+    task_id: str
+    status: str
+    created_at: datetime
+
+
+class BatchEntry(Struct, frozen=True):
+    """An accepted entry has a ``task_id``, a refused one an ``error`` and the ``field`` at fault."""
+
+    index: int
+    task_id: str = ""
+    status: str = ""
+    error: str = ""
+    field: str = ""
+
+
+class Batch(Struct, frozen=True):
+    tasks: list[BatchEntry]
+    accepted: int
+    rejected: int
+
+
+class _WithStatus(Struct, frozen=True):
+    task_id: str
+    status: str
+    state: str
+    kind: str
+    queue: str
+    priority: int
+    attempt: int
+    created_at: datetime
+
+    @property
+    def word(self) -> str:
+        """Status without prefix: QUEUED, RUNNING, PAUSED, COMPLETED, FAILED, CANCELLED or TIMEOUT."""
+        return self.status.removeprefix(STATUS_PREFIX)
+
+    @property
+    def ended(self) -> bool:
+        return self.word in ENDED
+
+    @property
+    def completed(self) -> bool:
+        return self.word == "COMPLETED"
+
+
+class TaskSummary(_WithStatus, frozen=True, kw_only=True):
+    """A task in a list."""
+
+    query: str = ""
+    name: str = ""
+    session_id: str = ""
+    tags: tuple[str, ...] = ()
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    progress: float | None = None
+    error: str = ""
+
+
+class TaskPage(Struct, frozen=True):
+    """``total_count`` is a lower bound when ``total_is_exact`` is false; ``next_cursor`` leads to the next page."""
+
+    tasks: list[TaskSummary]
+    total_count: int
+    total_is_exact: bool = True
+    next_cursor: str | None = None
+
+
+class Task(_WithStatus, frozen=True, kw_only=True):
+    """``result`` is text for people, ``response`` the structured value; ``version`` counts the task's events."""
+
+    version: int
+    max_attempts: int
+    query: str = ""
+    name: str = ""
+    session_id: str = ""
+    user_id: str = ""
+    input: dict[str, Any] = {}
+    context: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+    tags: tuple[str, ...] = ()
+    progress: float = 0.0
+    progress_message: str = ""
+    is_paused: bool = False
+    is_cancelled: bool = False
+    overdue: bool = False
+    result: str = ""
+    response: Any = None
+    error: str = ""
+    error_type: str = ""
+    exit_code: int | None = None
+    executor_id: str = ""
+    updated_at: datetime | None = None
+    queued_at: datetime | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    retry_at: datetime | None = None
+    run_at: datetime | None = None
+    deadline: datetime | None = None
+    output_bytes: int = 0
+    trace_id: str = ""
+
+
+class Event(Struct, frozen=True):
+    """``seq`` rises by 1 from 1; ``payload`` is the stored event's own data."""
+
+    workflow_id: str
+    type: str
+    timestamp: datetime
+    seq: int
+    message: str = ""
+    agent_id: str = ""
+    payload: dict[str, Any] = {}
+
+
+class Events(Struct, frozen=True):
+    events: list[Event]
+
+
+class Line(Struct, frozen=True):
+    """A line of a timeline; ``version`` is that of the stored event behind it."""
+
+    type: str
+    message: str
+    timestamp: datetime
+    seq: int
+    version: int = 0
+    payload: dict[str, Any] | None = None
+
+
+class Timeline(Struct, frozen=True):
+    workflow_id: str
+    events: list[Line]
+
+
+class OutputChunk(Struct, frozen=True):
+    """A piece of output, as ``text`` or, where it is not UTF-8, as ``base64``."""
+
+    seq: int
+    attempt: int
+    stream: str
+    at: datetime
+    text: str = ""
+    base64: str = ""
+
+    @property
+    def data(self) -> bytes:
+        return b64decode(self.base64) if self.base64 else self.text.encode()
+
+
+class Output(Struct, frozen=True):
+    """``next``: the ``after`` of the next page. ``complete``: this and what came before is all there will be."""
+
+    chunks: list[OutputChunk]
+    next: int
+    complete: bool
+
+
+class Execution(Struct, frozen=True, kw_only=True):
+    """An attempt."""
+
+    attempt: int
+    status: str
+    executor_id: str = ""
+    queued_at: datetime | None = None
+    assigned_at: datetime | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    exit_code: int | None = None
+    error: dict[str, Any] | None = None
+    peak_resource_usage: dict[str, Any] = {}
+
+
+class Executions(Struct, frozen=True):
+    executions: list[Execution]
+
+
+class Gate(Struct, frozen=True):
+    """What holds a task, since when, and who holds it."""
+
+    gate: str
+    detail: str
+    since: datetime | None = None
+    held_by: tuple[str, ...] = ()
+
+
+class Why(Struct, frozen=True):
+    """No gates when the task runs or has ended."""
+
+    state: str
+    gates: tuple[Gate, ...] = ()
+    expected_start: datetime | None = None
+
+
+class Controlled(Struct, frozen=True):
+    success: bool
+    message: str
+    task_id: str
+    state: str = ""
+
+
+class Executor(Struct, frozen=True, kw_only=True):
+    """``held`` attempts in ``slots``; ``status``: ready, draining, stopped or lost."""
+
+    executor_id: str
+    status: str
+    kinds: tuple[str, ...]
+    queues: tuple[str, ...]
+    slots: int
+    held: int
+    capabilities: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    host: str = ""
+    pid: int = 0
+    version: str = ""
+    started_at: datetime | None = None
+    last_heartbeat_at: datetime | None = None
+
+
+class Executors(Struct, frozen=True):
+    executors: list[Executor]
+
+
+class Waits(Struct, frozen=True):
+    """From submission to the first start, in seconds."""
+
+    p50_s: float
+    p90_s: float
+    p99_s: float
+
+
+class Queue(Struct, frozen=True, kw_only=True):
+    """``depth`` tasks wait for an executor; ``started``, ``completed`` and ``waits`` are of the last five minutes."""
+
+    name: str
+    depth: int = 0
+    open: int = 0
+    by_state: dict[str, int] = field(default_factory=dict)
+    by_priority: dict[str, int] = field(default_factory=dict)
+    oldest_waiting_since: datetime | None = None
+    started: int = 0
+    completed: int = 0
+    completed_per_s: float = 0.0
+    waits: Waits | None = None
+
+
+class Queues(Struct, frozen=True):
+    queues: list[Queue]

@@ -1,0 +1,181 @@
+"""The client for coroutines: the same calls as ``Client``."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import httpx
+from httpx_sse import aconnect_sse
+
+from taskloom.client import answers as a
+from taskloom.client import calls
+from taskloom.client.calls import Call
+from taskloom.client.connection import (
+    CALL_TIMEOUT,
+    PATIENCE_S,
+    STREAM_TIMEOUT,
+    reads_environment,
+    timeout_for,
+    url_of,
+)
+from taskloom.client.errors import Busy, NotEnded, refusal_of, unreachable
+from taskloom.client.frames import DONE, PATH, Resume, StreamItem, item_of
+from taskloom.client.submission import Chosen, Control, Submission
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """Calls a Taskloom server; use it in an ``async with``. Every call may raise ``Unreachable`` or a ``Refused``."""
+
+    def __init__(self, base_url: str | None = None, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """Without ``base_url`` TASKLOOM_URL says where the server is, else it is http://127.0.0.1:8080."""
+        self.base_url = url_of(base_url)
+        self._http = httpx.AsyncClient(
+            base_url=self.base_url,
+            timeout=CALL_TIMEOUT,
+            trust_env=reads_environment(self.base_url),
+            # Each stream holds a connection as long as its task runs; calls must not wait for one.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+            transport=transport,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def raw(self, call: Call[Any]) -> bytes:
+        """The answer's JSON as the server sent it."""
+        try:
+            response = await self._http.request(
+                call.method,
+                call.path,
+                params=dict(call.params),
+                content=call.content(),
+                headers=call.sent_headers(),
+                timeout=timeout_for(call.wait_s),
+            )
+        except httpx.TransportError as error:
+            raise unreachable(self.base_url, error) from error
+        if not response.is_success:
+            raise refusal_of(response)
+        return response.content
+
+    async def call(self, call: Call[T]) -> T:
+        return call.read(await self.raw(call))
+
+    async def submit(self, *, idempotency_key: str = "", wait_s: int = 0, **task: Unpack[Submission]) -> a.Submitted:
+        """With ``wait_s`` (at most 30) the answer comes once the orchestrator has applied the submission."""
+        return await self.call(calls.submit(task, idempotency_key=idempotency_key, wait_s=wait_s))
+
+    async def submit_batch(self, tasks: Sequence[Submission], *, idempotency_key: str = "", wait_s: int = 0) -> a.Batch:
+        """1 to 1,000 tasks; a bad entry refuses only itself, so look at ``rejected``."""
+        return await self.call(calls.submit_batch(tasks, idempotency_key=idempotency_key, wait_s=wait_s))
+
+    async def get(self, task_id: str, *, as_of: int | str = "") -> a.Task:
+        """The task now, or as of a version or an RFC 3339 time."""
+        return await self.call(calls.get(task_id, as_of))
+
+    async def list_tasks(self, *, metadata: Mapping[str, str] | None = None, **chosen: Unpack[Chosen]) -> a.TaskPage:
+        """One page, newest first."""
+        return await self.call(calls.list_tasks(chosen, metadata))
+
+    async def wait(self, task_id: str, *, timeout_s: float | None = None) -> a.Task:
+        """The task once it has ended, however it ended. Hears of the end from the task's stream, so it asks only once.
+
+        Raises:
+            NotEnded: ``timeout_s`` is over.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                async with aclosing(self.stream(task_id, types="STREAM_END")) as items:
+                    async for _ in items:
+                        continue
+                return await self.get(task_id)
+        except TimeoutError:
+            raise NotEnded(f"{task_id} has not ended after {timeout_s:g} s") from None
+
+    async def events(self, task_id: str, *, as_of: int | str = "") -> list[a.Event]:
+        """All events, oldest first."""
+        found: list[a.Event] = []
+        while page := (await self.call(calls.events(task_id, offset=len(found), as_of=as_of))).events:
+            found += page
+        return found
+
+    async def timeline(self, task_id: str, *, full: bool = False, as_of: int | str = "") -> list[a.Line]:
+        return (await self.call(calls.timeline(task_id, full=full, as_of=as_of))).events
+
+    async def output(
+        self, task_id: str, *, after: int = 0, streams: Collection[str] = ()
+    ) -> AsyncIterator[a.OutputChunk]:
+        """What the task has written until now, in order. ``streams``: stdout, stderr, message, log; none means all."""
+        while (page := await self.call(calls.output(task_id, after=after, streams=streams))).chunks:
+            for chunk in page.chunks:
+                yield chunk
+            after = page.next
+
+    async def executions(self, task_id: str) -> list[a.Execution]:
+        """The attempts, in order."""
+        return (await self.call(calls.executions(task_id))).executions
+
+    async def why(self, task_id: str) -> a.Why:
+        return await self.call(calls.why(task_id))
+
+    async def cancel(self, task_id: str, reason: str = "", *, grace_s: float | None = None) -> a.Controlled:
+        """``grace_s``: seconds between SIGTERM and SIGKILL."""
+        wish: Control = {"reason": reason} if grace_s is None else {"reason": reason, "grace_s": grace_s}
+        return await self.call(calls.control(task_id, "cancel", wish))
+
+    async def pause(self, task_id: str, reason: str = "") -> a.Controlled:
+        return await self.call(calls.control(task_id, "pause", {"reason": reason}))
+
+    async def resume(self, task_id: str, reason: str = "") -> a.Controlled:
+        return await self.call(calls.control(task_id, "resume", {"reason": reason}))
+
+    async def executors(self) -> list[a.Executor]:
+        return (await self.call(calls.executors())).executors
+
+    async def queues(self) -> list[a.Queue]:
+        return (await self.call(calls.queues())).queues
+
+    async def stream(
+        self, task_id: str, *, types: str = "", last_event_id: str = "", patience_s: float = PATIENCE_S
+    ) -> AsyncGenerator[StreamItem, None]:
+        """Events and output from the first one, or after ``last_event_id``, until the task's end: no gap, no double.
+
+        A stream that is cut is resumed where it was; while nothing is heard, for ``patience_s`` in all. ``types`` narrows
+        it (comma-separated). Wrap it in ``contextlib.aclosing`` when you may leave it early.
+        """
+        resume = Resume(task_id, types, last_event_id, patience_s)
+        while True:
+            wanted_s = 0.0
+            try:
+                async with aconnect_sse(
+                    self._http, "GET", PATH, params=resume.params, headers=resume.headers, timeout=STREAM_TIMEOUT
+                ) as source:
+                    if not source.response.is_success:
+                        await source.response.aread()
+                        raise refusal_of(source.response)
+                    async with aclosing(source.aiter_sse()) as frames:
+                        async for frame in frames:
+                            resume.heard(frame)
+                            if frame.event == DONE:
+                                return
+                            yield item_of(frame)
+                cut: Exception = httpx.ReadError("the stream ended before the task")
+            except httpx.TransportError as error:
+                cut = error
+            except Busy as busy:
+                cut, wanted_s = busy, busy.retry_after_s
+            if (pause_s := resume.pause_s(wanted_s)) is None:
+                raise unreachable(self.base_url, cut) from cut
+            await asyncio.sleep(pause_s)

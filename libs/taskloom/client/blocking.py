@@ -1,0 +1,179 @@
+"""The client for programs that wait."""
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import httpx
+from httpx_sse import connect_sse
+
+from taskloom.client import answers as a
+from taskloom.client import calls
+from taskloom.client.calls import Call
+from taskloom.client.connection import (
+    CALL_TIMEOUT,
+    FIRST_LOOK_S,
+    LONGEST_LOOK_S,
+    PATIENCE_S,
+    STREAM_TIMEOUT,
+    reads_environment,
+    timeout_for,
+    url_of,
+)
+from taskloom.client.errors import Busy, NotEnded, refusal_of, unreachable
+from taskloom.client.frames import DONE, PATH, Resume, StreamItem, item_of
+from taskloom.client.submission import Chosen, Control, Submission
+
+T = TypeVar("T")
+
+
+class Client:
+    """Calls a Taskloom server; use it in a ``with``. Every call may raise ``Unreachable`` or a kind of ``Refused``."""
+
+    def __init__(self, base_url: str | None = None, *, transport: httpx.BaseTransport | None = None) -> None:
+        """Without ``base_url`` TASKLOOM_URL says where the server is, else it is http://127.0.0.1:8080."""
+        self.base_url = url_of(base_url)
+        self._http = httpx.Client(
+            base_url=self.base_url,
+            timeout=CALL_TIMEOUT,
+            trust_env=reads_environment(self.base_url),
+            transport=transport,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def raw(self, call: Call[Any]) -> bytes:
+        """The answer's JSON as the server sent it."""
+        try:
+            response = self._http.request(
+                call.method,
+                call.path,
+                params=dict(call.params),
+                content=call.content(),
+                headers=call.sent_headers(),
+                timeout=timeout_for(call.wait_s),
+            )
+        except httpx.TransportError as error:
+            raise unreachable(self.base_url, error) from error
+        if not response.is_success:
+            raise refusal_of(response)
+        return response.content
+
+    def call(self, call: Call[T]) -> T:
+        return call.read(self.raw(call))
+
+    def submit(self, *, idempotency_key: str = "", wait_s: int = 0, **task: Unpack[Submission]) -> a.Submitted:
+        """With ``wait_s`` (at most 30) the answer comes once the orchestrator has applied the submission."""
+        return self.call(calls.submit(task, idempotency_key=idempotency_key, wait_s=wait_s))
+
+    def submit_batch(self, tasks: Sequence[Submission], *, idempotency_key: str = "", wait_s: int = 0) -> a.Batch:
+        """1 to 1,000 tasks; a bad entry refuses only itself, so look at ``rejected``."""
+        return self.call(calls.submit_batch(tasks, idempotency_key=idempotency_key, wait_s=wait_s))
+
+    def get(self, task_id: str, *, as_of: int | str = "") -> a.Task:
+        """The task now, or as of a version or an RFC 3339 time."""
+        return self.call(calls.get(task_id, as_of))
+
+    def list_tasks(self, *, metadata: Mapping[str, str] | None = None, **chosen: Unpack[Chosen]) -> a.TaskPage:
+        """One page, newest first."""
+        return self.call(calls.list_tasks(chosen, metadata))
+
+    def wait(self, task_id: str, *, timeout_s: float | None = None) -> a.Task:
+        """The task once it has ended, however it ended; looks at it every half second at least.
+
+        Raises:
+            NotEnded: ``timeout_s`` is over.
+        """
+        until, look_s = _deadline(timeout_s), FIRST_LOOK_S
+        while not (task := self.get(task_id)).ended:
+            if time.monotonic() >= until:
+                raise NotEnded(f"{task_id} is still {task.state} after {timeout_s:g} s")
+            time.sleep(min(look_s, max(0.0, until - time.monotonic())))
+            look_s = min(2 * look_s, LONGEST_LOOK_S)
+        return task
+
+    def events(self, task_id: str, *, as_of: int | str = "") -> list[a.Event]:
+        """All events, oldest first."""
+        found: list[a.Event] = []
+        while page := self.call(calls.events(task_id, offset=len(found), as_of=as_of)).events:
+            found += page
+        return found
+
+    def timeline(self, task_id: str, *, full: bool = False, as_of: int | str = "") -> list[a.Line]:
+        return self.call(calls.timeline(task_id, full=full, as_of=as_of)).events
+
+    def output(self, task_id: str, *, after: int = 0, streams: Collection[str] = ()) -> Iterator[a.OutputChunk]:
+        """What the task has written until now, in order. ``streams``: stdout, stderr, message, log; none means all."""
+        while (page := self.call(calls.output(task_id, after=after, streams=streams))).chunks:
+            yield from page.chunks
+            after = page.next
+
+    def executions(self, task_id: str) -> list[a.Execution]:
+        """The attempts, in order."""
+        return self.call(calls.executions(task_id)).executions
+
+    def why(self, task_id: str) -> a.Why:
+        return self.call(calls.why(task_id))
+
+    def cancel(self, task_id: str, reason: str = "", *, grace_s: float | None = None) -> a.Controlled:
+        """``grace_s``: seconds between SIGTERM and SIGKILL."""
+        wish: Control = {"reason": reason} if grace_s is None else {"reason": reason, "grace_s": grace_s}
+        return self.call(calls.control(task_id, "cancel", wish))
+
+    def pause(self, task_id: str, reason: str = "") -> a.Controlled:
+        return self.call(calls.control(task_id, "pause", {"reason": reason}))
+
+    def resume(self, task_id: str, reason: str = "") -> a.Controlled:
+        return self.call(calls.control(task_id, "resume", {"reason": reason}))
+
+    def executors(self) -> list[a.Executor]:
+        return self.call(calls.executors()).executors
+
+    def queues(self) -> list[a.Queue]:
+        return self.call(calls.queues()).queues
+
+    def stream(
+        self, task_id: str, *, types: str = "", last_event_id: str = "", patience_s: float = PATIENCE_S
+    ) -> Iterator[StreamItem]:
+        """Events and output from the first one, or after ``last_event_id``, until the task's end: no gap, no double.
+
+        A stream that is cut is resumed where it was; while nothing is heard, for ``patience_s`` in all. ``types`` narrows
+        it (comma-separated).
+        """
+        resume = Resume(task_id, types, last_event_id, patience_s)
+        while True:
+            wanted_s = 0.0
+            try:
+                with connect_sse(
+                    self._http, "GET", PATH, params=resume.params, headers=resume.headers, timeout=STREAM_TIMEOUT
+                ) as source:
+                    if not source.response.is_success:
+                        source.response.read()
+                        raise refusal_of(source.response)
+                    for frame in source.iter_sse():
+                        resume.heard(frame)
+                        if frame.event == DONE:
+                            return
+                        yield item_of(frame)
+                cut: Exception = httpx.ReadError("the stream ended before the task")
+            except httpx.TransportError as error:
+                cut = error
+            except Busy as busy:
+                cut, wanted_s = busy, busy.retry_after_s
+            if (pause_s := resume.pause_s(wanted_s)) is None:
+                raise unreachable(self.base_url, cut) from cut
+            time.sleep(pause_s)
+
+
+def _deadline(timeout_s: float | None) -> float:
+    return float("inf") if timeout_s is None else time.monotonic() + timeout_s

@@ -1,0 +1,116 @@
+"""The API's calls as values: what is sent and what comes back, the same for both clients."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Struct
+
+from taskloom.client import answers as a
+from taskloom.client.errors import ServerFault
+from taskloom.client.submission import Chosen, Control, Submission
+
+T = TypeVar("T")
+
+TASKS = "/api/v1/tasks"
+
+
+class Call(Struct, Generic[T], frozen=True):
+    """One request, and the type of its answer. ``wait_s``: how long the server may take before it answers."""
+
+    answer: type[T]
+    path: str
+    method: str = "GET"
+    params: Mapping[str, str | int] = {}
+    headers: Mapping[str, str] = {}
+    body: Any = None
+    wait_s: int = 0
+
+    def content(self) -> bytes | None:
+        return None if self.body is None else msgspec.json.encode(self.body)
+
+    def sent_headers(self) -> dict[str, str]:
+        typed = {} if self.body is None else {"content-type": "application/json"}
+        patient = {"prefer": f"wait={self.wait_s}"} if self.wait_s else {}
+        return {**typed, **patient, **self.headers}
+
+    def read(self, content: bytes) -> T:
+        """The answer.
+
+        Raises:
+            ServerFault: it is not what this client knows.
+        """
+        try:
+            return msgspec.json.decode(content, type=self.answer)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise ServerFault(
+                f"{self.method} {self.path} was answered with something else: {error}", 200, {}
+            ) from error
+
+
+def of(task_id: str, part: str = "") -> str:
+    return f"{TASKS}/{quote(task_id, safe='')}" + (f"/{part}" if part else "")
+
+
+def submit(task: Submission, *, idempotency_key: str = "", wait_s: int = 0) -> Call[a.Submitted]:
+    return Call(a.Submitted, TASKS, "POST", headers=_key(idempotency_key), body=task, wait_s=wait_s)
+
+
+def submit_batch(tasks: Sequence[Submission], *, idempotency_key: str = "", wait_s: int = 0) -> Call[a.Batch]:
+    body = {"tasks": tasks}
+    return Call(a.Batch, f"{TASKS}/batch", "POST", headers=_key(idempotency_key), body=body, wait_s=wait_s)
+
+
+def get(task_id: str, as_of: int | str = "") -> Call[a.Task]:
+    return Call(a.Task, of(task_id), params=_given(as_of=as_of))
+
+
+def list_tasks(chosen: Chosen, metadata: Mapping[str, str] | None = None) -> Call[a.TaskPage]:
+    by_metadata = {f"metadata.{name}": value for name, value in (metadata or {}).items()}
+    return Call(a.TaskPage, TASKS, params={**_given(**chosen), **by_metadata})
+
+
+def events(task_id: str, *, limit: int = 200, offset: int = 0, as_of: int | str = "") -> Call[a.Events]:
+    return Call(a.Events, of(task_id, "events"), params={"limit": limit, "offset": offset, **_given(as_of=as_of)})
+
+
+def timeline(task_id: str, *, full: bool = False, as_of: int | str = "") -> Call[a.Timeline]:
+    params = {"mode": "full" if full else "summary", **_given(as_of=as_of)}
+    return Call(a.Timeline, of(task_id, "timeline"), params=params)
+
+
+def output(task_id: str, *, after: int = 0, streams: Collection[str] = (), limit: int = 200) -> Call[a.Output]:
+    params = {"after": after, "limit": limit, **_given(stream=",".join(streams))}
+    return Call(a.Output, of(task_id, "output"), params=params)
+
+
+def executions(task_id: str) -> Call[a.Executions]:
+    return Call(a.Executions, of(task_id, "executions"))
+
+
+def why(task_id: str) -> Call[a.Why]:
+    return Call(a.Why, of(task_id, "why"))
+
+
+def control(task_id: str, verb: str, wish: Control) -> Call[a.Controlled]:
+    """``verb``: cancel, pause or resume."""
+    return Call(
+        a.Controlled, of(task_id, verb), "POST", body={name: value for name, value in wish.items() if value != ""}
+    )
+
+
+def executors() -> Call[a.Executors]:
+    return Call(a.Executors, "/api/v1/executors")
+
+
+def queues() -> Call[a.Queues]:
+    return Call(a.Queues, "/api/v1/queues")
+
+
+def _key(key: str) -> dict[str, str]:
+    return {"idempotency-key": key} if key else {}
+
+
+def _given(**values: Any) -> dict[str, str | int]:
+    return {name: value for name, value in values.items() if value not in ("", None)}

@@ -1,0 +1,78 @@
+"""Frames of a task's event stream, and when to come back after a stream was cut."""
+
+import json
+from typing import Any, Final
+
+from httpx_sse import ServerSentEvent
+from msgspec import Struct
+
+DONE: Final = "done"
+PATH: Final = "/api/v1/stream/sse"
+FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 2.0
+
+_INNER: Final = {
+    "thread.message.delta": "LLM_PARTIAL",
+    "thread.message.completed": "LLM_OUTPUT",
+    "error": "ERROR_OCCURRED",
+    "workflow.pausing": "WORKFLOW_PAUSING",
+    "workflow.paused": "WORKFLOW_PAUSED",
+    "workflow.resumed": "WORKFLOW_RESUMED",
+    "workflow.cancelling": "WORKFLOW_CANCELLING",
+    "workflow.cancelled": "WORKFLOW_CANCELLED",
+}
+
+
+class StreamItem(Struct, frozen=True):
+    """An event, or a piece of output. ``id`` goes into ``last_event_id`` to go on after it; ``type`` is the event's, as
+    in a task's list of events, or ``output`` or ``LLM_PARTIAL`` for what the task writes."""
+
+    id: str
+    type: str
+    data: dict[str, Any]
+
+    @property
+    def message(self) -> str:
+        return str(self.data.get("message", ""))
+
+    @property
+    def is_output(self) -> bool:
+        return self.type in ("output", "LLM_PARTIAL")
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        return self.data.get("payload") or {}
+
+
+def item_of(frame: ServerSentEvent) -> StreamItem:
+    return StreamItem(frame.id, _INNER.get(frame.event, frame.event), json.loads(frame.data))
+
+
+class Resume:
+    """Where a stream goes on, and how long to pause before it is asked for again."""
+
+    def __init__(self, task_id: str, types: str, last_event_id: str, patience_s: float) -> None:
+        """``patience_s``: how long the server may be away."""
+        # Without this type the server would not tell that the stream is at its end.
+        self.params = {"workflow_id": task_id} | ({"types": f"{types},STREAM_END"} if types else {})
+        self._last_event_id = last_event_id
+        self._patience_s = patience_s
+        self._pause_s = FIRST_PAUSE_S
+        self._away_s = 0.0
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"last-event-id": self._last_event_id} if self._last_event_id else {}
+
+    def heard(self, frame: ServerSentEvent) -> None:
+        self._last_event_id = frame.id
+        self._pause_s, self._away_s = FIRST_PAUSE_S, 0.0
+
+    def pause_s(self, wanted_s: float = 0.0) -> float | None:
+        """Seconds to wait before the next try; None when patience is at its end."""
+        if self._away_s >= self._patience_s:
+            return None
+        pause_s = max(self._pause_s, wanted_s)
+        self._away_s += pause_s
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        return pause_s

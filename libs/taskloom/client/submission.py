@@ -1,0 +1,74 @@
+"""What can be submitted."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Required, TypedDict
+
+
+class Timeouts(TypedDict, total=False):
+    """Limits in seconds; ``start_to_close_s`` (300) is of each attempt, ``total_s`` of the task."""
+
+    schedule_to_start_s: float
+    start_to_close_s: float
+    heartbeat_s: float
+    total_s: float
+
+
+class Retry(TypedDict, total=False):
+    """Attempts count the first. The n-th retry follows after ``initial_s * factor ** (n - 1)`` seconds, ``max_s`` at most."""
+
+    max_attempts: int
+    initial_s: float
+    factor: float
+    max_s: float
+    jitter: float
+    non_retryable: Sequence[str]
+
+
+class Submission(TypedDict, total=False):
+    """A task to run: a ``query``, or a ``kind`` with its ``input``. The server has defaults for what is left out.
+
+    ``run_at`` and ``deadline`` are RFC 3339 texts; ``priority`` is 1 to 5 or low, normal, high, urgent, critical.
+    """
+
+    query: str
+    kind: str
+    input: Mapping[str, Any]
+    context: Mapping[str, Any]
+    task_id: str
+    session_id: str
+    name: str
+    tags: Sequence[str]
+    metadata: Mapping[str, Any]
+    queue: str
+    priority: int | str
+    run_at: str
+    deadline: str
+    timeouts: Timeouts
+    retry: Retry
+    executor_id: str
+    capabilities: Sequence[str]
+    labels: Mapping[str, str]
+
+
+class Chosen(TypedDict, total=False):
+    """Which tasks a list holds. ``status``: words of the API, comma-separated; times are RFC 3339 texts."""
+
+    status: str
+    kind: str
+    queue: str
+    session_id: str
+    tag: str
+    q: str
+    created_after: str
+    created_before: str
+    as_of: str
+    cursor: str
+    limit: int
+    offset: int
+
+
+class Control(TypedDict, total=False):
+    """``grace_s``: of a cancel only, seconds between SIGTERM and SIGKILL."""
+
+    reason: Required[str]
+    grace_s: float
