@@ -167,4 +167,5 @@ async def put_away(submission: Submission, claims: ClaimSink) -> Submission:
 
 def is_large(body: bytes | msgspec.Raw) -> bool:
     """False when no value in this body can be over the limit for travelling inline."""
-    return memoryview(body).nbytes > CLAIM_OVER_BYTES
+    size = len(body) if isinstance(body, bytes) else memoryview(body).nbytes
+    return size > CLAIM_OVER_BYTES
