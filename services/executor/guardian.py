@@ -330,9 +330,14 @@ def _processes() -> list[tuple[int, str, int, int]]:
 
 
 def _pipe(*, ordered: bool) -> tuple[int, int]:
-    readable, writable = os.pipe2(os.O_CLOEXEC | (os.O_DIRECT if ordered else 0))
     if ordered:
-        fcntl.fcntl(writable, fcntl.F_SETPIPE_SZ, resource.getpagesize())
+        try:
+            readable, writable = os.pipe2(os.O_CLOEXEC | os.O_DIRECT)
+            fcntl.fcntl(writable, fcntl.F_SETPIPE_SZ, resource.getpagesize())
+        except OSError:
+            ordered = False  # a kernel without packet pipes: each stream keeps its order, the two may cross
+    if not ordered:
+        readable, writable = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(readable, False)
     return readable, writable
 
