@@ -20,6 +20,7 @@ from services.orchestrator.outbox import Outbox, Records
 from services.orchestrator.ownership import Owner
 from services.orchestrator.settings import OrchestratorSettings
 from services.orchestrator.timers import Timers
+from taskloom.bus.admin import MAX_LETTER_BYTES
 from taskloom.bus.batches import BatchConsumer
 from taskloom.bus.publish import OutRecord, Publisher
 from taskloom.bus.tail import TailConsumer
@@ -44,7 +45,7 @@ class Orchestrator:
     def __init__(self, settings: OrchestratorSettings) -> None:
         self.settings = settings
         self.topics = Topics(settings.topic_prefix)
-        self.publisher = Publisher(settings.kafka_bootstrap, settings.instance)
+        self.publisher = Publisher(settings.kafka_bootstrap, settings.instance, max_record_bytes=MAX_LETTER_BYTES)
         self.stores = [
             ShardStore(settings.database_dsn, shard, partitions=settings.partitions, shards=settings.shards)
             for shard in range(settings.shards)

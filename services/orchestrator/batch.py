@@ -38,4 +38,4 @@ class Batch:
     offsets: dict[int, int] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.events or self.offsets or self.answers or self.directives)
+        return bool(self.events or self.offsets or self.answers or self.directives or self.touched)

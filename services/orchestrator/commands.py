@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, get_args
 
 import msgspec
@@ -42,6 +43,7 @@ INBOX_LIMIT = 100_000
 
 _log = structlog.get_logger(__name__)
 _REPORTS = get_args(Report)
+utc_now: Callable[[], datetime] = partial(datetime.now, UTC)
 
 
 Read = tuple[Envelope, Any]
@@ -69,6 +71,7 @@ class CommandLoop:
         partitions: int,
         shards: int,
         batch_max: int,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._owner = owner
         self._memory = memory
@@ -81,6 +84,7 @@ class CommandLoop:
         self._partitions = partitions
         self._shards = shards
         self._batch_max = batch_max
+        self._clock = clock
         self._inbox: list[tuple[str, TaskCommand]] = []
         self._directives: list[Directive] = []
         self._counts: Counter[tuple[str, str]] = Counter()
@@ -100,12 +104,12 @@ class CommandLoop:
 
     def idle_s(self, at_most: float) -> float:
         """How long the loop may sleep when nothing arrives."""
-        return self._timers.seconds_to_next(datetime.now(UTC), at_most)
+        return self._timers.seconds_to_next(self._clock(), at_most)
 
     async def round(self, polled: Mapping[Any, Sequence[Any]]) -> None:
         """One round over polled records (by topic partition), own commands, due timers and free slots."""
         async with self._owner.lock:
-            now = datetime.now(UTC)
+            now = self._clock()
             batches = {shard: Batch() for shard in range(self._shards)}
             envelopes = self._read(batches, polled, now)
             due = self._timers.take_due(now, self._batch_max)

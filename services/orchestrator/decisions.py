@@ -1,12 +1,14 @@
 """One command to its events: decide, seal, evolve, react, all in memory. Nothing leaves before the batch is stored."""
 
 from datetime import datetime
+from typing import Final
 
 import msgspec
 from msgspec import structs
 
 from services.orchestrator.batch import Batch
 from services.orchestrator.memory import Memory
+from taskloom.bus.publish import MAX_RECORD_BYTES
 from taskloom.domain.envelope import EventMeta
 from taskloom.domain.policies import react
 from taskloom.domain.refusals import Refusal
@@ -15,8 +17,23 @@ from taskloom.domain.task.decide import Caller, decide
 from taskloom.domain.task.events import TaskEvent, TaskSubmitted
 from taskloom.domain.task.evolve import evolve
 from taskloom.domain.task.state import TaskState
+from taskloom.errors import TaskloomError
 from taskloom.wire.claims import CLAIM_OVER_BYTES, check_in
 from taskloom.wire.recorded import GENESIS, seal
+
+MAX_EVENT_BYTES: Final = MAX_RECORD_BYTES - 64 * 1024
+"""What fits onto the events topic with its headers. A larger event could be stored, but never published."""
+
+MAX_MESSAGE_CHARS: Final = 4096
+
+
+class EventTooLarge(TaskloomError):
+    """A command would lead to an event that Kafka does not take."""
+
+    def __init__(self, type_: str, size: int) -> None:
+        super().__init__(
+            f"its event {type_} would have {size} bytes, {MAX_EVENT_BYTES} are allowed: send large values as a claim"
+        )
 
 
 class Decisions:
@@ -37,11 +54,14 @@ class Decisions:
         at = now if before is None else max(now, before.changed_at)
         decision = decide(before, command, at, caller)
         if isinstance(decision, Refusal):
-            return decision
+            return _shown(decision)
         if not decision:
             return False
         events = self._checked_in(batch, decision) if isinstance(command, SubmitTask) else decision
-        self._record(batch, before, events, caller, at)
+        try:
+            self._record(batch, before, events, caller, at)
+        except EventTooLarge as error:
+            return Refusal("invalid", str(error))
         return True
 
     def _record(
@@ -60,6 +80,8 @@ class Decisions:
                 caller.actor,
             )
             recorded = seal(event, meta, GENESIS if state is None else state.digest)
+            if len(recorded.body) > MAX_EVENT_BYTES:
+                raise EventTooLarge(recorded.type, len(recorded.body))
             after = evolve(state, recorded)
             directive = react(state, after, event)
             if directive is not None:
@@ -85,3 +107,10 @@ class Decisions:
             if stored is not None:
                 batch.claims.append(stored)
         return [structs.replace(first, spec=structs.replace(first.spec, **changes)), *events[1:]]
+
+
+def _shown(refusal: Refusal) -> Refusal:
+    """The refusal, its message cut to what a reply can carry: it may quote a value of any length."""
+    if len(refusal.message) <= MAX_MESSAGE_CHARS:
+        return refusal
+    return structs.replace(refusal, message=refusal.message[:MAX_MESSAGE_CHARS])

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Collection
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct, structs
 
+from taskloom.bus.publish import MAX_RECORD_BYTES
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.task.submission import BUILT_IN_KINDS, Invalid
 from taskloom.kinds.inputs import InvalidInput, validate
@@ -16,6 +17,11 @@ from taskloom.wire.topics import partition_of
 
 GATEWAY_SOURCE = "/taskloom/gateway"
 """Commands from there were validated against the same rules before they were acknowledged."""
+
+MAX_COMMAND_BYTES: Final = MAX_RECORD_BYTES - 64 * 1024
+"""A compressed batch can bring in a value that no producer of ours could send on."""
+
+MAX_REASON_CHARS: Final = 4096
 
 
 class Misplaced(Struct, frozen=True):
@@ -45,15 +51,22 @@ class Ingest:
 
     def read(self, record: Any, now: datetime) -> Envelope | Misplaced | Rejected:
         """``record`` is an aiokafka ``ConsumerRecord`` of the commands topic."""
+        if record.value is not None and len(record.value) > MAX_COMMAND_BYTES:
+            reason = f"the command has {len(record.value)} bytes, {MAX_COMMAND_BYTES} are allowed"
+            return Rejected(dead_letter(record, now, reason, "$"))
         fallback_id = f"k-{record.topic}-{record.partition}-{record.offset}"[-128:]
         try:
             envelope = decode_command(record.key, record.value, record.headers, fallback_id=fallback_id)
         except WireError as error:
             return Rejected(dead_letter(record, now, error.message, error.field))
+        except Exception as error:  # noqa: BLE001 - whatever a record holds, it must not block its partition
+            return Rejected(dead_letter(record, now, f"the record cannot be read: {error!r}"))
         try:
             self._check(envelope)
         except (Invalid, InvalidInput) as invalid:
             return Rejected(dead_letter(record, now, invalid.message, invalid.field), envelope)
+        except Exception as error:  # noqa: BLE001 - as above
+            return Rejected(dead_letter(record, now, f"the command cannot be checked: {error!r}"), envelope)
         if partition_of(envelope.task_id, self._partitions) != record.partition:
             return Misplaced(envelope)
         return envelope
@@ -70,16 +83,20 @@ class Ingest:
 
 
 def dead_letter(record: Any, now: datetime, reason: str, field: str = "") -> DeadLetter:
+    """A letter with all of the record. A value that only compression brought in is left where ``offset`` points."""
+    value = record.value or b""
+    if len(value) > MAX_RECORD_BYTES:
+        value, reason = b"", f"{reason} (the value is not in this letter)"
     return DeadLetter(
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
         at=now,
-        reason=reason,
-        field=field,
+        reason=reason[:MAX_REASON_CHARS],
+        field=field[:MAX_REASON_CHARS],
         key=(record.key or b"").decode("utf-8", "replace"),
-        value=record.value or b"",
-        headers=tuple((name, content) for name, content in record.headers),
+        value=value,
+        headers=tuple((name, content or b"") for name, content in record.headers),
     )
 
 

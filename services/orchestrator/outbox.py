@@ -15,8 +15,9 @@ import msgspec
 import structlog
 
 from services.orchestrator.batch import Batch
+from services.orchestrator.ports import Publishes
 from taskloom.bus.errors import BusUnavailable
-from taskloom.bus.publish import OutRecord, Publisher
+from taskloom.bus.publish import OutRecord
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.task.directives import Directive
 from taskloom.wire.cloudevents import Attributes, to_headers
@@ -123,7 +124,7 @@ class Outbox:
         on_published: called with the positions of each parcel that Kafka has.
     """
 
-    def __init__(self, publisher: Publisher, on_published: Callable[[dict[int, int]], None]) -> None:
+    def __init__(self, publisher: Publishes, on_published: Callable[[dict[int, int]], None]) -> None:
         self._publisher = publisher
         self._on_published = on_published
         self._queue: asyncio.Queue[Parcel] = asyncio.Queue(MAX_QUEUED_BATCHES)

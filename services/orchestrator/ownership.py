@@ -11,16 +11,16 @@ import structlog
 
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Records
+from services.orchestrator.ports import Store
 from services.orchestrator.timers import Timers
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.policies import run_attempt
 from taskloom.domain.scheduling.scheduler import Scheduler
-from taskloom.domain.task.directives import Directive, PauseAttempt, StopAttempt
+from taskloom.domain.task.directives import Directive, PauseAttempt, ResumeAttempt, StopAttempt
 from taskloom.domain.task.evolve import fold
 from taskloom.domain.task.state import TaskState, next_due
 from taskloom.store.batch import Batch, History, OffsetMove, Ownership
 from taskloom.store.errors import Fenced, StoreUnavailable, VersionConflict
-from taskloom.store.shard import ShardStore
 from taskloom.wire.recorded import unseal
 from taskloom.wire.topics import partition_of, shard_of
 
@@ -46,7 +46,7 @@ class Owner:
 
     def __init__(
         self,
-        stores: list[ShardStore],
+        stores: Sequence[Store],
         memory: Memory,
         scheduler: Scheduler,
         timers: Timers,
@@ -79,7 +79,7 @@ class Owner:
     def owns_task(self, task_id: str) -> bool:
         return partition_of(task_id, self._partitions) in self._owned
 
-    def store_of(self, partition: int) -> ShardStore:
+    def store_of(self, partition: int) -> Store:
         return self._stores[shard_of(partition, len(self._stores))]
 
     def unread(self, partition: int, records: Sequence[Any]) -> Sequence[Any]:
@@ -201,14 +201,14 @@ class Owner:
             by_shard.setdefault(shard, []).append(task_id)
         await asyncio.gather(*(self._load(self._stores[shard], names) for shard, names in by_shard.items()))
 
-    async def _load(self, store: ShardStore, task_ids: list[str]) -> list[TaskState]:
+    async def _load(self, store: Store, task_ids: list[str]) -> list[TaskState]:
         histories = await patiently("load tasks", lambda: store.load(task_ids))
         states = [state for history in histories.values() if (state := _state_of(history)) is not None]
         for state in states:
             self._memory.put(state)
         return states
 
-    async def _publish_rest(self, store: ShardStore, owned: Ownership) -> None:
+    async def _publish_rest(self, store: Store, owned: Ownership) -> None:
         """What the owner before stored and may not have published; other partitions' events are skipped."""
         position, count = owned.published, 0
         while page := await patiently("read the log", partial(store.log, position, LOG_PAGE)):
@@ -249,7 +249,9 @@ def told_again(state: TaskState) -> list[Directive]:
     if state.cancel is not None:
         return [StopAttempt(*where, state.cancel.grace_s, state.cancel.reason)]
     again: list[Directive] = [run_attempt(state, live)] if state.phase == "assigned" else []
-    if state.pause is not None and state.pause.paused_at is None:
+    if state.pause is None:
+        return again or [ResumeAttempt(*where)]
+    if state.pause.paused_at is None:
         again.append(PauseAttempt(*where))
     return again
 

@@ -1,0 +1,14 @@
+import pytest
+
+from services.orchestrator import ownership
+from taskloom.testing.memory import InMemoryDatabase, InMemoryShardStore
+from tests.component.orchestrator.rig import SHARDS, Rig
+from tests.component.orchestrator.suite import CommandLoopSuite
+
+
+class TestCommandLoopInMemory(CommandLoopSuite):
+    @pytest.fixture
+    def rig(self, monkeypatch: pytest.MonkeyPatch) -> Rig:
+        monkeypatch.setattr(ownership, "AFTER_FENCE_S", 0)
+        databases = [InMemoryDatabase() for _ in range(SHARDS)]
+        return Rig(lambda shard: InMemoryShardStore(databases[shard]))

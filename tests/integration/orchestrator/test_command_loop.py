@@ -1,0 +1,26 @@
+from collections.abc import Iterator
+
+import pytest
+
+from services.orchestrator import ownership
+from taskloom.store.shard import ShardStore
+from tests.component.orchestrator.rig import PARTITIONS, SHARDS, Rig
+from tests.component.orchestrator.suite import CommandLoopSuite
+
+
+@pytest.mark.integration
+class TestCommandLoopOnPostgres(CommandLoopSuite):
+    @pytest.fixture
+    def rig(self, database_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+        monkeypatch.setattr(ownership, "AFTER_FENCE_S", 0)
+        opened: list[ShardStore] = []
+
+        def open_store(shard: int) -> ShardStore:
+            store = ShardStore(database_dsn, shard, partitions=PARTITIONS, shards=SHARDS)
+            store.open()
+            opened.append(store)
+            return store
+
+        yield Rig(open_store)
+        for store in opened:
+            store.close()
