@@ -116,6 +116,9 @@ class LiveHub:
         if running is not None:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
+            # Cancelled before its first step, the reader has not cleaned up after itself.
+            await self._tail.stop()
+            self._lose()
 
     async def ensure_running(self) -> None:
         """Returns once live records are being handed out. Raises BusUnavailable when Kafka does not answer."""
