@@ -12,7 +12,7 @@ from taskloom.errors import TaskloomError
 from taskloom.views.reading import Pool, TooSlow, row, rows
 from taskloom.views.task_executions.row import FAILED_STATUSES, FIELDS, OPEN_STATUSES, Row
 
-COUNT_UP_TO: Final = 10_000
+COUNT_UP_TO: Final = 2_000
 """A filtered list counts its tasks up to here; ``Page.total_is_exact`` is False beyond."""
 
 MAX_METADATA_FILTERS: Final = 8
