@@ -16,7 +16,7 @@ import pytest
 from taskloom.testing.eventually import eventually
 from taskloom.testing.processes import RunningSystem
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 NAMES = {"kafka", "postgres", "gateway", "orchestrator-1", "executor-1", "projection-1"}
 
