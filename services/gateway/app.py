@@ -118,7 +118,7 @@ async def run(settings: GatewaySettings) -> None:
 
 
 def _tame_gc() -> None:
-    """Takes what was made at start-up out of the collector's sight and lets it look less often: requests leave no cycles
+    """Takes what start-up made out of the collector's sight and lets it look less often: requests leave no cycles
     behind, and the default of a look every 700 objects took 8 % of a submission's time."""
     gc.collect()
     gc.freeze()

@@ -8,6 +8,7 @@ from httpx import AsyncClient as Client
 from litestar import Litestar
 
 from services.gateway.known import Known
+from taskloom import telemetry
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.wire.claims import claimed_digest
 from tests.component.gateway.memory import MemorySystem
@@ -226,3 +227,35 @@ async def test_too_far_behind_is_429_for_submissions_only(client: Client, app: L
 async def test_json_of_the_answer_is_plain(client: Client) -> None:
     answer = await client.post(TASKS, content=json.dumps({"query": "é\u2028"}).encode())
     assert answer.status_code == 200
+
+
+async def test_each_request_is_a_server_span_and_its_command_a_child(client: Client, system: MemorySystem) -> None:
+    exporter = telemetry.record_in_memory()
+    try:
+        headers = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+        answer = await client.post(TASKS, json={"query": "x"}, headers=headers)
+        [span] = exporter.get_finished_spans()
+        attributes = dict(span.attributes or {})
+        assert span.parent is not None
+        assert f"{span.parent.span_id:016x}" == "b7ad6b7169203331"
+        assert (attributes["http.route"], attributes["http.response.status_code"]) == (TASKS, 200)
+        assert (
+            system.sent[0].attributes.traceparent[36:52]
+            == f"{span.context.span_id:016x}"
+            == answer.headers["X-Span-ID"]
+        )
+    finally:
+        telemetry.shutdown_tracing()
+
+
+async def test_a_repeated_control_call_under_a_key_is_answered_like_the_first(client: Client) -> None:
+    await client.post(TASKS, json={"query": "x", "task_id": "mine"})
+    answers = [await client.post(f"{TASKS}/mine/pause", headers={"Idempotency-Key": "p"}) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert (await client.post(f"{TASKS}/mine/pause")).status_code == 409
+
+
+async def test_a_named_request_is_found_by_that_name(client: Client, system: MemorySystem) -> None:
+    answer = await client.post(TASKS, json={"query": "x"}, headers={"X-Trace-ID": "checkout-42"})
+    assert answer.headers["X-Trace-ID"] == "checkout-42"
+    assert len(system.sent[0].attributes.traceparent) == 55
