@@ -19,7 +19,7 @@ HOST: Final = "127.0.0.1"
 MAX_MESSAGE_BYTES: Final = 2 * 1024 * 1024
 """Largest record batch that the embedded broker takes."""
 C1_ONLY: Final = ("-XX:TieredStopAtLevel=1",)
-"""Java's quick compiler alone: 40 MiB less, up in half the time, no dearer per record (docs/decisions/0002)."""
+"""Java's quick compiler alone: 40 MiB less, up in half the time, no dearer per record (docs/decisions/0006)."""
 FORMAT_TIMEOUT_S: Final = 30
 PROBE_TIMEOUT_S: Final = 2.0
 
