@@ -20,7 +20,6 @@ VERBS: Final = {
     "dead-letters": "Show and redrive records that could not be applied",
     "config": "Print every setting with default, unit and value",
     "contracts": "Generate AsyncAPI, OpenAPI and JSON Schemas",
-    "topics": "Make Kafka's topics",
     "migrate": "Bring the database's tables up to date",
     "topics": "Make the Kafka topics that are missing",
     "gateway": "Run the gateway service",
