@@ -10,7 +10,7 @@ JSON without the ``hash`` field. So the chain is checked over the bytes as store
 
 from collections.abc import Iterable
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -29,11 +29,13 @@ _HASH_BYTES: Final = len(_HASH_OPEN) + 64 + 2
 _encoder = msgspec.json.Encoder()
 _meta_decoder = msgspec.json.Decoder(EventMeta)
 _event_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(TaskEvent)
+# Looked up once a type: msgspec makes `__struct_config__` anew at every access.
+_NAMES: Final[dict[type[Event], str]] = {kind: str(kind.__struct_config__.tag) for kind in get_args(TaskEvent)}
 
 
 def event_type(event: Event) -> str:
     """Public name of an event, for example ``taskloom.task.queued.v1``."""
-    return str(event.__struct_config__.tag)
+    return _NAMES[type(event)]
 
 
 def seal(event: TaskEvent, meta: EventMeta, previous: bytes) -> Recorded:
