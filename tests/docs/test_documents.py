@@ -112,6 +112,14 @@ def test_files_that_are_named_exist(document: str) -> None:
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+def test_index_names_every_decision() -> None:
+    folder = ROOT / "docs" / "decisions"
+
+    listed = re.findall(r"\]\(([^)]+)\)", (folder / "README.md").read_text())
+
+    assert sorted(listed) == sorted(path.name for path in folder.glob("[0-9]*.md"))
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_settings_that_are_named_exist(document: str) -> None:
     classes = (GatewaySettings, OrchestratorSettings, ExecutorSettings, ProjectionSettings, LocalSettings)
