@@ -1,5 +1,6 @@
 """Reading tasks: rows from the views, histories from the store, large values followed, own writes awaited."""
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +21,9 @@ from taskloom.wire.claims import claimed_digest
 
 _BEHIND_END: Final = 100
 """More late reports than this after a task's end do not happen: each attempt's executor sends its end once."""
+
+_CLAIM_TEXT: Final = re.compile(r'\{"\$claim":"sha256:[0-9a-f]{64}","bytes":\d+\}')
+"""A large result is text, so its reference is too: the executor writes it in this very form."""
 
 _RESOLVED: Final = ("input", "context", "response")
 
@@ -137,7 +141,7 @@ class Reader:
             value = getattr(row, name)
             if claimed_digest(value) is not None:
                 changes[name] = await self._values.resolve(value)
-        if row.result.startswith('{"$claim":'):
+        if _CLAIM_TEXT.fullmatch(row.result):
             changes["result"] = await self._values.resolve(msgspec.json.decode(row.result))
         return structs.replace(row, **changes) if changes else row
 

@@ -27,6 +27,7 @@ from taskloom.views.task_executions.fold import fold_all
 from taskloom.views.task_executions.query import Filters, Page
 from taskloom.views.task_executions.row import Row
 from taskloom.wire.claims import claimed_digest
+from taskloom.wire.cloudevents import Attributes
 from taskloom.wire.commands import Envelope, decode_command, encode_command
 from taskloom.wire.messages import OutputChunk, Reply
 from taskloom.wire.recorded import GENESIS, seal
@@ -99,7 +100,7 @@ class MemorySystem:
         decision = decide(before, envelope.command, now, caller)
         refusal = decision if isinstance(decision, Refusal) else None
         if not isinstance(decision, Refusal):
-            self.record(envelope.task_id, decision, tenant_id=attributes.tenant_id, actor=attributes.actor)
+            self.record(envelope.task_id, decision, tenant_id=attributes.tenant_id, by=attributes)
         state = fold(self.streams.get(envelope.task_id, []))
         data: dict[str, Any] = {}
         if isinstance(envelope.command, SubmitTask) and decision == []:
@@ -128,14 +129,15 @@ class MemorySystem:
         events: Sequence[TaskEvent],
         *,
         tenant_id: str = "default",
-        actor: str = "",
+        by: Attributes | None = None,
         live: bool = True,
     ) -> list[Recorded]:
         """Events of a task, stored; published too unless ``live`` is False."""
         stream = self.streams.setdefault(task_id, [])
         new = []
         for event in events:
-            meta = EventMeta(task_id, len(stream) + 1, datetime.now(UTC), tenant_id, actor=actor)
+            who = {"command_id": by.id, "actor": by.actor} if by is not None else {}
+            meta = EventMeta(task_id, len(stream) + 1, datetime.now(UTC), tenant_id, **who)
             recorded = seal(event, meta, stream[-1].digest if stream else GENESIS)
             stream.append(recorded)
             new.append(recorded)

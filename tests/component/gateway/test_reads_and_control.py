@@ -1,12 +1,14 @@
 import asyncio
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from httpx import AsyncClient as Client
 from litestar import Litestar
 
 from taskloom.domain.task import events as e
 from taskloom.domain.values import OutputSummary
+from taskloom.wire.claims import claim
 from taskloom.wire.messages import OutputChunk
 from tests.component.gateway.memory import MemorySystem
 
@@ -233,3 +235,14 @@ def _routes(app: Litestar) -> dict[str, set[str]]:
         route.path_format.replace(":str", ""): {str(method) for method in route.methods if method != "OPTIONS"}
         for route in app.routes
     }
+
+
+async def test_a_large_result_comes_back_whole_and_text_that_only_looks_like_a_reference_stays(
+    client: Client, system: MemorySystem
+) -> None:
+    stored = msgspec.json.encode("long " * 20_000)
+    reference = msgspec.json.encode(claim(await system.put(stored), len(stored))).decode()
+    for task_id, result, shown in (("a", reference, "long " * 20_000), ("b", '{"$claim": broken', '{"$claim": broken')):
+        await submit(client, task_id)
+        system.record(task_id, [e.AttemptAssigned(1, "x", "i"), e.AttemptStarted(1, "x"), e.TaskCompleted(1, result)])
+        assert (await client.get(f"{TASKS}/{task_id}")).json()["result"] == shown
