@@ -1,0 +1,147 @@
+"""Many tasks and executors in any order, against a model that counts by looking at every task."""
+
+from itertools import count
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from taskloom.domain.scheduling.executors import ExecutorPool
+from taskloom.domain.scheduling.match import ExecutorOffer, mismatches, requirement_of
+from taskloom.domain.scheduling.scheduler import Scheduler
+from taskloom.domain.task import commands as c
+from taskloom.testing.given import GivenTask
+from tests.unit.domain.task.lives import BOOM, submit
+
+TASKS = st.integers(0, 7)
+EXECUTORS = st.sampled_from(["ex-1", "ex-2"])
+KINDS = st.sampled_from(["echo", "shell"])
+
+
+class Scheduling(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = ExecutorPool(partitions=1, lost_after_beats=3)
+        self.pool.own([0])
+        self.scheduler = Scheduler(self.pool)
+        self.tasks: dict[int, GivenTask] = {}
+        self.offers: dict[str, ExecutorOffer] = {}
+        self.arrivals: dict[int, int] = {}
+        self.arriving = count()
+
+    @rule(number=TASKS, kind=KINDS, priority=st.integers(1, 5))
+    def submit(self, number: int, kind: str, priority: int) -> None:
+        if number in self.tasks:
+            return
+        self.tasks[number] = GivenTask(f"t{number}")
+        self.apply(number, submit(kind=kind, priority=priority, retry={"initial_s": 0, "max_attempts": 1000}))
+
+    @rule(executor_id=EXECUTORS, incarnation=st.sampled_from("ab"), slots=st.integers(0, 3), kind=KINDS)
+    def hear(self, executor_id: str, incarnation: str, slots: int, kind: str) -> None:
+        offer = ExecutorOffer(executor_id, incarnation, frozenset({kind}), frozenset({"default"}), slots=slots)
+        self.offers[executor_id] = offer
+        self.lose(self.pool.hear(offer))
+
+    @rule()
+    def beat(self) -> None:
+        for executor_id, leases in self.pool.beat().items():
+            self.offers.pop(executor_id, None)
+            self.lose(leases)
+
+    @rule(executor_id=EXECUTORS)
+    def leave(self, executor_id: str) -> None:
+        offer = self.offers.pop(executor_id, None)
+        if offer is not None:
+            self.lose(self.pool.leave(executor_id, offer.incarnation))
+
+    @rule(limit=st.integers(1, 5))
+    def assign(self, limit: int) -> None:
+        expected = self.best_task()
+        assignments = self.scheduler.assign(limit)
+        assert (assignments[0].task_id if assignments else None) == expected
+        assert len(assignments) <= limit
+        for made in assignments:
+            number = int(made.task_id[1:])
+            offer = self.offers[made.executor_id]
+            assert offer.incarnation == made.incarnation
+            assert mismatches(requirement_of(self.tasks[number].state.spec), offer) == []
+            self.apply(number, c.AssignAttempt(made.executor_id, made.incarnation))
+        if len(assignments) < limit:
+            assert self.best_task() is None, "a task and a slot for it were left apart"
+
+    @rule(number=TASKS, how=st.sampled_from(["complete", "fail", "decline", "pause", "resume", "cancel", "fire"]))
+    def happen(self, number: int, how: str) -> None:
+        task = self.tasks.get(number)
+        if task is None:
+            return
+        live = task.state.live
+        at = (task.state.attempts or 1, "ex-1" if live is None else live.executor_id)
+        commands: dict[str, c.TaskCommand] = {
+            "complete": c.ReportCompleted(*at),
+            "fail": c.ReportFailed(*at, error=BOOM),
+            "decline": c.ReportDeclined(*at),
+            "pause": c.PauseTask(),
+            "resume": c.ResumeTask(),
+            "cancel": c.CancelTask(),
+            "fire": c.FireTimers(),
+        }
+        self.apply(number, commands[how])
+
+    @invariant()
+    def leases_are_the_live_attempts(self) -> None:
+        live = [t.state for t in self.tasks.values() if t.state.live is not None]
+        for executor_id, offer in self.offers.items():
+            assert self.pool.leases_of(executor_id, offer.incarnation) == {
+                (s.task_id, s.live.number)
+                for s in live
+                if s.live and (s.live.executor_id, s.live.incarnation) == (executor_id, offer.incarnation)
+            }
+
+    @invariant()
+    def lines_hold_the_ready_tasks(self) -> None:
+        waiting = {t.task_id for t in self.tasks.values() if t.state.dispatchable}
+        assert len(self.scheduler.ready) == len(waiting)
+        assert all(task_id in self.scheduler.ready for task_id in waiting)
+
+    def best_task(self) -> str | None:
+        """The waiting task that fits a free slot and comes first: by priority, then age, then arrival in its line."""
+        fitting = [(self.rank(number), t.task_id) for number, t in self.tasks.items() if self.waits_and_fits(t)]
+        return min(fitting)[1] if fitting else None
+
+    def rank(self, number: int) -> tuple[int, float, int]:
+        state = self.tasks[number].state
+        assert state.queued_at is not None
+        return -state.spec.priority, state.queued_at.timestamp(), self.arrivals[number]
+
+    def waits_and_fits(self, task: GivenTask) -> bool:
+        return task.state.dispatchable and self.fits(task)
+
+    def fits(self, task: GivenTask) -> bool:
+        requirement = requirement_of(task.state.spec)
+        return any(
+            not mismatches(requirement, offer) and self.used(offer) < offer.slots for offer in self.offers.values()
+        )
+
+    def used(self, offer: ExecutorOffer) -> int:
+        places = [(t.state.live.executor_id, t.state.live.incarnation) for t in self.tasks.values() if t.state.live]
+        return places.count((offer.executor_id, offer.incarnation))
+
+    def lose(self, leases: list[tuple[str, int]]) -> None:
+        for task_id, attempt in leases:
+            number = int(task_id[1:])
+            live = self.tasks[number].state.live
+            assert live is not None
+            assert live.number == attempt, "a lease outlived its attempt"
+            self.apply(number, c.LoseAttempt(attempt, "gone"))
+
+    def apply(self, number: int, command: c.TaskCommand) -> None:
+        task = self.tasks[number]
+        waited = bool(task.history) and task.state.dispatchable
+        task.when(command)
+        if task.state.dispatchable and not waited:
+            self.arrivals[number] = next(self.arriving)
+        self.scheduler.observe(self.tasks[number].state)
+
+
+Scheduling.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestScheduling = Scheduling.TestCase
