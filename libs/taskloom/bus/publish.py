@@ -12,7 +12,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.errors import (
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    UnknownTopicOrPartitionError,
+)
 from msgspec import Struct
 
 from taskloom import telemetry
@@ -216,7 +221,10 @@ class Publisher:
                 lane.task = asyncio.get_running_loop().create_task(self._send_lane(lane))
 
     async def _send_batch(self, producer: AIOKafkaProducer, lane: _Lane) -> None:
-        known = await producer.partitions_for(lane.topic)
+        try:
+            known = await producer.partitions_for(lane.topic)
+        except UnknownTopicOrPartitionError as error:
+            raise BusError(f"topic {lane.topic} does not exist; `taskloom topics` makes what is missing") from error
         if lane.partition not in known:
             raise BusError(f"topic {lane.topic} has {len(known)} partitions, so none numbered {lane.partition}")
         batch = producer.create_batch()

@@ -105,3 +105,8 @@ async def test_what_waits_is_sent_before_the_publisher_closes(kafka_bootstrap: s
     await publisher.stop()
     await call
     assert sum(map(len, (await read(kafka_bootstrap, topics.events, 1000)).values())) == 1000
+
+
+async def test_a_topic_that_does_not_exist_is_named(publisher: Publisher, topics: Topics) -> None:
+    with pytest.raises(BusError, match=rf"{topics.prefix}.nowhere does not exist; `taskloom topics`"):
+        await publisher.publish([record(f"{topics.prefix}.nowhere", 1)])
