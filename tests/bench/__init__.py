@@ -1,0 +1,1 @@
+"""Measures a whole Taskloom on this machine: ``make bench``."""
