@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -171,6 +173,25 @@ def test_image_is_built_from_files_that_exist_and_reach_the_build() -> None:
 
     assert sorted(copied) == sorted(sent)
     assert not [source for source in copied if not (ROOT / source).exists()]
+
+
+def test_wheel_of_the_image_builds_from_what_reaches_the_build(tmp_path: Path) -> None:
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        if line.startswith("!"):
+            source, target = ROOT / line[1:], tmp_path / "src" / line[1:]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, target)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
+
+    subprocess.run([*build, "--wheel-dir", str(tmp_path), str(tmp_path / "src")], check=True)
+
+    (wheel,) = tmp_path.glob("taskloom-*.whl")
+    inside = zipfile.ZipFile(wheel).namelist()
+    assert "services/gateway/app.py" in inside
+    assert [name for name in inside if name.startswith("taskloom/store/migrations/") and name.endswith(".sql")]
 
 
 def test_image_runs_as_a_user_without_rights() -> None:
