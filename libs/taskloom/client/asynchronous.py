@@ -152,8 +152,8 @@ class AsyncClient:
     ) -> AsyncGenerator[StreamItem, None]:
         """Events and output from the first one, or after ``last_event_id``, until the task's end: no gap, no double.
 
-        A stream that is cut is resumed where it was; while nothing is heard, for ``patience_s`` in all. ``types`` narrows
-        it (comma-separated). Wrap it in ``contextlib.aclosing`` when you may leave it early.
+        A stream that is cut is resumed where it was; while nothing is heard, for ``patience_s`` in all. ``types``
+        (comma-separated) narrows it. Wrap it in ``contextlib.aclosing`` when you may leave it early.
         """
         resume = Resume(task_id, types, last_event_id, patience_s)
         while True:

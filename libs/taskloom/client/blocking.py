@@ -147,8 +147,8 @@ class Client:
     ) -> Iterator[StreamItem]:
         """Events and output from the first one, or after ``last_event_id``, until the task's end: no gap, no double.
 
-        A stream that is cut is resumed where it was; while nothing is heard, for ``patience_s`` in all. ``types`` narrows
-        it (comma-separated).
+        A stream that is cut is resumed where it was; while nothing is heard, for ``patience_s`` in all. ``types``
+        (comma-separated) narrows it.
         """
         resume = Resume(task_id, types, last_event_id, patience_s)
         while True:

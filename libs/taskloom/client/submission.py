@@ -14,7 +14,7 @@ class Timeouts(TypedDict, total=False):
 
 
 class Retry(TypedDict, total=False):
-    """Attempts count the first. The n-th retry follows after ``initial_s * factor ** (n - 1)`` seconds, ``max_s`` at most."""
+    """Attempts count the first. The n-th retry follows ``initial_s * factor ** (n - 1)`` s later, ``max_s`` at most."""
 
     max_attempts: int
     initial_s: float
