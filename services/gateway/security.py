@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from services.gateway.problems import BadRequest, Forbidden
 from taskloom.domain.ids import DEFAULT_TENANT, is_valid_id
-from taskloom.errors import TaskloomError
+from taskloom.settings import SettingsError
 
 OPEN_USER: Final = "00000000-0000-0000-0000-000000000002"
 """The user of a request without ``X-User-Id``: the fixed one of Shannon's development mode."""
@@ -29,7 +29,7 @@ class Caller(Struct, frozen=True):
     user_id: str = OPEN_USER
 
 
-class OpenAddressRefused(TaskloomError):
+class OpenAddressRefused(SettingsError):
     """Without keys the gateway serves only this machine."""
 
 
