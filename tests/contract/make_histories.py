@@ -1,0 +1,157 @@
+"""Writes one release's golden histories, once: ``python -m tests.contract.make_histories v0.2.0``.
+
+``<release>.jsonl`` holds the stored bytes of every event, one a line, task after task; ``<release>.states.json`` what a
+fold of each task gave then. Both stay as they are for ever: test_histories.py replays them with today's code.
+"""
+
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from taskloom.domain.task import commands as c
+from taskloom.domain.task.evolve import evolve
+from taskloom.domain.task.state import TaskState
+from taskloom.domain.values import ErrorInfo, OutputSummary, ResourceUse, Usage
+from taskloom.testing.clock import START
+from taskloom.testing.given import GivenTask
+from taskloom.views.task_executions.fold import fold as fold_view
+from taskloom.views.task_executions.row import Row
+
+HISTORIES: Final = Path(__file__).parents[2] / "contracts" / "histories"
+EX: Final = "ex-1"
+ASSIGN: Final = c.AssignAttempt(EX, "a")
+FIRE: Final = c.FireTimers()
+DONE: Final[dict[str, Any]] = {
+    "result": "42",
+    "response": {"answer": 42, "é": [1.5, None, True]},
+    "exit_code": 0,
+    "output": OutputSummary(3, 3, 120),
+    "resources": ResourceUse(12.5, 30.25, 0.5, 9),
+    "usage": Usage(10, 20, 0.25, "echo", "offline"),
+}
+
+
+def task(name: str, **fields: Any) -> GivenTask:
+    """A submitted task with every field of a submission that can be set."""
+    submission = {
+        "kind": "shell",
+        "input": {"cmd": "true", "env": {"A": "b"}},
+        "query": "do it",
+        "session_id": "s-1",
+        "context": {"k": ["v"]},
+        "name": name,
+        "tags": ["x", "y"],
+        "metadata": {"owner": "ann"},
+        "priority": "high",
+        "retry": {"max_attempts": 3, "jitter": 0.5, "non_retryable": ["ValueError"]},
+        **fields,
+    }
+    made = GivenTask(name, tenant_id="acme")
+    made.when(
+        msgspec.convert(submission, c.SubmitTask),
+        command_id=f"{name}/submit",
+        actor="ann",
+        correlation_id="r-1",
+        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    )
+    return made
+
+
+def started(made: GivenTask, attempt: int = 1) -> GivenTask:
+    made.when(ASSIGN, after_s=0.25)
+    made.when(c.ReportStarted(attempt, EX, 4711), after_s=0.125, command_id=f"{made.task_id}/{attempt}/started")
+    return made
+
+
+def report(made: GivenTask, command: Any) -> None:
+    made.when(command, after_s=1, command_id=f"{made.task_id}/{command.attempt}/{type(command).__name__}")
+
+
+def lives() -> Iterator[GivenTask]:
+    """One task for each way that a life can take; together they use every type of event."""
+    it = started(task("success", capabilities=["gpu"], labels={"zone": "a"}, resources={"cpu_cores": 2}))
+    report(it, c.ReportOutputStarted(1, EX))
+    report(it, c.ReportHeartbeat(1, EX, 0.5, "half", {"row": 7}))
+    report(it, c.ReportCompleted(1, EX, **DONE))
+    it.when(c.ReportHeartbeat(1, EX), after_s=1, command_id="late")
+    yield it
+
+    it = started(task("retried"))
+    report(it, c.ReportFailed(1, EX, ErrorInfo("OSError", "disk", details={"errno": 28}), 1, OutputSummary(1, 1, 9)))
+    it.when(FIRE, after_s=5)
+    report(started(it, 2), c.ReportCompleted(2, EX, **DONE))
+    yield it
+
+    it = started(task("failed"))
+    report(it, c.ReportFailed(1, EX, ErrorInfo("ValueError", "no"), 2))
+    yield it
+
+    it = started(task("timed-out", timeouts={"start_to_close_s": 60, "heartbeat_s": 20, "total_s": 200}))
+    report(it, c.ReportTimedOut(1, EX, "heartbeat", 20, OutputSummary(1, 1, 9)))
+    it.when(FIRE, after_s=10)
+    started(it, 2).when(FIRE, after_s=190)
+    yield it
+
+    it = started(task("cancelled"))
+    it.when(c.CancelTask("not needed", 2), after_s=1, command_id="cancelled/c", actor="bob")
+    report(it, c.ReportStopSignalled(1, EX, "signalled", "SIGTERM", 3))
+    report(it, c.ReportStopSignalled(1, EX, "escalated", "SIGKILL", 2))
+    report(it, c.ReportStopped(1, EX, -9, OutputSummary(1, 1, 9), ResourceUse(cpu_s=1.5)))
+    yield it
+
+    it = started(task("paused"))
+    it.when(c.PauseTask("lunch"), after_s=1, command_id="paused/p", actor="bob")
+    report(it, c.ReportPaused(1, EX, "row 7"))
+    it.when(c.ResumeTask("back"), after_s=60, command_id="paused/r", actor="bob")
+    report(it, c.ReportCompleted(1, EX, **DONE))
+    yield it
+
+    it = started(task("lost", retry={"max_attempts": 2}))
+    it.when(c.LoseAttempt(1, "executor ex-1 was not heard of any more"), after_s=20)
+    it.when(FIRE, after_s=5)
+    it.when(ASSIGN)
+    it.when(c.ReportDeclined(2, EX, "draining"), command_id="lost/2/declined")
+    started(it, 3).when(c.LoseAttempt(3, "executor ex-1 was restarted"), after_s=1)
+    yield it
+
+    it = task("scheduled", run_at=START + timedelta(hours=1), deadline=START + timedelta(hours=2))
+    it.when(FIRE, after_s=3600)
+    it.when(FIRE, after_s=3600)
+    yield it
+
+
+def expectation(it: GivenTask) -> dict[str, Any]:
+    state: TaskState | None = None
+    row: Row | None = None
+    words, statuses = [], []
+    for recorded in it.history:
+        state, row = evolve(state, recorded), fold_view(row, recorded)
+        words.append(state.word)
+        statuses.append(row.status)
+    assert state is not None
+    return {
+        "task_id": it.task_id,
+        "words": words,
+        "statuses": statuses,
+        "attempts": state.attempts,
+        "failures": state.failures,
+        "digest": state.digest.hex(),
+    }
+
+
+def main(release: str) -> None:
+    path = HISTORIES / f"{release}.jsonl"
+    if path.exists():
+        raise SystemExit(f"{path} is there already; histories of a release are never changed")
+    made = list(lives())
+    path.write_bytes(b"".join(recorded.body + b"\n" for it in made for recorded in it.history))
+    expected = msgspec.json.format(msgspec.json.encode([expectation(it) for it in made]), indent=1)
+    path.with_suffix(".states.json").write_bytes(expected + b"\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
