@@ -68,7 +68,7 @@ def started(made: GivenTask, attempt: int = 1) -> GivenTask:
 
 
 def report(made: GivenTask, command: Any) -> None:
-    made.when(command, after_s=1, command_id=f"{made.task_id}/{command.attempt}/{type(command).__name__}")
+    made.when(command, after_s=1, command_id=f"{made.task_id}/{command.attempt}/{len(made.history)}")
 
 
 def lives() -> Iterator[GivenTask]:

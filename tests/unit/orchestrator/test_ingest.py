@@ -1,0 +1,92 @@
+from typing import Any
+
+import msgspec
+import pytest
+
+from services.orchestrator import ingest as ingest_module
+from services.orchestrator.ingest import MAX_COMMAND_BYTES, MAX_REASON_CHARS, Ingest, Misplaced, Rejected
+from taskloom.bus.publish import MAX_RECORD_BYTES
+from taskloom.testing.clock import START
+from taskloom.testing.memory import InMemoryRecord
+from taskloom.wire.commands import Envelope
+from taskloom.wire.topics import partition_of
+
+SUBMIT = ("ce_type", b"taskloom.task.submit.v1")
+GATEWAY = ("ce_source", b"/taskloom/gateway/1")
+
+
+def read(value: bytes | None, *headers: tuple[str, Any], key: bytes | None = b"t", partition: int | None = None) -> Any:
+    place = partition_of("t", 4) if partition is None else partition
+    return Ingest(4, lambda: {"special"}).read(InMemoryRecord("commands", place, 7, key, value, headers), START)
+
+
+def rejected(value: bytes | None, *headers: tuple[str, Any]) -> Rejected:
+    found = read(value, *headers)
+    assert isinstance(found, Rejected)
+    msgspec.json.encode(found.letter)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [
+        (b"", []),
+        (b"\xff", [SUBMIT]),
+        (b"{}", [("ce_type", None), ("other", None)]),
+        (b'{"input":' + b'{"a":' * 9_000 + b"1" + b"}" * 9_000 + b"}", [SUBMIT]),
+        (b"[" * 100_000, [("content-type", b"application/cloudevents+json")]),
+        (b'"\xff"', [("content-type", b"application/cloudevents+json")]),
+    ],
+    ids=["no header", "not text", "null headers", "deep", "deep envelope", "envelope not text"],
+)
+def test_a_record_that_cannot_be_read_becomes_a_letter_that_holds_it(value: bytes, headers: list[Any]) -> None:
+    letter = rejected(value, *headers).letter
+    assert (letter.topic, letter.offset, letter.key, letter.value) == ("commands", 7, "t", value)
+    assert [name for name, _ in letter.headers] == [name for name, _ in headers]
+    assert letter.reason
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        (b'{"kind": "nonsense"}', "kind"),
+        (b'{"kind": "sleep", "input": {"seconds": -1}}', "input.seconds"),
+        (b'{"kind": "shell", "input": {}}', "input.cmd"),
+    ],
+)
+def test_a_command_that_can_be_read_is_answered(value: bytes, field: str) -> None:
+    found = rejected(value, SUBMIT)
+    assert found.letter.field == field
+    assert found.envelope is not None
+    assert found.envelope.task_id == "t"
+
+
+def test_a_kind_that_executors_announce_is_known_and_the_gateway_is_trusted() -> None:
+    assert isinstance(read(b'{"kind": "special"}', SUBMIT), Envelope)
+    assert isinstance(read(b'{"kind": "unheard-of"}', SUBMIT, GATEWAY), Envelope)
+
+
+def test_a_command_of_another_partition_is_misplaced() -> None:
+    assert isinstance(read(b'{"kind": "echo"}', SUBMIT, partition=partition_of("t", 4) ^ 1), Misplaced)
+
+
+def test_a_command_that_only_compression_made_fit_is_refused_and_its_letter_fits() -> None:
+    letter = rejected(b"x" * (MAX_COMMAND_BYTES + 1), SUBMIT).letter
+    assert len(letter.value) == MAX_COMMAND_BYTES + 1
+    huge = rejected(b"x" * (MAX_RECORD_BYTES + 1), SUBMIT).letter
+    assert huge.value == b""
+    assert "the value is not in this letter" in huge.reason
+
+
+def test_a_reason_that_quotes_a_long_value_is_cut() -> None:
+    letter = rejected(b'{"kind": "%s"}' % (b"x" * 100), ("ce_type", b"x" * 1_000)).letter
+    assert len(letter.reason) <= MAX_REASON_CHARS
+
+
+@pytest.mark.parametrize("broken", ["decode_command", "validate"])
+def test_a_fault_of_ours_does_not_block_the_partition(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fault(*_args: object, **_kwargs: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(ingest_module, broken, fault)
+    assert "a fault of ours" in rejected(b'{"kind": "echo"}', SUBMIT).letter.reason
