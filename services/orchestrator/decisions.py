@@ -18,7 +18,7 @@ from taskloom.domain.task.events import TaskEvent, TaskSubmitted
 from taskloom.domain.task.evolve import evolve
 from taskloom.domain.task.state import TaskState
 from taskloom.errors import TaskloomError
-from taskloom.wire.claims import CLAIM_OVER_BYTES, check_in
+from taskloom.wire.claims import CLAIM_OVER_BYTES, check_in, is_claim
 from taskloom.wire.recorded import GENESIS, seal
 
 MAX_EVENT_BYTES: Final = MAX_RECORD_BYTES - 64 * 1024
@@ -103,7 +103,10 @@ class Decisions:
             return events
         changes = {}
         for name in ("input", "context"):
-            changes[name], stored = check_in(getattr(first.spec, name))
+            value = getattr(first.spec, name)
+            if is_claim(value):
+                continue  # Checked in by the gateway; from elsewhere it would have been refused (ingest.py).
+            changes[name], stored = check_in(value)
             if stored is not None:
                 batch.claims.append(stored)
         return [structs.replace(first, spec=structs.replace(first.spec, **changes)), *events[1:]]

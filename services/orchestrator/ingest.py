@@ -10,6 +10,7 @@ from taskloom.bus.publish import MAX_RECORD_BYTES
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.task.submission import BUILT_IN_KINDS, Invalid
 from taskloom.kinds.inputs import InvalidInput, validate
+from taskloom.wire.claims import is_claim
 from taskloom.wire.commands import Envelope, decode_command
 from taskloom.wire.errors import WireError
 from taskloom.wire.messages import DeadLetter
@@ -75,6 +76,9 @@ class Ingest:
         command = envelope.command
         if not isinstance(command, SubmitTask) or envelope.attributes.source.startswith(GATEWAY_SOURCE):
             return
+        for name in ("input", "context"):
+            if is_claim(getattr(command, name)):
+                raise Invalid("a reference to a stored value cannot be sent from outside; send the value", name)
         kind = command.kind or "query"
         if kind not in BUILT_IN_KINDS and kind not in self._announced_kinds():
             known = ", ".join(sorted(BUILT_IN_KINDS | set(self._announced_kinds())))

@@ -17,6 +17,11 @@ def claim(digest: str, size: int) -> dict[str, Any]:
     return {_KEY: f"sha256:{digest}", "bytes": size}
 
 
+def is_claim(value: Any) -> bool:
+    """True for a reference, and for whatever looks like one."""
+    return isinstance(value, dict) and _KEY in value
+
+
 def claimed_digest(value: Any) -> str | None:
     """Hex digest that a value refers to, or None when it is no claim."""
     if isinstance(value, dict) and isinstance(value.get(_KEY), str) and value[_KEY].startswith("sha256:"):
@@ -25,9 +30,13 @@ def claimed_digest(value: Any) -> str | None:
 
 
 def check_in(value: Any) -> tuple[Any, tuple[str, bytes] | None]:
-    """The value itself, or, when its JSON is over 64 KiB, a claim and the ``(digest, bytes)`` to store."""
+    """The value itself, or, when its JSON is over 64 KiB, a claim and the ``(digest, bytes)`` to store.
+
+    A value that only looks like a claim is stored too, whatever its size: its reference, followed later, gives that
+    value back, and never what somebody wrote into it.
+    """
     encoded = msgspec.json.encode(value)
-    if len(encoded) <= CLAIM_OVER_BYTES:
+    if len(encoded) <= CLAIM_OVER_BYTES and not is_claim(value):
         return value, None
     digest = sha256(encoded).hexdigest()
     return claim(digest, len(encoded)), (digest, encoded)

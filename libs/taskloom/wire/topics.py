@@ -10,7 +10,7 @@ SLOTS: Final = 64
 
 
 def slot_of(key: str) -> int:
-    """Hash slot of a key, 0..63: CRC-32, as librdkafka's default partitioner does it, so kcat hits the right partition."""
+    """Hash slot of a key, 0..63: CRC-32, as librdkafka's default partitioner does it, so kcat hits the right one."""
     return crc32(key.encode()) % SLOTS
 
 
