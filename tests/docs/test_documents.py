@@ -65,6 +65,8 @@ def masked(text: str) -> list[str]:
 def test_code_of_the_document_runs_and_prints_what_it_says(
     document: str, running_system: RunningSystem, tmp_path: Path
 ) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed (Debian: apt-get install curl)")
     printed = ""
     for block in blocks(document):
         where = f"{document}, line {block.line}"

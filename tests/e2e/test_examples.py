@@ -37,6 +37,9 @@ def environment(system: RunningSystem, **more: str) -> dict[str, str]:
 
 
 def test_curl_tour_submits_follows_reads_and_cancels(running_system: RunningSystem) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed (Debian: apt-get install curl)")
+
     said = run(running_system, "bash", EXAMPLES / "curl" / "tour.sh")
 
     assert "step 1\nstep 2\nstep 3\n" in said
