@@ -42,7 +42,7 @@ def waterfall(events: Sequence[Event], *, every: bool = False) -> Table:
     shown = [event for event in events if event.type not in VIRTUAL and (every or event.type not in FREQUENT)]
     table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
     table.add_column("#", justify="right", style="dim", no_wrap=True, width=max(2, len(str(len(events)))))
-    table.add_column("seconds", justify="right", no_wrap=True, width=10)
+    table.add_column("seconds", justify="right", no_wrap=True, width=9)
     table.add_column("", no_wrap=True, width=BAR_CHARS)
     table.add_column("what happened", no_wrap=True, overflow="ellipsis", ratio=1)
     for event, offset_s, bar in zip(shown, offsets_s(shown), bars(shown), strict=True):

@@ -20,7 +20,8 @@ REFRESH_PER_S: Final = 8
 
 
 class Row(Struct):
-    """A task on the board. ``expect`` is the state in which it should end, empty for one that shall be held."""
+    """A task on the board. ``expect`` is the state in which it should end, empty for one that is held. Rows of one
+    ``place`` stand together."""
 
     title: str
     kind: str
@@ -28,6 +29,7 @@ class Row(Struct):
     expect: str = "completed"
     followed: Followed = field(default_factory=Followed)
     note: str = ""
+    place: int = 0
 
     @property
     def seconds(self) -> float:
@@ -39,11 +41,11 @@ class Row(Struct):
 
     @property
     def last_line(self) -> str:
-        return self.note or self.followed.last_line or self.followed.message
+        return (self.note or self.followed.last_line or self.followed.message).strip().replace("\n", " ")
 
 
 class Board:
-    """All rows, in the order of their submission."""
+    """All rows, by place and then in the order of their submission."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -63,7 +65,7 @@ class Board:
         self._plain = False
 
     def add(self, row: Row) -> None:
-        self.rows.append(row)
+        self.rows = sorted([*self.rows, row], key=lambda row: row.place)
 
     def changed(self, row: Row) -> None:
         """To be told when a row's state changed: a plain line, where nothing is live."""
@@ -71,12 +73,12 @@ class Board:
             return
         attempt = f"attempt {row.followed.attempt}" if row.followed.attempt > 1 else ""
         said = row.last_line if row.followed.ended or row.note else ""
-        line = f"{time.monotonic() - self._began:6.1f} s  {row.title:<30} {row.followed.state:<10} {attempt or said}"
+        line = f"{time.monotonic() - self._began:6.1f} s  {row.title:<26} {row.followed.state:<10} {attempt or said}"
         self._console.print(line.rstrip(), markup=False, no_wrap=True, overflow="ellipsis")
 
     def render(self) -> Table:
         table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
-        table.add_column("task", no_wrap=True, min_width=30)
+        table.add_column("task", no_wrap=True, min_width=26)
         table.add_column("kind", no_wrap=True, style="dim", width=6)
         table.add_column("state", no_wrap=True, width=10)
         table.add_column("try", justify="right", width=3)
@@ -92,7 +94,7 @@ class Board:
                 str(followed.attempt or ""),
                 _progress(followed),
                 f"{row.seconds:.1f} s",
-                Text(row.last_line.replace("\n", " ")),
+                Text(row.last_line),
             )
         return table
 

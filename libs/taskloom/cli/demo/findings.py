@@ -1,6 +1,5 @@
 """What the acts bring home for the stories that are told afterwards."""
 
-from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
@@ -63,4 +62,3 @@ class Findings(Struct):
     replies: dict[str, dict[str, Any]] = {}
     held: Held | None = None
     batch: Batch | None = None
-    began_at: datetime | None = None

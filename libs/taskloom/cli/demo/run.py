@@ -22,6 +22,7 @@ from taskloom.cli.demo.stage import Stage
 from taskloom.cli.demo.stories import Teller
 from taskloom.cli.demo.waiting import DemoFailed, until
 from taskloom.client import AsyncClient
+from taskloom.client.connection import DEFAULT_URL
 from taskloom.errors import TaskloomError
 from taskloom.local.supervisor import Supervisor
 from taskloom.telemetry import configure_logging
@@ -58,7 +59,7 @@ async def run_demo() -> int:
     home.remove()
     console.print(
         f"[bold green]All is well[/bold green] after {time.monotonic() - began:.0f} s. "
-        "Keep a system running with [bold]make up[/bold], then look around with [bold]taskloom --help[/bold]."
+        "What can be done with a running system: [bold].venv/bin/taskloom --help[/bold]"
     )
     return 0
 
@@ -140,7 +141,8 @@ async def _play(console: Console, teller: Teller, supervisor: Supervisor, home: 
         teller.heading("taskloom verify: every task folded anew from its events")
         stage.check(await _verified(teller, supervisor), "taskloom verify found differences")
         teller.heading("Your turn")
-        teller.line(f'curl -s {supervisor.url}/api/v1/tasks -d \'{{"kind":"shell","input":{{"cmd":"uname -a"}}}}\'')
+        teller.line(f"The API was at {supervisor.url}. Keep one running with `make up`, then:")
+        teller.line(f'curl -s {DEFAULT_URL}/api/v1/tasks -d \'{{"kind":"shell","input":{{"cmd":"uname -a"}}}}\'')
     return stage.problems
 
 

@@ -2,11 +2,12 @@
 
 import asyncio
 from contextlib import aclosing
+from copy import copy
 from typing import Final, Unpack
 
 from taskloom.cli.demo.board import Board, Row
 from taskloom.cli.demo.waiting import until
-from taskloom.client import AsyncClient, Followed, Submission, Task
+from taskloom.client import AsyncClient, Submission, Task
 
 SESSION: Final = "demo"
 
@@ -18,8 +19,15 @@ class Stage:
         self.client = client
         self.board = board
         self.problems: list[str] = []
+        self.place = 0
         self._group = group
         self._following: dict[str, asyncio.Task[None]] = {}
+
+    def part(self, place: int) -> "Stage":
+        """This stage for one act, whose rows stand together."""
+        part = copy(self)
+        part.place = place
+        return part
 
     async def submit(self, title: str, *, expect: str = "completed", **task: Unpack[Submission]) -> Row:
         """Sends a task over HTTP and follows it."""
@@ -29,7 +37,7 @@ class Stage:
 
     def follow(self, title: str, kind: str, task_id: str, *, expect: str = "completed") -> Row:
         """Puts a task on the board and keeps its row up to date, whoever sent it."""
-        row = Row(title, kind, task_id, expect, Followed())
+        row = Row(title, kind, task_id, expect, place=self.place)
         self.board.add(row)
         self._following[task_id] = self._group.create_task(self._follow(row), name=f"follow {title}")
         return row
