@@ -26,10 +26,10 @@ _COLOURS: Final = {
 }
 
 
-def console() -> Console:
-    """Where the verbs write; as wide as the terminal, or 100 columns where there is none."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=max(100, found.width))
+def console(*, stderr: bool = False) -> Console:
+    """Where the verbs write; as wide as the terminal, or 100 columns at least where there is none."""
+    found = Console(highlight=False, stderr=stderr)
+    return found if found.is_terminal else Console(highlight=False, stderr=stderr, width=max(100, found.width))
 
 
 def state_text(state: str) -> Text:

@@ -1,5 +1,6 @@
 """A small typed client of the HTTP API, for programs that wait (``Client``) and for coroutines (``AsyncClient``)."""
 
+from taskloom.client import calls
 from taskloom.client.answers import (
     Batch,
     BatchEntry,
@@ -66,4 +67,5 @@ __all__ = [
     "TaskSummary",
     "Unreachable",
     "Why",
+    "calls",
 ]

@@ -1,6 +1,7 @@
 """Frames of a task's event stream, and when to come back after a stream was cut."""
 
 import json
+from base64 import b64decode
 from typing import Any, Final
 
 from httpx_sse import ServerSentEvent
@@ -38,6 +39,17 @@ class StreamItem(Struct, frozen=True):
     @property
     def is_output(self) -> bool:
         return self.type in ("output", "LLM_PARTIAL")
+
+    @property
+    def output(self) -> bytes:
+        """What the task wrote, of an item that is output."""
+        encoded = self.data.get("base64")
+        return b64decode(encoded) if encoded else self.message.encode()
+
+    @property
+    def stream(self) -> str:
+        """stdout, stderr, log or message, of an item that is output."""
+        return str(self.data.get("stream", "message"))
 
     @property
     def payload(self) -> dict[str, Any]:

@@ -1,0 +1,37 @@
+"""``taskloom list``: tasks, newest first."""
+
+from typing import Annotated
+
+import typer
+
+from taskloom.cli.remote import HERE, Json, Url, answer
+from taskloom.cli.task_view import show_page
+from taskloom.client import calls
+from taskloom.client.submission import Chosen
+from taskloom.errors import TaskloomError
+
+
+def command(
+    status: Annotated[str, typer.Option(help="QUEUED, RUNNING, COMPLETED, …; several with commas.")] = "",
+    kind: Annotated[str, typer.Option(help="Of this kind.")] = "",
+    queue: Annotated[str, typer.Option(help="In this queue.")] = "",
+    session: Annotated[str, typer.Option(help="In this session.")] = "",
+    tag: Annotated[str, typer.Option(help="With this tag.")] = "",
+    text: Annotated[str, typer.Option(help="With this text in query or error.")] = "",
+    metadata: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="With this metadata.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
+    cursor: Annotated[str, typer.Option(help="Go on where the last page ended.")] = "",
+    as_json: Json = False,
+    url: Url = HERE,
+) -> None:
+    """List tasks, newest first."""
+    chosen: Chosen = {"status": status, "kind": kind, "queue": queue, "session_id": session}
+    chosen |= {"tag": tag, "q": text, "limit": limit, "cursor": cursor}
+    answer(url, calls.list_tasks(chosen, _pairs(metadata or [])), as_json, show_page)
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    for text in texts:
+        if "=" not in text:
+            raise TaskloomError(f"--metadata {text!r}: write KEY=VALUE")
+    return dict(text.split("=", 1) for text in texts)
