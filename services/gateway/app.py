@@ -1,6 +1,5 @@
 """Builds the gateway and runs it: settings in, wired parts out; no logic."""
 
-import gc
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -113,16 +112,7 @@ async def run(settings: GatewaySettings) -> None:
         runtime.on_drain("answer the requests in work", server.stop)
         runtime.on_drain("cut the streams", app.state["gateway"].streams.close)
         runtime.background("serve", server.run(runtime.stopping))
-        _tame_gc()
         await runtime.run_until_stopped()
-
-
-def _tame_gc() -> None:
-    """Takes what start-up made out of the collector's sight and lets it look less often: requests leave no cycles
-    behind, and the default of a look every 700 objects took 8 % of a submission's time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
 
 
 async def _real_parts(settings: GatewaySettings, runtime: Runtime) -> Parts:

@@ -56,6 +56,7 @@ class Orchestrator:
             f"{settings.topic_prefix}.orchestrator.commands",
             on_assigned=self._assigned,
             on_revoked=self._revoked,
+            on_lost=lambda place, _wanted, found: self.owner.rewind(place.partition, found),
             client_id=settings.instance,
             max_records=settings.batch_max,
             session_timeout_s=settings.session_timeout_s,

@@ -67,6 +67,7 @@ class Owner:
         self.published: dict[int, int] = {}
         self._marked: dict[int, int] = {}
         self._holes: dict[int, int] = {}
+        self._rewound: dict[int, int] = {}
         self.lock = asyncio.Lock()
 
     @property
@@ -89,7 +90,7 @@ class Owner:
         polled before a batch was dropped) means reading from there again; a hole that is still there the second time is
         real: Kafka has lost those records, and the consumer said so.
         """
-        expected = self._owned[partition].next_offset
+        expected = self._rewound.get(partition, self._owned[partition].next_offset)
         fresh = [record for record in records if record.offset >= expected]
         if fresh and fresh[0].offset > expected and self._holes.get(partition) != expected:
             self._holes[partition] = expected
@@ -110,8 +111,16 @@ class Owner:
 
     def moved(self, moves: Iterable[OffsetMove]) -> None:
         for move in moves:
+            if move.next_offset != move.expected:
+                self._rewound.pop(move.partition, None)
             owned = self._owned[move.partition]
             self._owned[move.partition] = msgspec.structs.replace(owned, next_offset=move.next_offset)
+
+    def rewind(self, partition: int, offset: int) -> None:
+        """Kafka no longer has our next offset and goes on at ``offset``. What comes from there on is new to us, also when
+        it is below the stored offset (the topic was made anew): commands that were applied before know their ids."""
+        _log.error("commands are lost in Kafka, reading on", partition=partition, offset=offset)
+        self._rewound[partition] = offset
 
     def note_published(self, positions: dict[int, int]) -> None:
         for partition, position in positions.items():
@@ -149,6 +158,7 @@ class Owner:
         for partition in ours:
             del self._owned[partition]
             self.published.pop(partition, None)
+            self._rewound.pop(partition, None)
             self._marked.pop(partition, None)
         gone = self._memory.drop(ours)
         self._scheduler.forget(gone)

@@ -1,7 +1,6 @@
 """Builds and runs the projection: events, outputs and heartbeats in, rows of the views out."""
 
 import asyncio
-import gc
 from collections.abc import Mapping
 from typing import Final
 
@@ -23,10 +22,6 @@ REPORT_EVERY_S: Final = 1.0
 
 async def run(settings: ProjectionSettings) -> None:
     """Runs until SIGTERM; returns when the batch in flight is committed and everything is closed."""
-    # A batch makes thousands of objects that live until its commit and form no cycles: rare collections, and none of
-    # what start-up left, save some of the CPU of each event.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
     await serve(Runtime("projection", settings), settings)
 
 

@@ -18,6 +18,9 @@ TRACEPARENT_LENGTH: Final = 55
 FLUSH_TIMEOUT_MS: Final = 3_000
 """How long shutting down waits for the last spans to leave."""
 
+EXPORT_TIMEOUT_S: Final = 2
+"""How long one export may take, retries included: a collector that is away must not hold up the end of a service."""
+
 _provider: "TracerProvider | None" = None
 _tracer: Any = None
 
@@ -75,7 +78,9 @@ def configure_tracing(service: str, *, endpoint: str, instance: str = "") -> Non
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     url = endpoint if endpoint.endswith("/v1/traces") else f"{endpoint.rstrip('/')}/v1/traces"
-    _install(service, instance).add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=url)))
+    _install(service, instance).add_span_processor(
+        BatchSpanProcessor(OTLPSpanExporter(endpoint=url, timeout=EXPORT_TIMEOUT_S))
+    )
 
 
 def record_in_memory(service: str = "test") -> "InMemorySpanExporter":
