@@ -224,3 +224,16 @@ class Rig:
 
 def live(*attempts: tuple[str, int]) -> tuple[LiveAttempt, ...]:
     return tuple(LiveAttempt(*attempt) for attempt in attempts)
+
+
+TASK = task_on(0)
+
+
+async def run(rig: Rig, node: Node, task_id: str = TASK, **fields: Any) -> None:
+    """Submits a task and brings it to running on ex-1."""
+    node.hear()
+    rig.submit(task_id, **fields)
+    await node.round()
+    rig.send(task_id, c.ReportStarted(1, "ex-1"))
+    await node.round()
+    assert node.memory.get(task_id).word == "running"  # type: ignore[union-attr]

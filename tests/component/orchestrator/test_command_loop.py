@@ -4,9 +4,11 @@ from services.orchestrator import ownership
 from taskloom.testing.memory import InMemoryDatabase, InMemoryShardStore
 from tests.component.orchestrator.rig import SHARDS, Rig
 from tests.component.orchestrator.suite import CommandLoopSuite
+from tests.component.orchestrator.suite_executors import ExecutorsSuite
+from tests.component.orchestrator.suite_ownership import OwnershipSuite
 
 
-class TestCommandLoopInMemory(CommandLoopSuite):
+class TestCommandLoopInMemory(CommandLoopSuite, OwnershipSuite, ExecutorsSuite):
     @pytest.fixture
     def rig(self, monkeypatch: pytest.MonkeyPatch) -> Rig:
         monkeypatch.setattr(ownership, "AFTER_FENCE_S", 0)
