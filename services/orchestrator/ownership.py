@@ -118,7 +118,7 @@ class Owner:
 
     def rewind(self, partition: int, offset: int) -> None:
         """Kafka no longer has our next offset and goes on at ``offset``. What comes from there on is new to us, also when
-        it is below the stored offset (the topic was made anew): commands that were applied before know their ids."""
+        it is below the stored offset (the topic was made anew): a command that was applied before is known by its id."""
         _log.error("commands are lost in Kafka, reading on", partition=partition, offset=offset)
         self._rewound[partition] = offset
 

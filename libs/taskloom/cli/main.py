@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from taskloom.cli.beside import VERBS_BESIDE, use_running_home
 from taskloom.errors import TaskloomError
 
 VERBS: Final = {
@@ -55,6 +56,8 @@ class LazyVerbs(TyperGroup):
 
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
         name, _, rest = super().resolve_command(ctx, args)
+        if name in VERBS_BESIDE:
+            use_running_home()
         return name, load_verb(str(name)), rest
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
