@@ -117,8 +117,11 @@ class Owner:
             self._owned[move.partition] = msgspec.structs.replace(owned, next_offset=move.next_offset)
 
     def rewind(self, partition: int, offset: int) -> None:
-        """Kafka no longer has our next offset and goes on at ``offset``. What comes from there on is new to us, also when
-        it is below the stored offset (the topic was made anew): a command that was applied before is known by its id."""
+        """Kafka no longer has our next offset and goes on at ``offset``.
+
+        What comes from there on is new to us, also when it is below the stored offset (the topic was made anew): a
+        command that was applied before is known by its id.
+        """
         _log.error("commands are lost in Kafka, reading on", partition=partition, offset=offset)
         self._rewound[partition] = offset
 
