@@ -89,7 +89,7 @@ async def test_attempts_used_up_end_the_task_with_the_last_error(api: Api) -> No
 async def test_start_to_close_kills_what_runs(api: Api) -> None:
     marker = f"marker-{uuid.uuid4().hex}"
     command = "sleep 300 & sleep 300"
-    limits = {"timeouts": {"start_to_close_s": 1}, "retry": {"max_attempts": 1}}
+    limits: Json = {"timeouts": {"start_to_close_s": 1}, "retry": {"max_attempts": 1}}
     task_id = await api.submit(kind="shell", input={"cmd": command, "env": {"MARKER": marker}}, **limits)
     await eventually(lambda: len(processes_with(marker)) >= 2)
     task = await api.ended(task_id)
@@ -103,7 +103,7 @@ async def test_start_to_close_kills_what_runs(api: Api) -> None:
 
 async def test_a_timed_out_attempt_is_tried_again(api: Api, tmp_path: Path) -> None:
     command = f"if [ -e {tmp_path}/second ]; then echo done; else touch {tmp_path}/second; sleep 300; fi"
-    limits = {"timeouts": {"start_to_close_s": 1}, "retry": {"max_attempts": 2, "initial_s": 0.05}}
+    limits: Json = {"timeouts": {"start_to_close_s": 1}, "retry": {"max_attempts": 2, "initial_s": 0.05}}
     task = await api.ended(await api.submit(kind="shell", input={"cmd": command}, **limits))
 
     assert (task["state"], task["attempt"], task["result"]) == ("completed", 2, "done")
@@ -165,7 +165,7 @@ async def test_a_deadline_that_passes_is_told_and_the_task_goes_on(api: Api) -> 
 
 
 async def test_a_heartbeat_that_stays_away_ends_the_attempt(api: Api) -> None:
-    limits = {"timeouts": {"heartbeat_s": 1}, "retry": {"max_attempts": 1}}
+    limits: Json = {"timeouts": {"heartbeat_s": 1}, "retry": {"max_attempts": 1}}
     task_id = await api.submit(kind="shell", input={"cmd": "sleep 300"}, **limits)
     task = await api.ended(task_id)
 
