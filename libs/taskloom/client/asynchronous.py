@@ -157,7 +157,6 @@ class AsyncClient:
         """
         resume = Resume(task_id, types, last_event_id, patience_s)
         while True:
-            wanted_s = 0.0
             try:
                 async with aconnect_sse(
                     self._http, "GET", PATH, params=resume.params, headers=resume.headers, timeout=STREAM_TIMEOUT
@@ -165,6 +164,7 @@ class AsyncClient:
                     if not source.response.is_success:
                         await source.response.aread()
                         raise refusal_of(source.response)
+                    resume.connected()
                     async with aclosing(source.aiter_sse()) as frames:
                         async for frame in frames:
                             resume.heard(frame)
@@ -172,10 +172,8 @@ class AsyncClient:
                                 return
                             yield item_of(frame)
                 cut: Exception = httpx.ReadError("the stream ended before the task")
-            except httpx.TransportError as error:
+            except (httpx.TransportError, Busy) as error:
                 cut = error
-            except Busy as busy:
-                cut, wanted_s = busy, busy.retry_after_s
-            if (pause_s := resume.pause_s(wanted_s)) is None:
-                raise unreachable(self.base_url, cut) from cut
+            if (pause_s := resume.pause_s(cut)) is None:
+                raise cut if isinstance(cut, Busy) else unreachable(self.base_url, cut) from cut
             await asyncio.sleep(pause_s)

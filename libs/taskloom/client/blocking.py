@@ -152,7 +152,6 @@ class Client:
         """
         resume = Resume(task_id, types, last_event_id, patience_s)
         while True:
-            wanted_s = 0.0
             try:
                 with connect_sse(
                     self._http, "GET", PATH, params=resume.params, headers=resume.headers, timeout=STREAM_TIMEOUT
@@ -160,18 +159,17 @@ class Client:
                     if not source.response.is_success:
                         source.response.read()
                         raise refusal_of(source.response)
+                    resume.connected()
                     for frame in source.iter_sse():
                         resume.heard(frame)
                         if frame.event == DONE:
                             return
                         yield item_of(frame)
                 cut: Exception = httpx.ReadError("the stream ended before the task")
-            except httpx.TransportError as error:
+            except (httpx.TransportError, Busy) as error:
                 cut = error
-            except Busy as busy:
-                cut, wanted_s = busy, busy.retry_after_s
-            if (pause_s := resume.pause_s(wanted_s)) is None:
-                raise unreachable(self.base_url, cut) from cut
+            if (pause_s := resume.pause_s(cut)) is None:
+                raise cut if isinstance(cut, Busy) else unreachable(self.base_url, cut) from cut
             time.sleep(pause_s)
 
 

@@ -4,8 +4,11 @@ import json
 from base64 import b64decode
 from typing import Any, Final
 
+import httpx
 from httpx_sse import ServerSentEvent
 from msgspec import Struct
+
+from taskloom.client.errors import Busy
 
 DONE: Final = "done"
 PATH: Final = "/api/v1/stream/sse"
@@ -71,19 +74,25 @@ class Resume:
         self._patience_s = patience_s
         self._pause_s = FIRST_PAUSE_S
         self._away_s = 0.0
+        self._was_there = False
 
     @property
     def headers(self) -> dict[str, str]:
         return {"last-event-id": self._last_event_id} if self._last_event_id else {}
 
+    def connected(self) -> None:
+        """The server has answered; from now on it is worth waiting for."""
+        self._was_there = True
+
     def heard(self, frame: ServerSentEvent) -> None:
         self._last_event_id = frame.id
         self._pause_s, self._away_s = FIRST_PAUSE_S, 0.0
 
-    def pause_s(self, wanted_s: float = 0.0) -> float | None:
-        """Seconds to wait before the next try; None when patience is at its end."""
-        if self._away_s >= self._patience_s:
+    def pause_s(self, cut: Exception) -> float | None:
+        """Seconds to wait before the next try; None when patience is at its end, or nobody was ever there."""
+        if self._away_s >= self._patience_s or (isinstance(cut, httpx.ConnectError) and not self._was_there):
             return None
+        wanted_s = cut.retry_after_s if isinstance(cut, Busy) else 0.0
         pause_s = max(self._pause_s, wanted_s)
         self._away_s += pause_s
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
