@@ -22,7 +22,7 @@ from taskloom.client.connection import (
     url_of,
 )
 from taskloom.client.errors import Busy, NotEnded, refusal_of, unreachable
-from taskloom.client.frames import DONE, PATH, Resume, StreamItem, item_of
+from taskloom.client.frames import DONE, PATH, Resume, StreamItem, is_event, item_of
 from taskloom.client.submission import Chosen, Control, Submission
 
 T = TypeVar("T")
@@ -162,6 +162,8 @@ class Client:
                     resume.connected()
                     for frame in source.iter_sse():
                         resume.heard(frame)
+                        if not is_event(frame):
+                            continue
                         if frame.event == DONE:
                             return
                         yield item_of(frame)

@@ -59,6 +59,11 @@ class StreamItem(Struct, frozen=True):
         return self.data.get("payload") or {}
 
 
+def is_event(frame: ServerSentEvent) -> bool:
+    """False for the empty event that httpx-sse makes of a comment (a ping) once it has seen an id."""
+    return bool(frame.data)
+
+
 def item_of(frame: ServerSentEvent) -> StreamItem:
     return StreamItem(frame.id, _INNER.get(frame.event, frame.event), json.loads(frame.data))
 
