@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from services.gateway.ids import derived_id, new_command_id
-from services.gateway.problems import invalid_json, refused
+from services.gateway.problems import decoded, refused
 from services.gateway.submission import SOURCE, Origin
 from services.gateway.wait import Recent, ReplySource, Sender, ask, no_answer
 from taskloom.domain.task.commands import CancelTask, ClientCommand, ExplainTask, PauseTask, ResumeTask
@@ -38,10 +38,7 @@ def read_control(body: bytes, kind: type[C]) -> C:
     Raises:
         BadRequest: names the field.
     """
-    try:
-        return msgspec.json.decode(body or b"{}", type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise invalid_json(error) from error
+    return decoded(msgspec.json.Decoder(kind).decode, body or b"{}")
 
 
 class Controller:

@@ -1,7 +1,8 @@
 """What the gateway says no with: one exception per kind of answer, and the JSON that each becomes."""
 
 import re
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import msgspec
 from litestar import Request, Response
@@ -10,8 +11,9 @@ from litestar.exceptions import HTTPException
 from taskloom.domain.refusals import HTTP_STATUS, Refusal
 from taskloom.errors import TaskloomError
 from taskloom.telemetry import get_logger
-from taskloom.wire.commands import field_of
+from taskloom.wire.commands import MAX_DEPTH, field_of, is_too_deep
 
+T = TypeVar("T")
 _log = get_logger(__name__)
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
 
@@ -101,6 +103,21 @@ def invalid_json(error: msgspec.MsgspecError | UnicodeDecodeError) -> BadRequest
     if unknown := _UNKNOWN_FIELD.search(str(error)):
         path = f"{path}.{unknown[1]}"
     return BadRequest(str(error), field=path.removeprefix("$.") or "$")
+
+
+def decoded(decode: Callable[[bytes], T], body: bytes) -> T:
+    """What ``decode`` reads from a request's body.
+
+    Raises:
+        BadRequest: the body is not JSON, does not fit (names the field), or nests deeper than a command may: what is
+            accepted here must be one that the orchestrator takes.
+    """
+    if is_too_deep(body):
+        raise BadRequest(f"the body nests deeper than {MAX_DEPTH} levels", field="$")
+    try:
+        return decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise invalid_json(error) from error
 
 
 def refused(refusal: Refusal, task_id: str) -> Problem:

@@ -7,7 +7,7 @@ from msgspec import Struct, structs
 
 from services.gateway.ids import derived_id, new_command_id, new_task_id
 from services.gateway.known import Known
-from services.gateway.problems import BadRequest, Unknown, invalid_json
+from services.gateway.problems import BadRequest, Unknown, decoded
 from services.gateway.security import Caller
 from taskloom.domain.ids import is_valid_id
 from taskloom.domain.task.commands import SubmitTask
@@ -73,10 +73,7 @@ def read_submission(body: bytes | msgspec.Raw, known: Known, origin: Origin, ind
     Raises:
         BadRequest: names the field; ``Unknown`` when ``known`` lacks its kind or queue.
     """
-    try:
-        command = _decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise invalid_json(error) from error
+    command = decoded(_decoder.decode, bytes(body))
     task_id = _task_id(command, origin, index)
     _check_id(task_id, "task_id")
     try:

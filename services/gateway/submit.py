@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from services.gateway.ids import KEY_MAX_CHARS
 from services.gateway.known import KnownThings
-from services.gateway.problems import BadRequest, Problem, Unknown, invalid_json, refused
+from services.gateway.problems import BadRequest, Problem, Unknown, decoded, refused
 from services.gateway.submission import ClaimSink, Origin, Submission, is_large, put_away, read_submission
 from services.gateway.wait import Recent, ReplySource, Sender, ask, no_answer
 from taskloom.domain.task.commands import SubmitTask
@@ -185,10 +185,7 @@ def _check_key(key: str) -> None:
 
 
 def _read_batch(body: bytes) -> list[msgspec.Raw]:
-    try:
-        entries = _batch_decoder.decode(body).tasks
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise invalid_json(error) from error
+    entries = decoded(_batch_decoder.decode, body).tasks
     if not 1 <= len(entries) <= BATCH_MAX:
         raise BadRequest(f"a batch has 1 to {BATCH_MAX} tasks, not {len(entries)}", field="tasks")
     return entries

@@ -10,6 +10,7 @@ from taskloom.domain.task.state import (
     heartbeat_deadline,
     schedule_to_start_deadline,
     stop_deadline,
+    total_deadline,
 )
 from taskloom.domain.values import ErrorInfo, TimeoutKind, backoff
 
@@ -57,7 +58,7 @@ def fire_timers(state: TaskState, now: datetime) -> list[e.TaskEvent]:
 
 def _total(state: TaskState, now: datetime) -> list[e.TaskEvent]:
     limit = state.spec.timeouts.total_s
-    if limit is None or not _is_due(state.submitted_at + timedelta(seconds=limit), now):
+    if limit is None or not _is_due(total_deadline(state), now):
         return []
     return [*_cut_off(state, "total", limit), e.TaskTimedOut("total", limit, state.attempts)]
 

@@ -126,17 +126,23 @@ def next_due(state: TaskState) -> datetime | None:
 
 def _timers(state: TaskState) -> tuple[datetime | None, ...]:
     spec, live = state.spec, state.live
-    limits = spec.timeouts
     return (
         spec.run_at if state.phase == "scheduled" else None,
         state.retry_at if state.phase == "retrying" else None,
         schedule_to_start_deadline(state),
         _later(close_deadline(state), EXECUTOR_REPORT_SLACK_S),
         _later(heartbeat_deadline(state), EXECUTOR_REPORT_SLACK_S),
-        _later(state.submitted_at, limits.total_s) if limits.total_s is not None else None,
+        total_deadline(state),
         spec.deadline if not state.overdue else None,
         stop_deadline(state) if live is not None else None,
     )
+
+
+def total_deadline(state: TaskState) -> datetime | None:
+    """``total_s`` counts from the submission, or from ``run_at`` when the task was to wait for that."""
+    limit, run_at = state.spec.timeouts.total_s, state.spec.run_at
+    start = state.submitted_at if run_at is None else max(state.submitted_at, run_at)
+    return None if limit is None else start + timedelta(seconds=limit)
 
 
 def schedule_to_start_deadline(state: TaskState) -> datetime | None:

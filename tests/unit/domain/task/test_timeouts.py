@@ -101,6 +101,13 @@ def test_the_total_limit_ends_a_task_that_waits_for_its_retry() -> None:
     task.when(FIRE, after_s=60).then(e.TaskTimedOut("total", 60.0, 1))
 
 
+def test_the_total_limit_of_a_delayed_task_counts_from_its_run_at() -> None:
+    task = ready(run_at=START + timedelta(hours=1), timeouts={"total_s": 60})
+    task.when(FIRE, after_s=3600).then(e.TaskQueued("run_at"))
+    task.when(FIRE, after_s=59.9).then_nothing()
+    task.when(FIRE, after_s=0.1).then(e.TaskTimedOut("total", 60.0))
+
+
 # Time on hold does not count.
 
 
