@@ -11,6 +11,7 @@ import structlog
 from aiokafka import TopicPartition
 
 from services.orchestrator import metrics
+from services.orchestrator.announced import Announced
 from services.orchestrator.commands import CommandLoop
 from services.orchestrator.decisions import Decisions
 from services.orchestrator.executors import Listener
@@ -70,6 +71,7 @@ class Orchestrator:
         self.memory = Memory(settings.partitions, settings.ended_kept)
         pool = ExecutorPool(settings.partitions, max(1, round(settings.lost_after_s / settings.beat_s)))
         self.scheduler = Scheduler(pool)
+        announced = Announced()
         timers = Timers()
         records = Records(self.topics, settings.partitions)
         self.outbox = Outbox(self.publisher, self._published)
@@ -82,7 +84,7 @@ class Orchestrator:
             self.scheduler,
             timers,
             Decisions(self.memory, settings.snapshot_every),
-            Ingest(settings.partitions, pool.kinds),
+            Ingest(settings.partitions, announced),
             self.outbox,
             records,
             partitions=settings.partitions,
@@ -90,8 +92,9 @@ class Orchestrator:
             batch_max=settings.batch_max,
         )
         self.listener = Listener(
-            settings.instance, pool, self.memory, self.loop.tell, self.loop.direct, self._caught_up
+            settings.instance, pool, announced, self.memory, self.loop.tell, self.loop.direct, self._caught_up
         )
+        self.heard_all = asyncio.Event()
 
     async def open_stores(self) -> None:
         for store in self.stores:
@@ -139,6 +142,8 @@ class Orchestrator:
         """Follows the executors topic: offers, heartbeats, our own beats."""
         while not stopping.is_set():
             history = not self.executors.caught_up
+            if not history:
+                self.heard_all.set()
             polled = await self.executors.poll(1000)
             for records in polled.values():
                 for record in records:
@@ -236,10 +241,12 @@ async def run(settings: OrchestratorSettings) -> None:
         await runtime.start("read the executors topic", parts.executors.start(settings.startup_timeout_s))
         runtime.on_drain("stop reading the executors topic", parts.executors.stop)
         runtime.background("publish", parts.outbox.run(), drains=False)
+        # Before the first command: what no executor announced is refused.
+        runtime.background("follow executors", parts.listen(runtime.stopping))
+        await runtime.start("hear of all executors", parts.heard_all.wait())
         await runtime.start("join the consumer group", parts.consumer.start(settings.startup_timeout_s))
         runtime.on_drain("hand the partitions over", parts.drain)
         runtime.background("decide commands", parts.command_rounds(runtime.stopping))
-        runtime.background("follow executors", parts.listen(runtime.stopping))
         runtime.background("show presence", parts.beat(runtime.stopping))
         await runtime.start("open the ops port", ops.start())
         runtime.on_drain("close the ops port", ops.stop)

@@ -8,6 +8,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from services.orchestrator.announced import Announced
 from services.orchestrator.memory import Memory
 from taskloom.domain.scheduling.executors import ExecutorPool, Lease
 from taskloom.domain.scheduling.match import ExecutorOffer
@@ -52,6 +53,7 @@ class Listener:
         self,
         instance: str,
         pool: ExecutorPool,
+        announced: Announced,
         memory: Memory,
         lose: Lose,
         stop: Stop,
@@ -59,6 +61,7 @@ class Listener:
     ) -> None:
         self._instance = instance
         self._pool = pool
+        self._announced = announced
         self._memory = memory
         self._lose = lose
         self._stop = stop
@@ -80,9 +83,11 @@ class Listener:
         if isinstance(message, OrchestratorHeartbeat):
             if message.instance == self._instance:
                 self._beat()
-        elif history and (datetime.now(UTC) - message.at).total_seconds() > message.interval_s * 3:
             return
-        elif message.status == "stopped":
+        self._announced.hear(message)
+        if history and (datetime.now(UTC) - message.at).total_seconds() > message.interval_s * 3:
+            return
+        if message.status == "stopped":
             gone = self._pool.leave(message.executor_id, message.incarnation)
             self._lost(gone, f"executor {message.executor_id} stopped")
         else:

@@ -1,14 +1,14 @@
 """The Kafka door: a record becomes a command for its task, a forward to the right partition, or a dead letter."""
 
-from collections.abc import Callable, Collection
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from msgspec import Struct, structs
 
 from taskloom.bus.publish import MAX_RECORD_BYTES
+from taskloom.domain.scheduling.match import ANY_QUEUE
 from taskloom.domain.task.commands import SubmitTask
-from taskloom.domain.task.submission import BUILT_IN_KINDS, Invalid
+from taskloom.domain.task.submission import BUILT_IN_KINDS, BUILT_IN_QUEUES, Invalid
 from taskloom.kinds.inputs import InvalidInput, validate
 from taskloom.wire.claims import is_claim
 from taskloom.wire.commands import Envelope, decode_command
@@ -38,17 +38,22 @@ class Rejected(Struct, frozen=True):
     envelope: Envelope | None = None
 
 
+class Announces(Protocol):
+    """What executors said lately that they run, and for which queues (``announced.Announced``)."""
+
+    @property
+    def kinds(self) -> frozenset[str]: ...
+
+    @property
+    def queues(self) -> frozenset[str]: ...
+
+
 class Ingest:
-    """Reads command records.
+    """Reads command records of a topic with so many ``partitions``."""
 
-    Args:
-        partitions: partitions of the commands topic.
-        announced_kinds: gives the kinds that executors announce now.
-    """
-
-    def __init__(self, partitions: int, announced_kinds: Callable[[], Collection[str]]) -> None:
+    def __init__(self, partitions: int, announced: Announces) -> None:
         self._partitions = partitions
-        self._announced_kinds = announced_kinds
+        self._announced = announced
 
     def read(self, record: Any, now: datetime) -> Envelope | Misplaced | Rejected:
         """``record`` is an aiokafka ``ConsumerRecord`` of the commands topic."""
@@ -79,10 +84,13 @@ class Ingest:
         for name in ("input", "context"):
             if is_claim(getattr(command, name)):
                 raise Invalid("a reference to a stored value cannot be sent from outside; send the value", name)
-        kind = command.kind or "query"
-        if kind not in BUILT_IN_KINDS and kind not in self._announced_kinds():
-            known = ", ".join(sorted(BUILT_IN_KINDS | set(self._announced_kinds())))
+        kind, queue = command.kind or "query", command.queue
+        if kind not in BUILT_IN_KINDS and kind not in self._announced.kinds:
+            known = ", ".join(sorted(BUILT_IN_KINDS | self._announced.kinds))
             raise Invalid(f"no executor runs the kind {kind!r}; known kinds: {known}", "kind")
+        if queue not in BUILT_IN_QUEUES and self._announced.queues.isdisjoint((queue, ANY_QUEUE)):
+            known = ", ".join(sorted(BUILT_IN_QUEUES | self._announced.queues))
+            raise Invalid(f"no executor serves the queue {queue!r}; known queues: {known}", "queue")
         validate(kind, command.input, command.context)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from aiokafka import TopicPartition
 
+from services.orchestrator.announced import Announced
 from services.orchestrator.commands import CommandLoop
 from services.orchestrator.decisions import Decisions
 from services.orchestrator.executors import Listener
@@ -83,6 +84,7 @@ class Node:
         self.memory = Memory(PARTITIONS, ended_kept)
         self.pool = ExecutorPool(PARTITIONS, lost_after_beats=4)
         self.scheduler = Scheduler(self.pool)
+        announced = Announced(rig.clock)
         self.timers = Timers()
         self.offsets: dict[int, int] = {}
         records = Records(rig.topics, PARTITIONS)
@@ -103,7 +105,7 @@ class Node:
             self.scheduler,
             self.timers,
             Decisions(self.memory, snapshot_every=10),
-            Ingest(PARTITIONS, self.pool.kinds),
+            Ingest(PARTITIONS, announced),
             self.outbox,
             records,
             partitions=PARTITIONS,
@@ -112,7 +114,13 @@ class Node:
             clock=rig.clock,
         )
         self.listener = Listener(
-            instance, self.pool, self.memory, self.loop.tell, self.loop.direct, caught_up=lambda _task_id: True
+            instance,
+            self.pool,
+            announced,
+            self.memory,
+            self.loop.tell,
+            self.loop.direct,
+            caught_up=lambda _task_id: True,
         )
 
     async def own(self, *partitions: int) -> None:

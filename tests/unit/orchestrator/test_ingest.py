@@ -2,6 +2,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import Struct
 
 from services.orchestrator import ingest as ingest_module
 from services.orchestrator.ingest import MAX_COMMAND_BYTES, MAX_REASON_CHARS, Ingest, Misplaced, Rejected
@@ -15,9 +16,14 @@ SUBMIT = ("ce_type", b"taskloom.task.submit.v1")
 GATEWAY = ("ce_source", b"/taskloom/gateway/1")
 
 
+class Offers(Struct):
+    kinds: frozenset[str] = frozenset({"special"})
+    queues: frozenset[str] = frozenset({"night"})
+
+
 def read(value: bytes | None, *headers: tuple[str, Any], key: bytes | None = b"t", partition: int | None = None) -> Any:
     place = partition_of("t", 4) if partition is None else partition
-    return Ingest(4, lambda: {"special"}).read(InMemoryRecord("commands", place, 7, key, value, headers), START)
+    return Ingest(4, Offers()).read(InMemoryRecord("commands", place, 7, key, value, headers), START)
 
 
 def rejected(value: bytes | None, *headers: tuple[str, Any]) -> Rejected:
@@ -90,3 +96,21 @@ def test_a_fault_of_ours_does_not_block_the_partition(broken: str, monkeypatch: 
 
     monkeypatch.setattr(ingest_module, broken, fault)
     assert "a fault of ours" in rejected(b'{"kind": "echo"}', SUBMIT).letter.reason
+
+
+@pytest.mark.parametrize("queue", ["default", "night"])
+def test_a_queue_that_somebody_serves_is_taken(queue: str) -> None:
+    assert isinstance(read(msgspec.json.encode({"kind": "echo", "queue": queue}), SUBMIT), Envelope)
+
+
+def test_a_queue_that_nobody_serves_is_refused_with_those_that_are() -> None:
+    found = rejected(b'{"kind": "echo", "queue": "nihgt"}', SUBMIT)
+    assert found.letter.field == "queue"
+    assert found.letter.reason == "no executor serves the queue 'nihgt'; known queues: default, night"
+    assert found.envelope is not None, "its sender is told"
+    assert isinstance(read(b'{"kind": "echo", "queue": "nihgt"}', SUBMIT, GATEWAY), Envelope)
+
+
+def test_an_executor_for_all_queues_makes_every_queue_known() -> None:
+    record = InMemoryRecord("commands", partition_of("t", 4), 7, b"t", b'{"kind": "echo", "queue": "any"}', [SUBMIT])
+    assert isinstance(Ingest(4, Offers(queues=frozenset({"*"}))).read(record, START), Envelope)

@@ -3,6 +3,7 @@ from typing import Any
 
 import msgspec
 
+from services.orchestrator.announced import Announced
 from services.orchestrator.executors import Listener
 from services.orchestrator.memory import Memory
 from taskloom.domain.scheduling.executors import ExecutorPool
@@ -19,6 +20,7 @@ class Heard:
     def __init__(self) -> None:
         self.pool = ExecutorPool(1, lost_after_beats=2)
         self.pool.own([0])
+        self.announced = Announced()
         self.memory = Memory(1, 10)
         self.lost: list[tuple[str, LoseAttempt]] = []
         self.stopped: list[StopAttempt] = []
@@ -26,6 +28,7 @@ class Heard:
         self.listener = Listener(
             "o-1",
             self.pool,
+            self.announced,
             self.memory,
             lambda task_id, command: self.lost.append((task_id, command)),
             self.stopped.append,
@@ -88,6 +91,26 @@ def test_old_signs_of_life_do_not_bring_the_dead_back() -> None:
     assert heard.known == []
     heard.executor(history=True)
     assert heard.known == ["ex-1"]
+
+
+def test_what_an_executor_announced_lately_stays_known_while_it_is_away() -> None:
+    heard = Heard()
+    minutes = timedelta(minutes=1)
+    heard.executor(history=True, at=datetime.now(UTC) - 59 * minutes, kinds=("special",), queues=("night",))
+    heard.executor(executor_id="ex-2", history=True, at=datetime.now(UTC) - 61 * minutes, kinds=("old",))
+    heard.executor(executor_id="ex-3", kinds=("echo",), status="stopped")
+    assert heard.known == []
+    assert (heard.announced.kinds, heard.announced.queues) == (
+        frozenset({"special", "echo"}),
+        frozenset({"night", "default"}),
+    )
+
+
+def test_an_executor_that_announces_something_else_is_no_longer_known_for_the_old() -> None:
+    heard = Heard()
+    heard.executor(kinds=("a",), queues=("x",))
+    heard.executor(kinds=("b",), queues=("y",))
+    assert (heard.announced.kinds, heard.announced.queues) == (frozenset({"b"}), frozenset({"y"}))
 
 
 def test_a_draining_executor_keeps_its_attempts_and_gets_no_more() -> None:

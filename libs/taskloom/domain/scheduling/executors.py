@@ -133,10 +133,6 @@ class ExecutorPool:
     def standings(self) -> Collection[Standing]:
         return self._standings.values()
 
-    def kinds(self) -> frozenset[str]:
-        """Kinds that some executor announces now."""
-        return frozenset().union(*(s.offer.kinds for s in self._standings.values()))
-
     def _drop(self, executor_id: str) -> list[Lease]:
         self._matching.clear()
         return list(self._standings.pop(executor_id).leases)

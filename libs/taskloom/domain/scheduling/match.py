@@ -1,10 +1,14 @@
 """What a task requires of an executor, and whether an executor has it."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from msgspec import Struct
 
 from taskloom.domain.values import TaskSpec
+
+ANY_QUEUE: Final = "*"
+"""Among an executor's queues: it takes work from all."""
 
 
 class Requirement(Struct, frozen=True):
@@ -41,7 +45,7 @@ def mismatches(requirement: Requirement, offer: ExecutorOffer) -> list[str]:
     gates = []
     if requirement.executor_id and requirement.executor_id != offer.executor_id:
         gates.append("executor")
-    if requirement.queue not in offer.queues and "*" not in offer.queues:
+    if requirement.queue not in offer.queues and ANY_QUEUE not in offer.queues:
         gates.append("queue")
     if requirement.kind not in offer.kinds:
         gates.append("kind")

@@ -13,6 +13,7 @@ from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.values import Priority, Retry, TaskSpec
 
 BUILT_IN_KINDS: Final = frozenset({"query", "echo", "sleep", "shell", "python", "http"})
+BUILT_IN_QUEUES: Final = frozenset({"default"})
 MAX_QUERY_CHARS: Final = 100_000
 
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000

@@ -209,7 +209,6 @@ def test_silence_is_counted_in_beats_and_a_sign_of_life_starts_anew() -> None:
     pool.hear(offer())
     assert [pool.beat(), pool.beat(), pool.beat()] == [{}, {}, {"ex-1": [("t", 1)]}]
     assert pool.beat() == {}
-    assert pool.kinds() == frozenset()
 
 
 def test_another_incarnation_loses_the_attempts_of_the_one_before() -> None:

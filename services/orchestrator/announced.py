@@ -1,0 +1,42 @@
+"""What executors announced within the last hour: the kinds and queues that a submission by Kafka may name.
+
+Longer than the scheduler remembers an executor, so that nothing is refused while the only one for a queue restarts; as
+long as the gateway does, so that both doors take the same.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Final
+
+from taskloom.wire.messages import ExecutorHeartbeat
+
+KEPT: Final = timedelta(hours=1)
+LOOK_EVERY: Final = timedelta(minutes=1)
+
+utc_now: Callable[[], datetime] = partial(datetime.now, UTC)
+
+
+class Announced:
+    """Follows heartbeats; ``kinds`` and ``queues`` are ready-made, since each submission looks."""
+
+    def __init__(self, clock: Callable[[], datetime] = utc_now) -> None:
+        self._clock = clock
+        self._heard: dict[str, ExecutorHeartbeat] = {}
+        self._look_at = datetime.min.replace(tzinfo=UTC)
+        self.kinds: frozenset[str] = frozenset()
+        self.queues: frozenset[str] = frozenset()
+
+    def hear(self, message: ExecutorHeartbeat) -> None:
+        """Notes what an executor offers, also one that says good-bye; forgets those not heard for an hour."""
+        now, known = self._clock(), self._heard.get(message.executor_id)
+        self._heard[message.executor_id] = message
+        changed = known is None or (known.kinds, known.queues) != (message.kinds, message.queues)
+        if changed or now >= self._look_at:
+            self._look_at = now + LOOK_EVERY
+            self._renew(now - KEPT)
+
+    def _renew(self, oldest: datetime) -> None:
+        self._heard = {name: heard for name, heard in self._heard.items() if heard.at > oldest}
+        self.kinds = frozenset(kind for heard in self._heard.values() for kind in heard.kinds)
+        self.queues = frozenset(queue for heard in self._heard.values() for queue in heard.queues)
