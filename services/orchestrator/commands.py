@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import msgspec
 import structlog
+from msgspec import structs
 
 from services.orchestrator import metrics
 from services.orchestrator.batch import Answer, Batch
@@ -18,6 +19,7 @@ from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Parcel, Records, parcel_of
 from services.orchestrator.ownership import Owner, due_changed
 from services.orchestrator.timers import Timers
+from taskloom import telemetry
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.scheduling.scheduler import Scheduler
 from taskloom.domain.scheduling.why import explain
@@ -115,8 +117,9 @@ class CommandLoop:
             due = self._timers.take_due(now, self._batch_max)
             inbox, self._inbox = self._inbox, []
             await self._owner.load_missing([envelope.task_id for envelope, _ in envelopes])
+            apply = self._apply_traced if telemetry.enabled() else self._apply
             for envelope, record in envelopes:
-                self._apply(self._batch_of(batches, envelope.task_id), envelope, record, now)
+                apply(self._batch_of(batches, envelope.task_id), envelope, record, now)
             for task_id, command in [*inbox, *((task_id, FireTimers()) for task_id in due)]:
                 self._apply_own(batches, task_id, command, now)
             self._assign(batches, now)
@@ -150,6 +153,18 @@ class CommandLoop:
         if rejected.envelope is not None:
             refusal = Refusal("invalid", letter.reason, letter.field)
             batch.answers.append(Answer(rejected.envelope.task_id, rejected.envelope.attributes, refusal))
+
+    def _apply_traced(self, batch: Batch, envelope: Envelope, record: Any, now: datetime) -> None:
+        """The same within a span, below which the task's attempts hang when the command submits it. A report without
+        a trace is a sign of life or the like: no trace is begun for it."""
+        asked, command = envelope.attributes, envelope.command
+        if not asked.traceparent and isinstance(command, _REPORTS):
+            return self._apply(batch, envelope, record, now)
+        with telemetry.span(
+            f"decide {type(command).__name__}", asked.traceparent, kind="consumer", task_id=envelope.task_id
+        ) as span:
+            envelope = structs.replace(envelope, attributes=structs.replace(asked, traceparent=span.traceparent))
+            return self._apply(batch, envelope, record, now)
 
     def _apply(self, batch: Batch, envelope: Envelope, record: Any, now: datetime) -> None:
         if not isinstance(envelope.command, _REPORTS):
