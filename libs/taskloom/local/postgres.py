@@ -92,6 +92,13 @@ class EmbeddedPostgres(ManagedProcess):
         else:
             await self._initialise()
 
+    async def stop(self, timeout_s: float = 5.0) -> bool:
+        """As any process; leaves nothing behind outside the home."""
+        by_itself = await super().stop(timeout_s)
+        if self._socket.parent != self.directory:
+            shutil.rmtree(self._socket, ignore_errors=True)
+        return by_itself
+
     async def is_ready(self) -> bool:
         """Whether the server answers and Taskloom's database is there; makes the database when it is missing."""
         if not self._says_ready():  # a connection before that is a FATAL line in the server's log
