@@ -55,6 +55,9 @@ class Workload:
         repeated with the same id, as a careful client does."""
         await asyncio.gather(self._by_http(tasks // 2), self._by_kafka(tasks - tasks // 2))
 
+    def has_sent(self, tasks: int) -> bool:
+        return len(self.acknowledged) >= tasks
+
     def body(self, number: int) -> tuple[dict[str, Any], str]:
         """A submission, and the state it has to end in."""
         marker = self.scratch / f"{self.by_run}-{number}"
