@@ -29,7 +29,7 @@ class _Prices(BaseHTTPRequestHandler):
 def price_server() -> Iterator[str]:
     """The URL of a server that answers while the block runs."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Prices) as server:
-        thread = Thread(target=server.serve_forever, name="prices", daemon=True)
+        thread = Thread(target=server.serve_forever, args=(0.05,), name="prices", daemon=True)
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}/price"
