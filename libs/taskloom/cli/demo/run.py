@@ -101,11 +101,10 @@ def _first(failures: ExceptionGroup[Exception]) -> Exception:
 async def _system(console: Console, home: DemoHome) -> AsyncIterator[Supervisor]:
     settings = home.settings()
     began = time.monotonic()
-    with console.status("Kafka, PostgreSQL and four services start") as status:
+    with console.status("Kafka, PostgreSQL and the four services are starting"):
 
         def say(line: str) -> None:
             console.print(f"  [green]✓[/green] [dim]{time.monotonic() - began:4.1f} s[/dim]  ", Text(line), sep="")
-            status.update(f"{time.monotonic() - began:.0f} s")
 
         supervisor = Supervisor(settings, say)
         await supervisor.start()
