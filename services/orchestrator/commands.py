@@ -16,7 +16,7 @@ from services.orchestrator.batch import Answer, Batch
 from services.orchestrator.decisions import Decisions
 from services.orchestrator.ingest import GATEWAY_SOURCE, Ingest, Misplaced, Rejected, dead_letter, with_actor
 from services.orchestrator.memory import Memory
-from services.orchestrator.outbox import Outbox, Parcel, Records, parcel_of
+from services.orchestrator.outbox import Outbox, Parcel, Records, parcel_of, passed_on
 from services.orchestrator.ownership import Owner, due_changed
 from services.orchestrator.timers import Timers
 from taskloom import telemetry
@@ -150,9 +150,9 @@ class CommandLoop:
         metrics.rejected.inc()
         _log.warning("command rejected", reason=letter.reason, field=letter.field, offset=letter.offset, key=letter.key)
         batch.dead_letters.append(letter)
-        if rejected.envelope is not None:
+        if rejected.asked is not None:
             refusal = Refusal("invalid", letter.reason, letter.field)
-            batch.answers.append(Answer(rejected.envelope.task_id, rejected.envelope.attributes, refusal))
+            batch.answers.append(Answer(rejected.task_id, rejected.asked, refusal))
 
     def _apply_traced(self, batch: Batch, envelope: Envelope, record: Any, now: datetime) -> None:
         """The same within a span, below which the task's attempts hang when the command submits it. A report without
@@ -222,7 +222,8 @@ class CommandLoop:
             self.wake.set()
 
     async def _finish(self, shard: int, batch: Batch, now: datetime) -> None:
-        """Stores a shard's part, then hands it to the outbox."""
+        """Passes on what no event stands for, stores a shard's part, then hands it to the outbox."""
+        await self._outbox.publish_until_done(passed_on(batch, self._records, now))
         positions = await self._put(shard, batch)
         if positions is None:
             return
@@ -236,7 +237,7 @@ class CommandLoop:
             if positions
             else {}
         )
-        await self._outbox.put(Parcel(parcel_of(batch, replies, self._records, now), last))
+        await self._outbox.put(Parcel(parcel_of(batch, replies, self._records), last))
 
     async def _put(self, shard: int, batch: Batch) -> list[int] | None:
         """Positions of the stored events; None when the part was dropped since it is no longer ours to write."""

@@ -6,11 +6,13 @@ from typing import Any, Final, Protocol
 from msgspec import Struct, structs
 
 from taskloom.bus.publish import MAX_RECORD_BYTES
+from taskloom.domain.ids import is_valid_id
 from taskloom.domain.scheduling.match import ANY_QUEUE
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.task.submission import BUILT_IN_KINDS, BUILT_IN_QUEUES, Invalid
 from taskloom.kinds.inputs import InvalidInput, validate
 from taskloom.wire.claims import is_claim
+from taskloom.wire.cloudevents import Attributes, asked_by
 from taskloom.wire.commands import Envelope, decode_command
 from taskloom.wire.errors import WireError
 from taskloom.wire.messages import DeadLetter
@@ -32,10 +34,11 @@ class Misplaced(Struct, frozen=True):
 
 
 class Rejected(Struct, frozen=True):
-    """A record that cannot be applied. ``envelope`` is set when it could be read, so that it can be answered."""
+    """A record that cannot be applied. ``asked`` is set when it says where its reply goes."""
 
     letter: DeadLetter
-    envelope: Envelope | None = None
+    task_id: str = ""
+    asked: Attributes | None = None
 
 
 class Announces(Protocol):
@@ -59,20 +62,19 @@ class Ingest:
         """``record`` is an aiokafka ``ConsumerRecord`` of the commands topic."""
         if record.value is not None and len(record.value) > MAX_COMMAND_BYTES:
             reason = f"the command has {len(record.value)} bytes, {MAX_COMMAND_BYTES} are allowed"
-            return Rejected(dead_letter(record, now, reason, "$"))
-        fallback_id = f"k-{record.topic}-{record.partition}-{record.offset}"[-128:]
+            return _rejected(record, now, reason, "$")
         try:
-            envelope = decode_command(record.key, record.value, record.headers, fallback_id=fallback_id)
+            envelope = decode_command(record.key, record.value, record.headers, fallback_id=_place(record))
         except WireError as error:
-            return Rejected(dead_letter(record, now, error.message, error.field))
+            return _rejected(record, now, error.message, error.field)
         except Exception as error:  # noqa: BLE001 - whatever a record holds, it must not block its partition
-            return Rejected(dead_letter(record, now, f"the record cannot be read: {error!r}"))
+            return _rejected(record, now, f"the record cannot be read: {error!r}")
         try:
             self._check(envelope)
         except (Invalid, InvalidInput) as invalid:
-            return Rejected(dead_letter(record, now, invalid.message, invalid.field), envelope)
+            return _rejected(record, now, invalid.message, invalid.field, envelope.task_id)
         except Exception as error:  # noqa: BLE001 - as above
-            return Rejected(dead_letter(record, now, f"the command cannot be checked: {error!r}"), envelope)
+            return _rejected(record, now, f"the command cannot be checked: {error!r}", task_id=envelope.task_id)
         if partition_of(envelope.task_id, self._partitions) != record.partition:
             return Misplaced(envelope)
         return envelope
@@ -92,6 +94,20 @@ class Ingest:
             known = ", ".join(sorted(BUILT_IN_QUEUES | self._announced.queues))
             raise Invalid(f"no executor serves the queue {queue!r}; known queues: {known}", "queue")
         validate(kind, command.input, command.context)
+
+
+def _place(record: Any) -> str:
+    return f"k-{record.topic}-{record.partition}-{record.offset}"[-128:]
+
+
+def _rejected(record: Any, now: datetime, reason: str, field: str = "", task_id: str = "") -> Rejected:
+    # A value that is too large is not looked into, so only headers can say who is to be told.
+    value = None if record.value is not None and len(record.value) > MAX_COMMAND_BYTES else record.value
+    asked = asked_by(record.headers, value, fallback_id=_place(record))
+    if not task_id and asked is not None:
+        named = asked.subject or (record.key or b"").decode("utf-8", "replace")
+        task_id = named if is_valid_id(named) else ""
+    return Rejected(dead_letter(record, now, reason, field), task_id, asked)
 
 
 def dead_letter(record: Any, now: datetime, reason: str, field: str = "") -> DeadLetter:

@@ -1,4 +1,4 @@
-"""Publishes what was stored, in its order: events, directives to executors, replies, forwards, dead letters.
+"""Publishes what was stored, in its order: events, directives to executors, replies.
 
 The event store's notification log is the outbox: after a crash the next owner reads it from the stored position. A
 duplicate on the topic is legal (readers drop it by task id and version), a gap is not: a batch is retried until Kafka
@@ -150,24 +150,31 @@ class Outbox:
                 self._queue.task_done()
 
     async def publish_until_done(self, records: Sequence[OutRecord]) -> None:
+        """Returns when Kafka has the records, however long it is away."""
+        if not records:
+            return
         delay_s = 0.1
         while True:
             try:
-                return await self._publisher.publish(records)
+                await self._publisher.publish(records)
+                return
             except BusUnavailable as error:
                 _log.warning("kafka is away, publishing again", error=str(error), records=len(records), delay_s=delay_s)
                 await asyncio.sleep(delay_s)
                 delay_s = min(5.0, delay_s * 2)
 
 
-def parcel_of(
-    batch: Batch, replies: Sequence[tuple[Reply, Attributes]], records: Records, now: datetime
-) -> list[OutRecord]:
+def parcel_of(batch: Batch, replies: Sequence[tuple[Reply, Attributes]], records: Records) -> list[OutRecord]:
     """A stored batch as records, events first: whoever gets a reply can already read the events."""
     traces = {name: state.traceparent for name, state in batch.touched.items()}
     leaving = [records.event(recorded, traces.get(recorded.meta.task_id, "")) for recorded in batch.events]
     leaving += [records.directive(directive, traces.get(directive.task_id, "")) for directive in batch.directives]
     leaving += [records.reply(reply, asked) for reply, asked in replies]
-    leaving += [records.forward(envelope) for envelope in batch.forwards]
-    leaving += [records.dead_letter(letter, now) for letter in batch.dead_letters]
     return leaving
+
+
+def passed_on(batch: Batch, records: Records, now: datetime) -> list[OutRecord]:
+    """What no event stands for: forwards and dead letters. It has to be in Kafka before the offset of the record that
+    it came from is stored; sent twice after a crash it does no harm (a command is known by its id)."""
+    leaving = [records.forward(envelope) for envelope in batch.forwards]
+    return leaving + [records.dead_letter(letter, now) for letter in batch.dead_letters]

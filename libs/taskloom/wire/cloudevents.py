@@ -78,6 +78,30 @@ def read(headers: Headers, value: bytes | None) -> tuple[Attributes, bytes]:
     return _attributes(found), value or b""
 
 
+def asked_by(headers: Headers, value: bytes | None, *, fallback_id: str) -> Attributes | None:
+    """Whom to answer about a record that cannot be read as a whole; None when it does not say where replies go.
+
+    Never raises. ``fallback_id`` stands in for a missing id; what is too long is left out.
+    """
+    table = {name.lower(): (content or b"").decode("utf-8", "replace") for name, content in headers}
+    if table.get("content-type", "").startswith(STRUCTURED.decode()):
+        try:
+            envelope: Any = msgspec.json.decode(value or b"")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        if isinstance(envelope, dict):
+            table |= {f"ce_{name}": text for name, text in envelope.items() if isinstance(text, str)}
+    known: dict[str, Any] = {
+        field: text for name, field in _NAMES if 0 < len(text := table.get(name, "")) <= MAX_ATTRIBUTE_CHARS
+    }
+    if "reply_to" not in known:
+        return None
+    command_id = table.get("ce_id", "")
+    if not 0 < len(command_id) <= MAX_ATTRIBUTE_CHARS:
+        command_id = fallback_id
+    return Attributes(id=command_id, type=table.get("ce_type", "")[:MAX_ATTRIBUTE_CHARS], **known)
+
+
 def _read_structured(table: Mapping[str, bytes], value: bytes) -> tuple[Attributes, bytes]:
     try:
         envelope: Any = msgspec.json.decode(value)

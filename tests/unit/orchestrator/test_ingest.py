@@ -13,7 +13,11 @@ from taskloom.wire.commands import Envelope
 from taskloom.wire.topics import partition_of
 
 SUBMIT = ("ce_type", b"taskloom.task.submit.v1")
+REPLY_TO = ("ce_replyto", b"me")
 GATEWAY = ("ce_source", b"/taskloom/gateway/1")
+
+
+PLACE = partition_of("t", 4)
 
 
 class Offers(Struct):
@@ -22,7 +26,7 @@ class Offers(Struct):
 
 
 def read(value: bytes | None, *headers: tuple[str, Any], key: bytes | None = b"t", partition: int | None = None) -> Any:
-    place = partition_of("t", 4) if partition is None else partition
+    place = PLACE if partition is None else partition
     return Ingest(4, Offers()).read(InMemoryRecord("commands", place, 7, key, value, headers), START)
 
 
@@ -61,10 +65,9 @@ def test_a_record_that_cannot_be_read_becomes_a_letter_that_holds_it(value: byte
     ],
 )
 def test_a_command_that_can_be_read_is_answered(value: bytes, field: str) -> None:
-    found = rejected(value, SUBMIT)
+    found = rejected(value, SUBMIT, REPLY_TO)
     assert found.letter.field == field
-    assert found.envelope is not None
-    assert found.envelope.task_id == "t"
+    assert (found.task_id, found.asked and found.asked.reply_to) == ("t", "me")
 
 
 def test_a_kind_that_executors_announce_is_known_and_the_gateway_is_trusted() -> None:
@@ -73,7 +76,7 @@ def test_a_kind_that_executors_announce_is_known_and_the_gateway_is_trusted() ->
 
 
 def test_a_command_of_another_partition_is_misplaced() -> None:
-    assert isinstance(read(b'{"kind": "echo"}', SUBMIT, partition=partition_of("t", 4) ^ 1), Misplaced)
+    assert isinstance(read(b'{"kind": "echo"}', SUBMIT, partition=PLACE ^ 1), Misplaced)
 
 
 def test_a_command_that_only_compression_made_fit_is_refused_and_its_letter_fits() -> None:
@@ -104,13 +107,45 @@ def test_a_queue_that_somebody_serves_is_taken(queue: str) -> None:
 
 
 def test_a_queue_that_nobody_serves_is_refused_with_those_that_are() -> None:
-    found = rejected(b'{"kind": "echo", "queue": "nihgt"}', SUBMIT)
+    found = rejected(b'{"kind": "echo", "queue": "nihgt"}', SUBMIT, REPLY_TO)
     assert found.letter.field == "queue"
     assert found.letter.reason == "no executor serves the queue 'nihgt'; known queues: default, night"
-    assert found.envelope is not None, "its sender is told"
+    assert (found.task_id, found.asked and found.asked.reply_to) == ("t", "me")
     assert isinstance(read(b'{"kind": "echo", "queue": "nihgt"}', SUBMIT, GATEWAY), Envelope)
 
 
 def test_an_executor_for_all_queues_makes_every_queue_known() -> None:
-    record = InMemoryRecord("commands", partition_of("t", 4), 7, b"t", b'{"kind": "echo", "queue": "any"}', [SUBMIT])
+    record = InMemoryRecord("commands", PLACE, 7, b"t", b'{"kind": "echo", "queue": "any"}', [SUBMIT])
     assert isinstance(Ingest(4, Offers(queues=frozenset({"*"}))).read(record, START), Envelope)
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [
+        (b"not json", [SUBMIT]),
+        (b'{"oops": 1}', [SUBMIT]),
+        (b"{}", []),
+        (b"{}", [("ce_type", b"taskloom.task.explode.v1")]),
+        (b"{}", [SUBMIT, ("ce_tenantid", b"not an id")]),
+        (b"{}", [SUBMIT, ("ce_subject", b"not an id")]),
+        (b" " * (MAX_COMMAND_BYTES + 1), [SUBMIT]),
+    ],
+    ids=["not json", "unknown field", "no type", "unknown type", "bad tenant", "bad subject", "too large"],
+)
+def test_whoever_says_where_replies_go_is_told_also_when_the_rest_cannot_be_read(value: bytes, headers: Any) -> None:
+    found = rejected(value, *headers, REPLY_TO, ("ce_id", b"c-1"))
+    assert found.asked is not None
+    assert (found.asked.reply_to, found.asked.id) == ("me", "c-1")
+    assert found.task_id == ("" if ("ce_subject", b"not an id") in headers else "t")
+    assert rejected(value, *headers).asked is None
+
+
+def test_a_structured_event_with_faulty_data_is_answered_too() -> None:
+    event = {"type": "taskloom.task.submit.v1", "replyto": "me", "subject": "task", "data": {"oops": 1}}
+    found = rejected(msgspec.json.encode(event), ("content-type", b"application/cloudevents+json"))
+    assert found.asked is not None
+    assert (found.asked.reply_to, found.asked.id, found.task_id) == ("me", f"k-commands-{PLACE}-7", "task")
+
+
+def test_a_reply_address_that_is_too_long_is_not_used() -> None:
+    assert rejected(b"", SUBMIT, ("ce_replyto", b"x" * 2_000)).asked is None
