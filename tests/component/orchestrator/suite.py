@@ -112,6 +112,27 @@ class CommandLoopSuite:
         assert rig.versions(other) == [1, 2]
         assert rig.dead_letters() == []
 
+    async def test_what_is_sent_on_is_in_kafka_before_its_offset_is_stored(self, rig: Rig) -> None:
+        """Else a crash in between would lose an acknowledged command, or a dead letter."""
+        other = task_on(1)
+        seen: list[tuple[int, int]] = []
+        async with rig.node() as node:
+            await node.own()
+            sent = rig.send(other, c.SubmitTask(kind="echo"))
+            await node.round()
+            rig.bus.append(rig.topics.commands, 2, other.encode(), sent.value, sent.headers)
+            rig.bus.append(rig.topics.commands, 2, b"x", b"poison", [("ce_type", b"taskloom.task.submit.v1")])
+            before = len(rig.bus.read(rig.topics.commands, 1))
+
+            def look(_batch: Batch) -> None:
+                sent_on = len(rig.bus.read(rig.topics.commands, 1)) - before
+                seen.append((sent_on, len(rig.dead_letters())))
+
+            for store in node.stores:
+                store.before_put = look
+            await node.round()
+        assert seen == [(1, 1)]
+
     async def test_a_submission_without_any_id_gets_one_from_its_place_and_is_applied_once(self, rig: Rig) -> None:
         async with rig.node() as node:
             await node.own()
