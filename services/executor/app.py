@@ -8,7 +8,7 @@ from uuid import uuid4
 from aiokafka import TopicPartition
 
 from services.executor.attempt import Tools
-from services.executor.attempts import Attempts
+from services.executor.attempts import END_S, Attempts
 from services.executor.claims import LazyClaims
 from services.executor.directives import Directives
 from services.executor.kinds import handlers as load_handlers
@@ -28,7 +28,7 @@ from taskloom.ops import OpsServer
 from taskloom.wire.topics import Topics, partition_of
 
 LAST_WORDS_S = 4.0
-"""Of the drain's time this much is kept for stopping what still runs and for sending the last reports."""
+"""Of the drain's time this much, but at most half, is kept for stopping what still runs and for the last reports."""
 
 MIB = 1024 * 1024
 _attempts_ended = telemetry.counter("executor_attempts", "Attempts that ended, by kind and how", ["kind", "how"])
@@ -111,7 +111,8 @@ async def run(settings: ExecutorSettings) -> None:
         async def drain() -> None:
             # Beside each other: with Kafka away the word may not get out, and attempts must not wait for that.
             announcing = asyncio.create_task(announcer.announce("draining"))
-            await attempts.drain(max(0.0, settings.drain_timeout_s - LAST_WORDS_S))
+            last_words_s = min(LAST_WORDS_S, settings.drain_timeout_s / 2)
+            await attempts.drain(settings.drain_timeout_s - last_words_s, min(END_S, last_words_s * 0.7))
             await asyncio.wait({announcing}, timeout=1.0)
             announcing.cancel()
             await asyncio.gather(announcing, return_exceptions=True)

@@ -20,7 +20,7 @@ from taskloom.wire.messages import LiveAttempt
 
 REMEMBER_PER_SLOT: Final = 8
 END_S: Final = 2.5
-"""What stopped attempts have, grace time included, before a drain gives up on them."""
+"""What stopped attempts have at most, grace time included, before a drain gives up on them."""
 
 log = telemetry.get_logger(__name__)
 
@@ -84,8 +84,11 @@ class Attempts:
             if attempt is not None:
                 attempt.resume()
 
-    async def drain(self, timeout_s: float) -> None:
-        """Hands back what waits, gives what runs ``timeout_s``, then stops it and reports it as failed (retryable)."""
+    async def drain(self, timeout_s: float, end_s: float = END_S) -> None:
+        """Hands back what waits, gives what runs ``timeout_s``, then stops it and reports it as failed (retryable).
+
+        ``end_s``: what the stopped attempts have, grace time included, before they are given up.
+        """
         self._draining = "draining"
         for attempt in list(self._waiting.values()):
             self._hand_back(attempt, "draining")
@@ -96,7 +99,7 @@ class Attempts:
             log.warning("attempts are still running and are stopped", attempts=len(self._running))
             stop = Stop("drain", min(1.0, self._tools.stop_grace_s))
             ends = [asyncio.create_task(attempt.end(stop)) for attempt in self._running.values()]
-            _, late = await asyncio.wait([*ends, asyncio.create_task(self._all_ended.wait())], timeout=END_S)
+            _, late = await asyncio.wait([*ends, asyncio.create_task(self._all_ended.wait())], timeout=end_s)
             for task in late:
                 task.cancel()
             self._abandon()
