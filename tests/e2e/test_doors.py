@@ -1,4 +1,4 @@
-"""Kafka as an equal door: plain producers submit, control and are answered; what cannot be applied is put aside (I8)."""
+"""Kafka as an equal door: plain producers submit, control, are answered; what cannot be applied is put aside (I8)."""
 
 import asyncio
 import json
