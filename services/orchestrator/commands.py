@@ -18,6 +18,7 @@ from services.orchestrator.ingest import GATEWAY_SOURCE, Ingest, Misplaced, Reje
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Parcel, Records, parcel_of, passed_on
 from services.orchestrator.ownership import Owner, due_changed
+from services.orchestrator.peers import unknown_dependency
 from services.orchestrator.timers import Timers
 from taskloom import telemetry
 from taskloom.domain.refusals import Refusal
@@ -27,9 +28,11 @@ from taskloom.domain.task.commands import (
     AssignAttempt,
     ExplainTask,
     FireTimers,
+    PeerCommand,
     Report,
     ReportDeclined,
     TaskCommand,
+    WatchTask,
 )
 from taskloom.domain.task.decide import Caller
 from taskloom.domain.task.directives import Directive
@@ -44,7 +47,7 @@ INBOX_LIMIT = 100_000
 """Own commands that wait for a round (lost attempts, strays); beyond it new ones are dropped, heartbeats bring more."""
 
 _log = structlog.get_logger(__name__)
-_REPORTS = get_args(Report)
+_REPORTS = (*get_args(Report), *get_args(PeerCommand))
 utc_now: Callable[[], datetime] = partial(datetime.now, UTC)
 
 
@@ -182,6 +185,9 @@ class CommandLoop:
         if isinstance(envelope.command, ReportDeclined):
             self._scheduler.pool.refuse(envelope.command.executor_id)
         refusal = outcome if isinstance(outcome, Refusal) else None
+        if refusal is not None and isinstance(envelope.command, WatchTask):
+            batch.forwards.append(unknown_dependency(envelope.command, asked, envelope.task_id))
+            return
         if refusal is not None and not asked.source.startswith(GATEWAY_SOURCE):
             batch.dead_letters.append(dead_letter(record, now, refusal.message, refusal.field))
         explains = isinstance(envelope.command, ExplainTask) and refusal is None

@@ -8,6 +8,7 @@ from msgspec import structs
 
 from services.orchestrator.batch import Batch
 from services.orchestrator.memory import Memory
+from services.orchestrator.peers import peers_of
 from taskloom.bus.publish import MAX_RECORD_BYTES
 from taskloom.domain.envelope import EventMeta
 from taskloom.domain.policies import react
@@ -89,6 +90,8 @@ class Decisions:
             sealed.append(recorded)
             state = after
         assert state is not None
+        for recorded in sealed:
+            batch.peers += peers_of(recorded, state.traceparent)
         batch.events += sealed
         batch.directives += directives
         batch.touched[caller.task_id] = state

@@ -169,6 +169,7 @@ def parcel_of(batch: Batch, replies: Sequence[tuple[Reply, Attributes]], records
     traces = {name: state.traceparent for name, state in batch.touched.items()}
     leaving = [records.event(recorded, traces.get(recorded.meta.task_id, "")) for recorded in batch.events]
     leaving += [records.directive(directive, traces.get(directive.task_id, "")) for directive in batch.directives]
+    leaving += [records.forward(envelope) for envelope in batch.peers]
     leaving += [records.reply(reply, asked) for reply, asked in replies]
     return leaving
 

@@ -11,6 +11,7 @@ import structlog
 
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Records
+from services.orchestrator.peers import peers_of
 from services.orchestrator.ports import Store
 from services.orchestrator.timers import Timers
 from taskloom.domain.envelope import Recorded
@@ -226,7 +227,9 @@ class Owner:
         position, count = owned.published, 0
         while page := await patiently("read the log", partial(store.log, position, LOG_PAGE)):
             events = [recorded for _, body in page if self._belongs(recorded := unseal(body), owned.partition)]
-            await self._outbox.publish_until_done([self._records.event(recorded, "") for recorded in events])
+            leaving = [self._records.event(recorded, "") for recorded in events]
+            leaving += [self._records.forward(peer) for recorded in events for peer in peers_of(recorded, "")]
+            await self._outbox.publish_until_done(leaving)
             position, count = page[-1][0], count + len(events)
         self.published[owned.partition] = position
         if count:

@@ -1,11 +1,15 @@
-"""What follows an event outside its task: one table from event to the directives that its executor gets."""
+"""What follows an event outside its task: directives to its executor, and commands for other tasks."""
 
 from collections.abc import Callable
 from typing import Any, Final
 
+from taskloom.domain.task import commands as c
 from taskloom.domain.task import events as e
 from taskloom.domain.task.directives import Directive, PauseAttempt, ResumeAttempt, RunAttempt, StopAttempt
 from taskloom.domain.task.state import LiveAttempt, TaskState
+
+ForOther = tuple[str, c.PeerCommand]
+"""A command and the task that it is for."""
 
 _STOP_GRACE_S: Final = 5.0
 _STILL_RUNS: Final = frozenset({"ReportStarted", "ReportHeartbeat", "ReportOutputStarted", "ReportPaused"})
@@ -15,6 +19,13 @@ def react(before: TaskState | None, after: TaskState, event: e.TaskEvent) -> Dir
     """The directive that an event asks for, or None. ``before`` still knows the attempt that the event ended."""
     policy = _POLICIES.get(type(event))
     return None if policy is None else policy(before, after, event)
+
+
+def elsewhere(task_id: str, event: e.TaskEvent) -> list[ForOther]:
+    """Commands for other tasks that an event asks for, each with its task. They follow from the event alone, so whoever
+    finds the event unpublished can send them again; both ends take a repeat for one."""
+    policy = _ELSEWHERE.get(type(event))
+    return [] if policy is None else policy(task_id, event)
 
 
 def run_attempt(state: TaskState, live: LiveAttempt) -> RunAttempt:
@@ -81,4 +92,28 @@ _POLICIES: Final[dict[type[e.Event], Callable[[TaskState | None, TaskState, Any]
     e.ReportIgnored: _stop_late,
     e.PauseRequested: _pause,
     e.TaskResumed: _resume,
+}
+
+
+def _watch_all(task_id: str, event: e.TaskWaiting) -> list[ForOther]:
+    return [(other, c.WatchTask(task_id)) for other in event.depends_on]
+
+
+def _watch_one(task_id: str, event: e.DependencyAdded) -> list[ForOther]:
+    return [(event.dependency, c.WatchTask(task_id))]
+
+
+def _tell_late_watcher(task_id: str, event: e.WatcherAdded) -> list[ForOther]:
+    return [] if event.outcome is None else [(event.watcher, c.NoteDependency(task_id, event.outcome))]
+
+
+def _tell_watchers(task_id: str, event: e.WatchersTold) -> list[ForOther]:
+    return [(watcher, c.NoteDependency(task_id, event.outcome)) for watcher in event.watchers]
+
+
+_ELSEWHERE: Final[dict[type[e.Event], Callable[[str, Any], list[ForOther]]]] = {
+    e.TaskWaiting: _watch_all,
+    e.DependencyAdded: _watch_one,
+    e.WatcherAdded: _tell_late_watcher,
+    e.WatchersTold: _tell_watchers,
 }

@@ -19,6 +19,8 @@ OUTPUT_SEQ_SPAN: Final = 1_000_000_000
 the same for the executor, the table and a live stream, without anyone having to hand numbers out."""
 
 Stream = Literal["stdout", "stderr", "message", "log"]
+DependencyOutcome = Literal["completed", "failed", "timed_out", "cancelled", "unknown"]
+DependencyPolicy = Literal["fail", "skip", "continue"]
 TimeoutKind = Literal["schedule_to_start", "start_to_close", "heartbeat", "total"]
 
 
@@ -130,6 +132,8 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
     concurrency: Concurrency | None = None
     budget: Budget | None = None
     callback_url: str = ""
+    depends_on: tuple[str, ...] = ()
+    on_dependency_failure: DependencyPolicy = "fail"
 
 
 def backoff(failures: int, policy: Retry, *, key: str) -> float:

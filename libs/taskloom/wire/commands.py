@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from taskloom.domain.ids import is_valid_id
-from taskloom.domain.task.commands import ClientCommand, Command, Report, SubmitTask, TaskCommand
+from taskloom.domain.task.commands import ClientCommand, Command, PeerCommand, Report, SubmitTask, TaskCommand
 from taskloom.wire.cloudevents import Attributes, Headers, read, to_headers
 from taskloom.wire.errors import WireError
 
@@ -27,7 +27,8 @@ _encoder = msgspec.json.Encoder()
 _BRACKETS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 _NAMED: Final = re.compile(r"Object (?:contains unknown|missing required) field `([^`]*)`")
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
-    str(kind.__struct_config__.tag): msgspec.json.Decoder(kind) for kind in get_args(ClientCommand) + get_args(Report)
+    str(kind.__struct_config__.tag): msgspec.json.Decoder(kind)
+    for kind in get_args(ClientCommand) + get_args(PeerCommand) + get_args(Report)
 }
 
 

@@ -4,11 +4,12 @@ from services.orchestrator import ownership
 from taskloom.testing.memory import InMemoryDatabase, InMemoryShardStore
 from tests.component.orchestrator.rig import SHARDS, Rig
 from tests.component.orchestrator.suite import CommandLoopSuite
+from tests.component.orchestrator.suite_dependencies import DependenciesSuite
 from tests.component.orchestrator.suite_executors import ExecutorsSuite
 from tests.component.orchestrator.suite_ownership import OwnershipSuite
 
 
-class TestCommandLoopInMemory(CommandLoopSuite, OwnershipSuite, ExecutorsSuite):
+class TestCommandLoopInMemory(CommandLoopSuite, OwnershipSuite, ExecutorsSuite, DependenciesSuite):
     @pytest.fixture
     def rig(self, monkeypatch: pytest.MonkeyPatch) -> Rig:
         monkeypatch.setattr(ownership, "AFTER_FENCE_S", 0)

@@ -6,12 +6,13 @@ from services.orchestrator import ownership
 from taskloom.store.shard import ShardStore
 from tests.component.orchestrator.rig import PARTITIONS, SHARDS, Rig
 from tests.component.orchestrator.suite import CommandLoopSuite
+from tests.component.orchestrator.suite_dependencies import DependenciesSuite
 from tests.component.orchestrator.suite_executors import ExecutorsSuite
 from tests.component.orchestrator.suite_ownership import OwnershipSuite
 
 
 @pytest.mark.integration
-class TestCommandLoopOnPostgres(CommandLoopSuite, OwnershipSuite, ExecutorsSuite):
+class TestCommandLoopOnPostgres(CommandLoopSuite, OwnershipSuite, ExecutorsSuite, DependenciesSuite):
     @pytest.fixture
     def rig(self, database_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
         monkeypatch.setattr(ownership, "AFTER_FENCE_S", 0)

@@ -10,6 +10,8 @@ from msgspec import Meta, Struct
 from taskloom.domain.values import (
     Budget,
     Concurrency,
+    DependencyOutcome,
+    DependencyPolicy,
     ErrorInfo,
     Identifier,
     OutputSummary,
@@ -70,6 +72,8 @@ class SubmitTask(Command, frozen=True, tag="taskloom.task.submit.v1"):
     concurrency: Concurrency | None = None
     budget: Budget | None = None
     callback_url: Annotated[str, Meta(max_length=2048)] = ""
+    depends_on: Annotated[tuple[Identifier, ...], Meta(max_length=1000)] = ()
+    on_dependency_failure: DependencyPolicy = "fail"
 
 
 class CancelTask(Command, frozen=True, tag="taskloom.task.cancel.v1"):
@@ -85,6 +89,16 @@ class PauseTask(Command, frozen=True, tag="taskloom.task.pause.v1"):
 
 class ResumeTask(Command, frozen=True, tag="taskloom.task.resume.v1"):
     reason: Reason = ""
+
+
+class AddDependency(Command, frozen=True, tag="taskloom.task.add-dependency.v1"):
+    """The task shall wait for one more task; refused once it was handed to an executor."""
+
+    dependency: Identifier
+
+
+class RemoveDependency(Command, frozen=True, tag="taskloom.task.remove-dependency.v1"):
+    dependency: Identifier
 
 
 class ExplainTask(Command, frozen=True, tag="taskloom.task.explain.v1"):
@@ -106,6 +120,22 @@ class LoseAttempt(Command, frozen=True, tag="taskloom.attempt.lose.v1"):
 
 class FireTimers(Command, frozen=True, tag="taskloom.task.fire-timers.v1"):
     """Whatever of this task is due now happens; nothing when nothing is due."""
+
+
+# What tasks tell each other.
+
+
+class WatchTask(Command, frozen=True, tag="taskloom.task.watch.v1"):
+    """``watcher`` wants to be told of this task's end (``NoteDependency``)."""
+
+    watcher: Identifier
+
+
+class NoteDependency(Command, frozen=True, tag="taskloom.task.note-dependency.v1"):
+    """A task that this one waits for has ended, or does not exist."""
+
+    dependency: Identifier
+    outcome: DependencyOutcome
 
 
 # What executors report.
@@ -195,7 +225,8 @@ class ReportStopped(Command, frozen=True, tag="taskloom.attempt.report-stopped.v
     resources: ResourceUse = ResourceUse()
 
 
-ClientCommand = SubmitTask | CancelTask | PauseTask | ResumeTask | ExplainTask
+ClientCommand = SubmitTask | CancelTask | PauseTask | ResumeTask | AddDependency | RemoveDependency | ExplainTask
+PeerCommand = WatchTask | NoteDependency
 Report = (
     ReportStarted
     | ReportDeclined
@@ -208,4 +239,4 @@ Report = (
     | ReportStopSignalled
     | ReportStopped
 )
-TaskCommand = ClientCommand | AssignAttempt | LoseAttempt | FireTimers | Report
+TaskCommand = ClientCommand | PeerCommand | AssignAttempt | LoseAttempt | FireTimers | Report

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from msgspec import Struct
 
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.task import commands as c
+from taskloom.domain.task import dependencies, reports
 from taskloom.domain.task import events as e
-from taskloom.domain.task import reports
 from taskloom.domain.task.attempts import end_lost, fire_timers
 from taskloom.domain.task.state import TaskState
 from taskloom.domain.task.submission import Invalid, body_hash, normalise
@@ -32,12 +32,16 @@ def decide(state: TaskState | None, command: c.TaskCommand, now: datetime, calle
     """Events in order, an empty list when nothing changes (a repeat, say), or the reason for saying no."""
     if isinstance(command, c.SubmitTask):
         return _submit(state, command, now, caller)
-    if state is None or (caller.tenant_id != state.spec.tenant_id and isinstance(command, _CLIENT)):
+    if state is None or (caller.tenant_id != state.spec.tenant_id and isinstance(command, _OF_TENANT)):
         return Refusal("not_found", f"task {caller.task_id} does not exist")
     if caller.command_id and caller.command_id in state.command_ids:
         return []
     handler = _HANDLERS.get(type(command))
-    return handler(state, command, now) if handler is not None else reports.decide_report(state, command, now, caller)
+    if handler is not None:
+        decision = handler(state, command, now)
+    else:
+        decision = reports.decide_report(state, command, now, caller)
+    return decision if isinstance(decision, Refusal) else dependencies.tell_watchers(state, decision)
 
 
 def _submit(state: TaskState | None, command: c.SubmitTask, now: datetime, caller: Caller) -> Decision:
@@ -57,9 +61,9 @@ def _submit(state: TaskState | None, command: c.SubmitTask, now: datetime, calle
             state.word if ours else "",
         )
     submitted = e.TaskSubmitted(spec, digest, caller.correlation_id, caller.traceparent)
-    if spec.run_at is not None and spec.run_at > now:
-        return [submitted, e.TaskScheduled(spec.run_at)]
-    return [submitted, e.TaskQueued()]
+    if spec.depends_on:
+        return [submitted, e.TaskWaiting(spec.depends_on)]
+    return [submitted, *dependencies.release(spec.run_at, now, "submitted")]
 
 
 def _cancel(state: TaskState, command: c.CancelTask, _now: datetime) -> Decision:
@@ -110,11 +114,15 @@ def _fire(state: TaskState, _command: c.FireTimers, now: datetime) -> Decision:
     return fire_timers(state, now)
 
 
-_CLIENT: Final = (c.CancelTask, c.PauseTask, c.ResumeTask, c.ExplainTask)
+_OF_TENANT: Final = (*get_args(c.ClientCommand), *get_args(c.PeerCommand))
 _HANDLERS: Final[dict[type[c.Command], Callable[[TaskState, Any, datetime], Decision]]] = {
     c.CancelTask: _cancel,
     c.PauseTask: _pause,
     c.ResumeTask: _resume,
+    c.AddDependency: dependencies.add,
+    c.RemoveDependency: dependencies.remove,
+    c.WatchTask: dependencies.watch,
+    c.NoteDependency: dependencies.note,
     c.ExplainTask: _explain,
     c.AssignAttempt: _assign,
     c.LoseAttempt: _lose,

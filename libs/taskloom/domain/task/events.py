@@ -8,9 +8,18 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from taskloom.domain.values import ErrorInfo, OutputSummary, ResourceUse, Stream, TaskSpec, TimeoutKind, Usage
+from taskloom.domain.values import (
+    DependencyOutcome,
+    ErrorInfo,
+    OutputSummary,
+    ResourceUse,
+    Stream,
+    TaskSpec,
+    TimeoutKind,
+    Usage,
+)
 
-QueueReason = Literal["submitted", "run_at", "retry", "declined"]
+QueueReason = Literal["submitted", "dependencies", "run_at", "retry", "declined"]
 
 
 class Event(Struct, frozen=True, omit_defaults=True):
@@ -24,6 +33,39 @@ class TaskSubmitted(Event, frozen=True, tag="taskloom.task.submitted.v1"):
     body_hash: str
     correlation_id: str = ""
     traceparent: str = ""
+
+
+class TaskWaiting(Event, frozen=True, tag="taskloom.task.waiting.v1"):
+    """The task waits until these tasks have ended."""
+
+    depends_on: tuple[str, ...]
+
+
+class DependencyAdded(Event, frozen=True, tag="taskloom.task.dependency-added.v1"):
+    dependency: str
+
+
+class DependencyRemoved(Event, frozen=True, tag="taskloom.task.dependency-removed.v1"):
+    dependency: str
+
+
+class DependencyEnded(Event, frozen=True, tag="taskloom.task.dependency-ended.v1"):
+    dependency: str
+    outcome: DependencyOutcome
+
+
+class WatcherAdded(Event, frozen=True, tag="taskloom.task.watcher-added.v1"):
+    """Another task waits for this one; ``outcome`` is set when this one had ended before."""
+
+    watcher: str
+    outcome: DependencyOutcome | None = None
+
+
+class WatchersTold(Event, frozen=True, tag="taskloom.task.watchers-told.v1"):
+    """This task ends with the next event, and these tasks are told."""
+
+    watchers: tuple[str, ...]
+    outcome: DependencyOutcome
 
 
 class TaskScheduled(Event, frozen=True, tag="taskloom.task.scheduled.v1"):
@@ -192,6 +234,12 @@ class ReportIgnored(Event, frozen=True, tag="taskloom.attempt.report-ignored.v1"
 
 TaskEvent = (
     TaskSubmitted
+    | TaskWaiting
+    | DependencyAdded
+    | DependencyRemoved
+    | DependencyEnded
+    | WatcherAdded
+    | WatchersTold
     | TaskScheduled
     | TaskQueued
     | AttemptAssigned

@@ -63,6 +63,22 @@ def _submitted(recorded: Recorded) -> TaskState:
     )
 
 
+def _waiting(_s: TaskState, event: e.TaskWaiting, _r: Recorded) -> Changes:
+    return {"phase": "waiting", "waiting_for": frozenset(event.depends_on)}
+
+
+def _dependency_added(state: TaskState, event: e.DependencyAdded, _r: Recorded) -> Changes:
+    return {"phase": "waiting", "queued_at": None, "waiting_for": state.waiting_for | {event.dependency}}
+
+
+def _dependency_gone(state: TaskState, event: e.DependencyRemoved | e.DependencyEnded, _r: Recorded) -> Changes:
+    return {"waiting_for": state.waiting_for - {event.dependency}}
+
+
+def _watcher_added(state: TaskState, event: e.WatcherAdded, _r: Recorded) -> Changes:
+    return {"watchers": (*state.watchers, event.watcher)}
+
+
 def _scheduled(_s: TaskState, _e: e.TaskScheduled, _r: Recorded) -> Changes:
     return {"phase": "scheduled"}
 
@@ -167,6 +183,12 @@ def _overdue(_s: TaskState, _e: e.TaskOverdue, _r: Recorded) -> Changes:
 
 
 _CHANGES: Final[dict[type[e.Event], Callable[[TaskState, Any, Recorded], Changes]]] = {
+    e.TaskWaiting: _waiting,
+    e.DependencyAdded: _dependency_added,
+    e.DependencyRemoved: _dependency_gone,
+    e.DependencyEnded: _dependency_gone,
+    e.WatcherAdded: _watcher_added,
+    e.WatchersTold: _unchanged,
     e.TaskScheduled: _scheduled,
     e.TaskQueued: _queued,
     e.AttemptAssigned: _assigned,

@@ -8,7 +8,7 @@ from msgspec import Struct
 from taskloom.domain.values import ErrorInfo, OutputSummary, TaskSpec
 
 Phase = Literal[
-    "scheduled", "ready", "assigned", "running", "retrying", "completed", "failed", "cancelled", "timed_out"
+    "waiting", "scheduled", "ready", "assigned", "running", "retrying", "completed", "failed", "cancelled", "timed_out"
 ]
 TERMINAL: Final = frozenset({"completed", "failed", "cancelled", "timed_out"})
 REMEMBERED_COMMANDS: Final = 128
@@ -61,7 +61,8 @@ class TaskState(Struct, frozen=True, omit_defaults=True):
     """A task as of ``version``. ``attempts`` counts all attempts, ``failures`` those that used up the retry policy.
 
     ``held_s`` is how long it was paused since it was queued. ``command_ids`` are the client commands applied, newest
-    first; ``ended_by`` the report that ended the last attempt; ``ignored`` counts late reports.
+    first; ``ended_by`` the report that ended the last attempt; ``ignored`` counts late reports. ``waiting_for`` are the
+    tasks that have to end before this one may run, ``watchers`` those that wait for this one.
     """
 
     task_id: str
@@ -88,6 +89,8 @@ class TaskState(Struct, frozen=True, omit_defaults=True):
     command_ids: tuple[str, ...] = ()
     ended_by: str = ""
     ignored: int = 0
+    waiting_for: frozenset[str] = frozenset()
+    watchers: tuple[str, ...] = ()
 
     @property
     def ended(self) -> bool:

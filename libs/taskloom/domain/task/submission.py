@@ -80,6 +80,8 @@ def normalise(
         concurrency=command.concurrency,
         budget=command.budget,
         callback_url=_callback(command.callback_url),
+        depends_on=_dependencies(command, task_id),
+        on_dependency_failure=command.on_dependency_failure,
     )
 
 
@@ -155,6 +157,12 @@ def _utc(at: datetime | None, field: str) -> datetime | None:
     if moved is None or not _FIRST_YEAR <= moved.year <= _LAST_YEAR:
         raise Invalid(f"{at.isoformat()} is not between the years {_FIRST_YEAR} and {_LAST_YEAR}", field)
     return moved
+
+
+def _dependencies(command: SubmitTask, task_id: str) -> tuple[str, ...]:
+    if task_id in command.depends_on:
+        raise Invalid("a task cannot depend on itself", f"depends_on[{command.depends_on.index(task_id)}]")
+    return tuple(dict.fromkeys(command.depends_on))
 
 
 def _callback(url: str) -> str:

@@ -89,6 +89,11 @@ def _word(row: Row) -> str:
     return row.phase
 
 
+def _waiting(row: Row, _e: e.TaskWaiting | e.DependencyAdded, _r: Recorded) -> None:
+    row.phase = "waiting"
+    row.queued_at = None
+
+
 def _scheduled(row: Row, _e: e.TaskScheduled, _r: Recorded) -> None:
     row.phase = "scheduled"
 
@@ -274,6 +279,12 @@ def _without_nul(value: Any) -> Any:
 
 
 _CHANGES: Final[dict[type[e.Event], Callable[[Row, Any, Recorded], None]]] = {
+    e.TaskWaiting: _waiting,
+    e.DependencyAdded: _waiting,
+    e.DependencyRemoved: _unchanged,
+    e.DependencyEnded: _unchanged,
+    e.WatcherAdded: _unchanged,
+    e.WatchersTold: _unchanged,
     e.TaskScheduled: _scheduled,
     e.TaskQueued: _queued,
     e.AttemptAssigned: _assigned,

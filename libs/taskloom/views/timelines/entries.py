@@ -23,6 +23,12 @@ FULL_ONLY: Final = frozenset(
 
 _PLAIN: Final[dict[type[e.Event], str]] = {
     e.TaskSubmitted: "WF_STARTED",
+    e.TaskWaiting: "MARKER_RECORDED",
+    e.DependencyAdded: "SIG_RECEIVED",
+    e.DependencyRemoved: "SIG_RECEIVED",
+    e.DependencyEnded: "SIG_RECEIVED",
+    e.WatcherAdded: "EVENT",
+    e.WatchersTold: "SIG_SENT",
     e.TaskScheduled: "TIMER_STARTED",
     e.AttemptAssigned: "ACT_SCHEDULED",
     e.AttemptDeclined: "EVENT",

@@ -18,6 +18,12 @@ from taskloom.views.timelines.texts import text_of
 
 _TYPES: Final[dict[type[e.Event], str]] = {
     e.TaskSubmitted: "WORKFLOW_STARTED",
+    e.TaskWaiting: "WAITING",
+    e.DependencyAdded: "WAITING",
+    e.DependencyRemoved: "DEPENDENCY_REMOVED",
+    e.DependencyEnded: "DEPENDENCY_SATISFIED",
+    e.WatcherAdded: "WATCHER_ADDED",
+    e.WatchersTold: "WATCHERS_TOLD",
     e.TaskScheduled: "TASK_SCHEDULED",
     e.TaskQueued: "TASK_QUEUED",
     e.AttemptAssigned: "ATTEMPT_ASSIGNED",
@@ -43,7 +49,7 @@ _TYPES: Final[dict[type[e.Event], str]] = {
     e.ReportIgnored: "REPORT_IGNORED",
 }
 
-STREAM_EVENT_TYPES: Final = frozenset({*_TYPES.values(), "LLM_OUTPUT", "STREAM_END"})
+STREAM_EVENT_TYPES: Final = frozenset({*_TYPES.values(), "LLM_OUTPUT", "DEPENDENCY_FAILED", "STREAM_END"})
 
 
 class StreamEvent(Struct, frozen=True, omit_defaults=True):
@@ -63,7 +69,7 @@ def stream_event(recorded: Recorded) -> StreamEvent:
     meta, event = recorded.meta, recorded.event
     return StreamEvent(
         workflow_id=meta.task_id,
-        type="LLM_OUTPUT" if _is_answer(event) else _TYPES[type(event)],
+        type=_type_of(event),
         timestamp=meta.at,
         seq=meta.version,
         message=text_of(event),
@@ -104,6 +110,14 @@ def payload_of(event: e.TaskEvent) -> dict[str, Any]:
     data: dict[str, Any] = msgspec.to_builtins(event)
     data.pop("type", None)
     return data
+
+
+def _type_of(event: e.TaskEvent) -> str:
+    if _is_answer(event):
+        return "LLM_OUTPUT"
+    if isinstance(event, e.DependencyEnded) and event.outcome != "completed":
+        return "DEPENDENCY_FAILED"
+    return _TYPES[type(event)]
 
 
 def _is_answer(event: e.TaskEvent) -> bool:

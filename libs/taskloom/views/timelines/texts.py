@@ -19,9 +19,15 @@ def _processes(count: int) -> str:
     return {0: "the handler", 1: "1 process"}.get(count, f"{count} processes")
 
 
+def _named(task_ids: tuple[str, ...]) -> str:
+    more = f" and {len(task_ids) - 3} more" if len(task_ids) > 3 else ""
+    return f"task{'s' if len(task_ids) > 1 else ''} {', '.join(task_ids[:3])}{more}"
+
+
 def _queued(event: e.TaskQueued) -> str:
     return {
         "submitted": "Waiting for an executor",
+        "dependencies": "What it depends on has ended; waiting for an executor",
         "run_at": "Its time has come; waiting for an executor",
         "retry": "Waiting for an executor to try again",
         "declined": "Waiting for another executor",
@@ -40,6 +46,12 @@ def _cancelled(event: e.TaskCancelled) -> str:
 
 _TEXTS: Final[dict[type[e.Event], Callable[[Any], str]]] = {
     e.TaskSubmitted: lambda event: f"Starting up: {event.spec.name or event.spec.query[:100] or event.spec.kind}",
+    e.TaskWaiting: lambda event: f"Waits for {_named(event.depends_on)}",
+    e.DependencyAdded: lambda event: f"Waits for task {event.dependency} too",
+    e.DependencyRemoved: lambda event: f"Waits for task {event.dependency} no more",
+    e.DependencyEnded: lambda event: f"Dependency {event.dependency} ended: {event.outcome}",
+    e.WatcherAdded: lambda event: f"Task {event.watcher} waits for this one",
+    e.WatchersTold: lambda event: f"{_named(event.watchers)} told of the end",
     e.TaskScheduled: lambda event: f"Scheduled for {event.run_at.isoformat()}",
     e.TaskQueued: _queued,
     e.AttemptAssigned: lambda event: f"Attempt {event.attempt} given to executor {event.executor_id}",

@@ -1,0 +1,38 @@
+"""What tasks tell each other: commands for other tasks, sent like anybody's, through the commands topic."""
+
+from taskloom.domain.envelope import Recorded
+from taskloom.domain.policies import elsewhere
+from taskloom.domain.task.commands import NoteDependency, WatchTask
+from taskloom.wire.cloudevents import Attributes
+from taskloom.wire.commands import Envelope, command_type
+
+SOURCE = "/taskloom/orchestrator"
+
+
+def peers_of(recorded: Recorded, traceparent: str) -> list[Envelope]:
+    """Commands for other tasks that follow from a stored event; made again from the same event, with the same ids."""
+    meta = recorded.meta
+    return [
+        _envelope(other, command, f"{meta.task_id}/{meta.version}/{place}", meta.tenant_id, traceparent)
+        for place, (other, command) in enumerate(elsewhere(meta.task_id, recorded.event))
+    ]
+
+
+def unknown_dependency(watch: WatchTask, asked: Attributes, task_id: str) -> Envelope:
+    """Tells who wants to watch a task that it does not exist: there is no stream that could hold such an event."""
+    told = NoteDependency(task_id, "unknown")
+    return _envelope(watch.watcher, told, f"{asked.id}/unknown", asked.tenant_id, asked.traceparent)
+
+
+def _envelope(
+    task_id: str, command: WatchTask | NoteDependency, command_id: str, tenant_id: str, traceparent: str
+) -> Envelope:
+    attributes = Attributes(
+        id=command_id,
+        type=command_type(command),
+        source=SOURCE,
+        subject=task_id,
+        tenant_id=tenant_id,
+        traceparent=traceparent,
+    )
+    return Envelope(task_id, command, attributes)
