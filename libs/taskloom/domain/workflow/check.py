@@ -1,0 +1,256 @@
+"""What is wrong with a definition, each fault with the path of its field: ``definition.steps[2].condition.operator``."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from taskloom.domain.task.commands import SubmitTask
+from taskloom.domain.workflow import conditions, expressions, graph
+from taskloom.domain.workflow import definition as d
+from taskloom.errors import TaskloomError
+
+MAX_FAULTS: Final = 100
+"""Faults that are listed; the rest would not be read."""
+
+RESERVED_IDS: Final = frozenset({"undo", "on_failure"})
+"""They stand for compensations and failure steps in paths."""
+
+NOT_IN_TEMPLATES: Final = frozenset({"task_id", "depends_on", "on_dependency_failure"})
+
+_PATH: Final = re.compile(r" - at `\$(.*)`$")
+_NAMED: Final = re.compile(r"Object (?:contains unknown|missing required) field `([^`]*)`")
+
+
+class Fault(Struct, frozen=True):
+    path: str
+    message: str
+
+
+class BadDefinition(TaskloomError):
+    """The definition of the workflow is wrong."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__("; ".join(f"{fault.path}: {fault.message}" for fault in faults[:5]))
+        self.faults = faults
+
+
+def validate(raw: Any, path: str = "definition") -> list[Fault]:
+    """All faults of a definition as JSON data, at most 100; an empty list when it can run."""
+    try:
+        definition = msgspec.convert(raw, d.Definition)
+    except msgspec.ValidationError as error:
+        return [_malformed(error, path)]
+    except RecursionError:
+        return [Fault(path, f"nests deeper than {d.MAX_DEPTH} levels")]
+    found = []
+    for fault in _faults(definition, path):
+        found.append(fault)
+        if len(found) == MAX_FAULTS:
+            break
+    return found
+
+
+def decode(raw: Any) -> d.Definition:
+    """The definition that the JSON data describes.
+
+    Raises:
+        BadDefinition: it has faults.
+    """
+    faults = validate(raw)
+    if faults:
+        raise BadDefinition(faults)
+    return msgspec.convert(raw, d.Definition)
+
+
+def _malformed(error: msgspec.ValidationError, path: str) -> Fault:
+    message = str(error)
+    at = _PATH.search(message)
+    where = path + (at[1] if at else "")
+    message = message[: at.start()] if at else message
+    named = _NAMED.match(message)
+    if named:
+        where = f"{where}.{named[1]}"
+    if where.endswith(".step_type"):
+        message = f"{message}; known kinds of steps are {', '.join(d.KINDS)}"
+    return Fault(where, message)
+
+
+def _faults(definition: d.Definition, path: str) -> Iterator[Fault]:
+    counted = sum(1 for _ in _walk(definition.steps, 1)) + sum(1 for _ in _walk(definition.failure_steps, 1))
+    if counted > d.MAX_STEPS:
+        yield Fault(f"{path}.steps", f"a workflow may have {d.MAX_STEPS} steps, this one has {counted}")
+        return
+    seen: dict[str, str] = {}
+    yield from _body(definition.steps, f"{path}.steps", 1, seen)
+    if definition.failure_steps:
+        yield from _body(definition.failure_steps, f"{path}.failure_steps", 1, seen)
+    yield from _templates(definition.output, f"{path}.output")
+
+
+def _walk(steps: tuple[d.Step, ...], depth: int) -> Iterator[d.Step]:
+    for step in steps:
+        yield step
+        if depth <= d.MAX_DEPTH:
+            for _name, body in d.bodies(step):
+                yield from _walk(body, depth + 1)
+
+
+def _body(steps: tuple[d.Step, ...], path: str, depth: int, seen: dict[str, str]) -> Iterator[Fault]:
+    if not steps:
+        yield Fault(path, "needs at least one step")
+    if depth > d.MAX_DEPTH:
+        yield Fault(path, f"steps nest deeper than {d.MAX_DEPTH} levels; move some into a child workflow")
+        return
+    for at, step in enumerate(steps):
+        yield from _identity(step, f"{path}[{at}]", seen)
+    yield from _dependencies(steps, path)
+    for at, step in enumerate(steps):
+        here = f"{path}[{at}]"
+        yield from _KINDS[type(step)](step, here)
+        for name, body in d.bodies(step):
+            if body or (name not in _OPTIONAL_BODIES):
+                yield from _body(body, f"{here}.{name}", depth + 1, seen)
+
+
+_OPTIONAL_BODIES: Final = frozenset({"true_steps", "false_steps", "map_steps", "compensation"})
+
+
+def _identity(step: d.Step, path: str, seen: dict[str, str]) -> Iterator[Fault]:
+    if step.id in seen:
+        yield Fault(f"{path}.id", f"{step.id!r} is also the id of {seen[step.id]}; ids are unique in a workflow")
+    elif step.id in RESERVED_IDS:
+        yield Fault(f"{path}.id", f"{step.id!r} is reserved; choose another id")
+    seen.setdefault(step.id, path)
+
+
+def _dependencies(steps: tuple[d.Step, ...], path: str) -> Iterator[Fault]:
+    ids, named = {step.id for step in steps}, names(steps)
+    needs: dict[str, list[str]] = {}
+    for at, step in enumerate(steps):
+        for nth, wanted in enumerate(step.depends_on):
+            where = f"{path}[{at}].depends_on[{nth}]"
+            found = [wanted] if wanted in ids else named.get(wanted, [])
+            if step.id in found:
+                yield Fault(where, f"step {step.id!r} depends on itself")
+            elif not found:
+                yield Fault(where, f"no step in the same body has the id or name {wanted!r}")
+            elif len(found) > 1:
+                yield Fault(where, f"{wanted!r} is the name of {len(found)} steps; name one by its id")
+            else:
+                needs.setdefault(step.id, []).extend(found)
+    around = graph.cycle([step.id for step in steps], needs)
+    if around is not None:
+        at = next(at for at, step in enumerate(steps) if step.id == around[0])
+        yield Fault(f"{path}[{at}].depends_on", str(graph.CycleFound(around)))
+
+
+def names(steps: tuple[d.Step, ...]) -> dict[str, list[str]]:
+    """Ids of the steps that bear a name."""
+    found: dict[str, list[str]] = {}
+    for step in steps:
+        if step.name:
+            found.setdefault(step.name, []).append(step.id)
+    return found
+
+
+def _task(step: d.TaskStep, path: str) -> Iterator[Fault]:
+    yield from _template(step.task_template, f"{path}.task_template")
+
+
+def _template(template: dict[str, Any], path: str) -> Iterator[Fault]:
+    """Fields without templates are checked now, those with templates when they have been filled in."""
+    if not template:
+        yield Fault(path, "needs the fields of a task, for instance kind and input")
+    for name in NOT_IN_TEMPLATES.intersection(template):
+        yield Fault(f"{path}.{name}", "a step's task gets this from the workflow; leave it out")
+    yield from _templates(template, path)
+    fixed = {name: value for name, value in template.items() if not expressions.has_template(value)}
+    try:
+        msgspec.convert(fixed, SubmitTask)
+    except msgspec.ValidationError as error:
+        yield _malformed(error, path)
+
+
+def _templates(value: Any, path: str) -> Iterator[Fault]:
+    for where, message in expressions.check_template(value):
+        yield Fault(f"{path}.{where}" if where else path, message)
+
+
+def _condition(condition: conditions.AnyCondition | None, path: str) -> Iterator[Fault]:
+    if condition is None:
+        return
+    if conditions.size(condition) > conditions.MAX_CONDITIONS:
+        yield Fault(path, f"a condition may have {conditions.MAX_CONDITIONS} parts")
+        return
+    for where, message in conditions.faults(condition, path):
+        yield Fault(where, message)
+
+
+def _conditional(step: d.ConditionalStep, path: str) -> Iterator[Fault]:
+    yield from _condition(step.condition, f"{path}.condition")
+    if not step.true_steps and not step.false_steps:
+        yield Fault(f"{path}.true_steps", "neither branch has a step")
+
+
+def _loop(step: d.LoopStep, path: str) -> Iterator[Fault]:
+    yield from _condition(step.loop_condition, f"{path}.loop_condition")
+    if step.max_iterations is None and (step.loop_condition is None or step.loop_condition is True):
+        yield Fault(f"{path}.loop_condition", "the loop has no end: give a condition or max_iterations")
+
+
+def _wait(step: d.WaitStep, path: str) -> Iterator[Fault]:
+    if (step.wait_seconds is None) == (step.wait_condition is None):
+        yield Fault(f"{path}.wait_seconds", "give either wait_seconds or wait_condition")
+    if isinstance(step.wait_seconds, str):
+        yield from _expression(step.wait_seconds, f"{path}.wait_seconds")
+    yield from _condition(step.wait_condition, f"{path}.wait_condition")
+
+
+def _map(step: d.MapStep, path: str) -> Iterator[Fault]:
+    if (step.task_template is None) == (not step.map_steps):
+        yield Fault(f"{path}.task_template", "give either task_template or map_steps")
+    if step.task_template is not None:
+        yield from _template(step.task_template, f"{path}.task_template")
+    if isinstance(step.items, str):
+        yield from _expression(step.items, f"{path}.items")
+    elif len(step.items) > d.MAX_MAP_ITEMS:
+        yield Fault(f"{path}.items", f"a map may have {d.MAX_MAP_ITEMS} items, this one has {len(step.items)}")
+
+
+def _expression(text: str, path: str) -> Iterator[Fault]:
+    if "{{" in text:
+        yield from _templates(text, path)
+    elif (message := expressions.check(text)) is not None:
+        yield Fault(path, message)
+
+
+def _child(step: d.ChildStep, path: str) -> Iterator[Fault]:
+    yield from validate(step.definition, f"{path}.definition")
+    yield from _templates(step.variables, f"{path}.variables")
+    yield from _templates(step.context, f"{path}.context")
+
+
+def _approval(step: d.ApprovalStep, path: str) -> Iterator[Fault]:
+    yield from _templates(step.message, f"{path}.message")
+
+
+def _nothing(_step: Any, _path: str) -> Iterator[Fault]:
+    yield from ()
+
+
+_KINDS: Final[dict[type[d.StepBase], Callable[[Any, str], Iterator[Fault]]]] = {
+    d.TaskStep: _task,
+    d.ParallelStep: _nothing,
+    d.SequentialStep: _nothing,
+    d.ConditionalStep: _conditional,
+    d.LoopStep: _loop,
+    d.WaitStep: _wait,
+    d.MapStep: _map,
+    d.ChildStep: _child,
+    d.ApprovalStep: _approval,
+    d.SignalStep: _nothing,
+    d.CheckpointStep: _nothing,
+}
