@@ -46,11 +46,13 @@ class BackgroundEnded(TaskloomError):
 
 
 class Runtime:
-    """One service's process. ``stopping`` is set by SIGTERM, SIGINT, ``stop()`` or a background task's first fault."""
+    """One service's process. ``up`` is set when the start-up is over, ``stopping`` by SIGTERM, SIGINT, ``stop()`` or a
+    background task's first fault."""
 
     def __init__(self, service: str, settings: ServiceSettings, *, signals: bool = True) -> None:
         self.service = service
         self.stopping = asyncio.Event()
+        self.up = asyncio.Event()
         self._settings = settings
         self._start_by = time.monotonic() + settings.startup_timeout_s
         self._signals = signals
@@ -119,6 +121,7 @@ class Runtime:
 
     async def run_until_stopped(self) -> None:
         """Says that the service is up, and returns when it is to stop."""
+        self.up.set()
         log.info("started", service=self.service)
         await self.stopping.wait()
         log.info("stopping", service=self.service, fault=repr(self._fault) if self._fault else "")

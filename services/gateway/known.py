@@ -23,12 +23,9 @@ class Known(Struct, frozen=True):
 class KnownThings:
     """The last answer of ``look``; renewed beside the requests, and again before something is refused as unknown."""
 
-    def __init__(
-        self, look: Callable[[], Awaitable[Known]], *, every_s: float = 3.0, refused_every_s: float = 0.5
-    ) -> None:
+    def __init__(self, look: Callable[[], Awaitable[Known]], *, every_s: float = 3.0) -> None:
         self._look = look
         self._every_s = every_s
-        self._refused_every_s = refused_every_s
         self._looked_at = float("-inf")
         self._turn = asyncio.Lock()
         self.now = Known()
@@ -44,9 +41,11 @@ class KnownThings:
                 continue
 
     async def renewed(self) -> Known:
-        """An answer that is at most half a second old: an executor may have registered just now."""
+        """An answer from after this call: an executor may have registered just now. Calls that come meanwhile share the
+        next look, so however many are refused, one look at a time is under way."""
+        asked_at = time.monotonic()
         async with self._turn:
-            if time.monotonic() - self._looked_at > self._refused_every_s:
+            if self._looked_at < asked_at:
                 await self._renew()
         return self.now
 

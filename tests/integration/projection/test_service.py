@@ -48,6 +48,7 @@ class Bench:
         runtime = Runtime("projection", self.settings, signals=False)
         running = asyncio.create_task(serve(runtime, self.settings))
         try:
+            await eventually(lambda: runtime.up.is_set() or running.done(), timeout_s=60)
             yield runtime
         finally:
             runtime.stop()
