@@ -10,6 +10,7 @@ from psycopg import OperationalError
 
 from services.gateway.context import Gateway
 from services.gateway.control import Controller
+from services.gateway.dependencies import DependencyReader
 from services.gateway.edge import Edge
 from services.gateway.known import KnownThings
 from services.gateway.lag import LagWatch
@@ -27,7 +28,7 @@ from services.gateway.problems import (
 from services.gateway.read import Reader
 from services.gateway.readside import PostgresViews
 from services.gateway.ready import OrchestratorPing
-from services.gateway.routes import executors, health, histories, queues, sessions, streams, tasks
+from services.gateway.routes import dependencies, executors, health, histories, queues, sessions, streams, tasks
 from services.gateway.security import BrowserGuard, check_address, is_loopback
 from services.gateway.send import CommandSender
 from services.gateway.server import HttpServer
@@ -47,7 +48,7 @@ from taskloom.store.history import HistoryReader
 from taskloom.views.reading import TooSlow, read_pool
 from taskloom.wire.topics import Topics
 
-_ROUTES = (tasks, histories, sessions, executors, queues, streams, health)
+_ROUTES = (tasks, dependencies, histories, sessions, executors, queues, streams, health)
 
 
 def create_app(parts: Parts) -> Litestar:
@@ -66,8 +67,10 @@ def create_app(parts: Parts) -> Litestar:
     )
     hub = LiveHub(parts.tail, Topics(settings.topic_prefix).events, capacity=settings.stream_buffer)
     reply_s = settings.reply_timeout_s
+    waits = DependencyReader(parts.views, parts.histories, recent)
     gateway = Gateway(
-        submitter=Submitter(parts.sender, parts.replies, parts.values, known, recent, reply_s=reply_s),
+        submitter=Submitter(parts.sender, parts.replies, parts.values, known, recent, waits, reply_s=reply_s),
+        dependencies=waits,
         controller=Controller(parts.sender, parts.replies, recent, reply_s=reply_s),
         reader=Reader(parts.views, parts.histories, parts.values, recent, wait_s=settings.read_wait_s),
         streams=Streams(parts.histories, parts.views, hub, limits, ping_interval_s=settings.ping_interval_s),

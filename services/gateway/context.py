@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 from litestar import Request
 
 from services.gateway.control import Controller
+from services.gateway.dependencies import DependencyReader
 from services.gateway.lag import LagWatch
 from services.gateway.limits import Limits
 from services.gateway.problems import BadRequest
@@ -28,6 +29,7 @@ class Gateway:
 
     submitter: Submitter
     controller: Controller
+    dependencies: DependencyReader
     reader: Reader
     streams: Streams
     limits: Limits

@@ -9,17 +9,29 @@ from services.gateway.ids import derived_id, new_command_id
 from services.gateway.problems import decoded, refused
 from services.gateway.submission import SOURCE, Origin
 from services.gateway.wait import Recent, ReplySource, Sender, ask, no_answer
-from taskloom.domain.task.commands import CancelTask, ClientCommand, ExplainTask, PauseTask, ResumeTask
+from taskloom.domain.task.commands import (
+    AddDependency,
+    CancelTask,
+    ClientCommand,
+    ExplainTask,
+    PauseTask,
+    RemoveDependency,
+    ResumeTask,
+)
 from taskloom.wire.cloudevents import Attributes
 from taskloom.wire.commands import Envelope, command_type
 from taskloom.wire.messages import Reply
 
 C = TypeVar("C", bound=CancelTask | PauseTask | ResumeTask)
 
+ControlCommand = CancelTask | PauseTask | ResumeTask | AddDependency | RemoveDependency
+
 MESSAGES: Final[dict[type, str]] = {
     CancelTask: "Cancel signal sent",
     PauseTask: "Pause signal sent",
     ResumeTask: "Resume signal sent",
+    AddDependency: "The task waits for it too",
+    RemoveDependency: "The task waits for it no more",
 }
 
 
@@ -50,7 +62,7 @@ class Controller:
         self._recent = recent
         self._reply_s = reply_s
 
-    async def control(self, task_id: str, command: CancelTask | PauseTask | ResumeTask, origin: Origin) -> Controlled:
+    async def control(self, task_id: str, command: ControlCommand, origin: Origin) -> Controlled:
         """Waits for the reply as long as the setting says, or the caller, if that is longer.
 
         Raises:

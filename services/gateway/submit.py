@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from services.gateway.dependencies import DependencyReader
 from services.gateway.ids import KEY_MAX_CHARS
 from services.gateway.known import KnownThings
 from services.gateway.problems import BadRequest, Problem, Unknown, decoded, refused
@@ -88,9 +89,11 @@ class Submitter:
         claims: ClaimSink,
         known: KnownThings,
         recent: Recent,
+        dependencies: DependencyReader,
         *,
         reply_s: float,
     ) -> None:
+        self._dependencies = dependencies
         self._sender = sender
         self._replies = replies
         self._claims = claims
@@ -113,6 +116,7 @@ class Submitter:
         """
         _check_key(origin.key)
         submission = await self._prepared(body, origin)
+        await self._dependencies.check(submission.spec.tenant_id, submission.spec.depends_on)
         awaited = [submission.command_id] if submission.awaited else []
         within_s = max(origin.wait_s, self._reply_s if submission.confirm else 0.0)
         replies = await ask(self._sender, self._replies, [submission.envelope], awaited=awaited, within_s=within_s)
@@ -150,14 +154,19 @@ class Submitter:
         entries = _read_batch(body)
         good: list[tuple[int, Submission]] = []
         answers: dict[int, BatchEntry] = {}
+        earlier: set[str] = set()
         for index, entry in enumerate(entries):
             try:
-                good.append((index, await self._prepared(entry, origin, index)))
+                submission = await self._prepared(entry, origin, index)
+                await self._dependencies.check(submission.spec.tenant_id, submission.spec.depends_on, earlier)
+                good.append((index, submission))
+                earlier.add(submission.task_id)
             except Problem as problem:
                 answers[index] = _rejected(index, problem)
             if index % 100 == 99:
                 await asyncio.sleep(0)  # a full batch takes tens of milliseconds; streams and others go on in between
-        await self._send_batch(good, answers, origin.wait_s)
+        for wave in _waves(good):
+            await self._send_batch(wave, answers, origin.wait_s)
         tasks = [answers[index] for index in range(len(entries))]
         rejected = sum(1 for entry in tasks if entry.error)
         return BatchResult(tasks, len(tasks) - rejected, rejected)
@@ -177,6 +186,20 @@ class Submitter:
                 answers[index] = BatchEntry(index, accepted.task_id, ACCEPTED)
             except Problem as problem:
                 answers[index] = _rejected(index, problem)
+
+
+def _waves(good: Sequence[tuple[int, Submission]]) -> list[list[tuple[int, Submission]]]:
+    """The entries in groups: one that waits for another of the batch is sent when Kafka has that one, so that its
+    question after it cannot come first."""
+    waves: list[list[tuple[int, Submission]]] = [[]]
+    in_wave: set[str] = set()
+    for index, submission in good:
+        if not in_wave.isdisjoint(submission.spec.depends_on):
+            waves.append([])
+            in_wave.clear()
+        waves[-1].append((index, submission))
+        in_wave.add(submission.task_id)
+    return waves
 
 
 def _check_key(key: str) -> None:

@@ -51,7 +51,9 @@ def gateway_document() -> dict[str, Any]:
     from services.gateway.openapi import document_of
 
     handlers = [handler for routes in gateway._ROUTES for handler in routes.HANDLERS]
-    return document_of(Litestar(route_handlers=[Router("/", route_handlers=handlers)], openapi_config=None))
+    return document_of(
+        Litestar(route_handlers=[Router("/", route_handlers=handlers)], openapi_config=None, logging_config=None)
+    )
 
 
 def _tell(problems: list[str]) -> None:

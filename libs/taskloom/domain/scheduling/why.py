@@ -13,7 +13,7 @@ MAX_HOLDERS = 10
 
 
 class Gate(Struct, frozen=True, omit_defaults=True):
-    """``gate``: schedule, retry, pause, cancel, executor, queue, kind, capability, label, slot, priority, start."""
+    """``gate``: dependency, schedule, retry, pause, cancel, start, executor, queue, kind, capability, label, slot, priority."""
 
     gate: str
     detail: str
@@ -49,6 +49,11 @@ def _own_gates(state: TaskState) -> tuple[list[Gate], datetime | None]:
     if state.pause is not None:
         gates.append(
             Gate("pause", state.pause.reason or "paused; resume it", state.pause.requested_at, _named(state.pause.by))
+        )
+    if state.phase == "waiting":
+        named = tuple(sorted(state.waiting_for))
+        gates.append(
+            Gate("dependency", f"waits for the end of {len(named)} tasks", state.submitted_at, named[:MAX_HOLDERS])
         )
     if state.phase == "scheduled":
         expected = state.spec.run_at
