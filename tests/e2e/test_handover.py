@@ -193,6 +193,7 @@ async def test_partitions_go_from_orchestrator_to_orchestrator_while_tasks_run_a
     await verify(system.dsn)
 
 
+@pytest.mark.chaos
 async def test_an_executor_that_dies_or_leaves_hands_its_work_to_the_other(system: RunningSystem) -> None:
     async with door(system) as api:
         retry = {"initial_s": 0.1}

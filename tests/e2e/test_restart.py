@@ -14,7 +14,7 @@ from taskloom.testing.eventually import eventually
 from taskloom.testing.processes import RunningSystem
 from tests.e2e.support import Json, all_processes_gone, door
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.chaos, pytest.mark.timeout(240)]
 
 CAN = "quantum"
 
