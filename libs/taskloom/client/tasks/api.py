@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import UUID
@@ -15,22 +15,15 @@ from taskloom.client.asynchronous import AsyncClient
 from taskloom.client.calls import Call
 from taskloom.client.errors import Conflict, Invalid, NotEnded, NotFound
 from taskloom.client.tasks.agent import ExecutorFunction
-from taskloom.client.tasks.agents import AGENT_TYPE, Agents
-from taskloom.client.tasks.errors import BadDependency, NotOffered
-from taskloom.client.tasks.execution import ExecutionLog, TaskExecution
+from taskloom.client.tasks.agents import Agents
+from taskloom.client.tasks.errors import BadDependency, NotOffered, dependency_fault
+from taskloom.client.tasks.execution import TaskExecution
 from taskloom.client.tasks.logger import TaskLogger
-from taskloom.client.tasks.mapping import (
-    OWN,
-    REST_WORDS,
-    execution_of,
-    id_of,
-    status_of,
-    submission_of,
-    task_of,
-)
+from taskloom.client.tasks.mapping import execution_of, submission_of
 from taskloom.client.tasks.metrics import TaskMetrics
-from taskloom.client.tasks.monitoring import PAGE, Monitoring, in_parallel
+from taskloom.client.tasks.monitoring import Monitoring
 from taskloom.client.tasks.offered import Offered
+from taskloom.client.tasks.reader import DEPENDENCIES, TaskReader
 from taskloom.client.tasks.task import (
     CreateTaskRequest,
     Task,
@@ -39,14 +32,11 @@ from taskloom.client.tasks.task import (
     TaskType,
     UpdateTaskRequest,
 )
-from taskloom.domain.values import OUTPUT_SEQ_SPAN
 
 if TYPE_CHECKING:
     from taskloom.client.workflows.workflow import Workflow
 
-MAX_OUTPUT_CHARS: Final = 1_000_000
-"""A ``TaskExecution`` holds this much of what its attempt wrote; ``AsyncClient.output`` gives the rest."""
-
+MAX_GRAPH: Final = 500
 TASK: Final = "/api/v1/tasks/{id}"
 WORKFLOW: Final = "workflow"
 
@@ -72,6 +62,7 @@ class TaskAPI:
         self.client = AsyncClient(base_url, transport=transport)
         self._logger = logger
         self._offered = Offered(self.client)
+        self._reader = TaskReader(self.client, self._offered)
         self._agents = Agents(self.client, agent_settings)
         self._monitoring = Monitoring(self.client, self._offered, metrics or TaskMetrics())
 
@@ -97,21 +88,17 @@ class TaskAPI:
         """
         task = request if isinstance(request, Task) else request.task()
         try:
-            await self.client.submit(**submission_of(task, await self._kinds()))
-        except Invalid as refused:
-            raise _dependency_fault(refused) or refused from None
-        except Conflict as refused:
-            if refused.field.startswith("depends_on"):
-                raise BadDependency(str(refused)) from refused
-            raise
+            await self.client.submit(**submission_of(task, await self._reader.kinds()))
+        except (Invalid, Conflict) as refused:
+            raise dependency_fault(refused) or refused from None
         if self._logger is not None:
             self._logger.log_task_created(task.id, task.name, task.created_by, task.metadata)
-        return task_of(await self.client.get(str(task.id)))
+        created = await self._reader.task(task.id)
+        return task if created is None else created
 
     async def get_task(self, task_id: UUID) -> Task | None:
         """None when there is no such task."""
-        found = await self._found(task_id)
-        return None if found is None else task_of(found)
+        return await self._reader.task(task_id)
 
     async def update_task(self, task_id: UUID, request: UpdateTaskRequest) -> Task | None:
         """The changed task; None when there is no such task."""
@@ -134,15 +121,9 @@ class TaskAPI:
         limit: int = 100,
         offset: int = 0,
     ) -> list[Task]:
-        """Whole tasks, newest first; a request for each, at most 16 at once. Tasks whose id is no UUID are left out:
+        """Whole tasks, newest first; two requests for each, at most 16 at once. Tasks whose id is no UUID are left out:
         they came through another door."""
-        found: list[Task] = []
-        async for summaries in self._pages(status, task_type, priority):
-            tasks = await in_parallel(self._found, [UUID(each.task_id) for each in summaries])
-            mapped = [task_of(task) for task in tasks if task is not None]
-            found += [task for task in mapped if assigned_to is None or task.assigned_to == assigned_to]
-            if len(found) >= offset + limit:
-                break
+        found = await self._reader.tasks(status, assigned_to, task_type, priority, offset + limit)
         return found[offset : offset + limit]
 
     async def execute_task(
@@ -179,12 +160,7 @@ class TaskAPI:
 
     async def get_task_execution(self, task_id: UUID) -> TaskExecution | None:
         """The last attempt, or the one that waits; None when there is no such task or it was never queued."""
-        found = await self._found(task_id)
-        if found is None or not (attempts := await self.client.executions(str(task_id))):
-            return None
-        execution = execution_of(found, attempts, await self._agent_type(attempts[-1].executor_id))
-        await self._add_output(execution)
-        return execution
+        return await self._reader.execution(task_id)
 
     async def retry_task(self, task_id: UUID, *, timeout_s: float | None = None) -> TaskExecution | None:
         """The new attempt, once the task has ended again; None when there is no such task.
@@ -204,7 +180,7 @@ class TaskAPI:
             BadWorkflow: a ValueError; the definition is not valid; names each faulty field.
             NotEnded: ``timeout_s`` is over.
         """
-        submission = workflow.to_submission(await self._kinds())
+        submission = workflow.to_submission(await self._reader.kinds())
         try:
             await self.client.submit(**submission)
         except Invalid as refused:
@@ -288,49 +264,52 @@ class TaskAPI:
     async def health_check(self) -> dict[str, Any]:
         return await self._monitoring.health()
 
-    async def get_dependency_graph(self) -> dict[str, Any]:
-        """``nodes`` and ``edges``; ``DependencyResolver`` gives the same for tasks that this program holds."""
-        await self._offered.require("dependency graph", "GET /api/v1/tasks/graph")
-        return await self.client.call(Call(dict, f"{calls.TASKS}/graph"))
+    async def add_dependency(self, task_id: UUID, depends_on: UUID) -> bool:
+        """Lets a task wait for one more, until it was handed to an executor. False when there is no such task.
+
+        Raises:
+            BadDependency: a ValueError; the other task does not exist, or waits for this one.
+            Conflict: the task has started.
+        """
+        return await self._changed_dependency("PUT", task_id, depends_on)
+
+    async def remove_dependency(self, task_id: UUID, depends_on: UUID) -> bool:
+        """False when there is no such task."""
+        return await self._changed_dependency("DELETE", task_id, depends_on)
+
+    async def get_dependency_graph(self, task_ids: Collection[UUID] | None = None) -> dict[str, Any]:
+        """``nodes`` and ``edges`` of the tasks given, else of the newest 500."""
+        return await self._of_many("dependency graph", "graph", task_ids, {"nodes": [], "edges": []})
 
     async def get_execution_plan(self, task_ids: Collection[UUID] | None = None) -> dict[str, Any]:
-        """``phases``; ``DependencyResolver`` gives the same for tasks that this program holds."""
-        await self._offered.require("execution plan", "GET /api/v1/tasks/plan")
-        params = {"ids": ",".join(sorted(map(str, task_ids)))} if task_ids else {}
-        return await self.client.call(Call(dict, f"{calls.TASKS}/plan", params=params))
+        """``order`` and ``phases`` of the tasks given, else of the newest 500.
 
-    async def _found(self, task_id: UUID) -> a.Task | None:
+        Raises:
+            Conflict: they wait for each other; names the cycle.
+        """
+        return await self._of_many("execution plan", "plan", task_ids, {"order": [], "phases": []})
+
+    async def _changed_dependency(self, method: str, task_id: UUID, depends_on: UUID) -> bool:
+        route = f"{method} {DEPENDENCIES}/{{dependency}}"
+        await self._offered.require("change a dependency", route)
+        if await self._reader.found(task_id) is None:
+            return False
         try:
-            return await self.client.get(str(task_id))
-        except NotFound:
-            return None
+            await self.client.raw(Call(dict, f"{DEPENDENCIES.format(id=task_id)}/{depends_on}", method))
+        except (Invalid, NotFound, Conflict) as refused:
+            if refused.field == "dependency" or isinstance(refused, NotFound):
+                raise BadDependency(str(refused)) from refused
+            raise
+        return True
 
-    async def _kinds(self) -> frozenset[str]:
-        """Kinds that an executor announces now."""
-        return frozenset(
-            kind for each in await self.client.executors() if each.status == "ready" for kind in each.kinds
-        )
-
-    async def _agent_type(self, executor_id: str) -> str:
-        found = await self.client.executors() if executor_id else []
-        return next((each.labels.get(AGENT_TYPE, "executor") for each in found if each.executor_id == executor_id), "")
-
-    async def _pages(
-        self, status: TaskStatus | None, task_type: TaskType | None, priority: TaskPriority | None
-    ) -> AsyncIterator[list[a.TaskSummary]]:
-        metadata = {} if task_type is None else {f"{OWN}type": task_type.value}
-        words = "" if status is None else REST_WORDS[status]
-        cursor: str | None = ""
-        while cursor is not None:
-            page = await self.client.list_tasks(metadata=metadata, status=words, cursor=cursor, limit=PAGE)
-            yield [
-                each
-                for each in page.tasks
-                if id_of(each.task_id) is not None
-                and (status is None or status_of(each) is status)
-                and (priority is None or each.priority == priority)
-            ]
-            cursor = page.next_cursor
+    async def _of_many(
+        self, wish: str, part: str, task_ids: Collection[UUID] | None, nothing: dict[str, Any]
+    ) -> dict[str, Any]:
+        await self._offered.require(wish, f"GET {calls.TASKS}/{part}")
+        ids = [str(each) for each in task_ids] if task_ids is not None else await self._reader.newest(MAX_GRAPH)
+        if not ids:
+            return nothing
+        return await self.client.call(Call(dict, f"{calls.TASKS}/{part}", params={"ids": ",".join(ids)}))
 
     async def _check_agent(self, task_id: UUID, agent_id: str | None) -> None:
         task = await self.get_task(task_id)
@@ -352,23 +331,8 @@ class TaskAPI:
                 ended, [a.Execution(attempt=1, status="cancelled", completed_at=ended.completed_at)]
             )
         if self._logger is not None:
-            self._log_end(execution)
+            self._logger.log_execution(execution)
         return execution
-
-    async def _add_output(self, execution: TaskExecution) -> None:
-        first = (execution.execution_number - 1) * OUTPUT_SEQ_SPAN
-        parts: list[str] = []
-        room = MAX_OUTPUT_CHARS
-        async for chunk in self.client.output(str(execution.task_id), after=first):
-            text = chunk.data.decode(errors="replace")[:room]
-            room -= len(text)
-            if chunk.stream in ("stdout", "stderr"):
-                parts.append(text)
-            else:
-                execution.logs.append(ExecutionLog(timestamp=chunk.at, message=text, context={"stream": chunk.stream}))
-            if room <= 0:
-                break
-        execution.output = "".join(parts)
 
     async def _sent(self, route: str, task_id: UUID, body: Any = None) -> bool:
         method, _, path = route.partition(" ")
@@ -383,21 +347,3 @@ class TaskAPI:
             return (await self.client.call(calls.control(str(task_id), verb, {"reason": ""}))).success
         except (NotFound, Conflict):
             return False
-
-    def _log_end(self, execution: TaskExecution) -> None:
-        assert self._logger is not None
-        if execution.is_successful():
-            seconds = execution.execution_time_seconds or 0.0
-            self._logger.log_task_completed(execution.task_id, execution.id, seconds, execution.result)
-        else:
-            details = execution.error_details or {}
-            message = str(details.get("error_message", execution.status.value))
-            self._logger.log_task_failed(execution.task_id, execution.id, message, details)
-
-
-def _dependency_fault(refused: Invalid) -> Exception | None:
-    if not refused.field.startswith("depends_on"):
-        return None
-    if "unknown field" in str(refused):
-        return NotOffered("create a task with dependencies", f"the field depends_on of POST {calls.TASKS}")
-    return BadDependency(str(refused))

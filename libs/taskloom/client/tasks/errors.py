@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from taskloom.client.errors import ClientError
+from taskloom.client.errors import ClientError, Refused
 
 
 class NotOffered(ClientError, NotImplementedError):
@@ -27,3 +27,12 @@ class CircularDependencyError(ClientError, ValueError):
 
 class AgentError(ClientError):
     """The agent cannot be registered."""
+
+
+def dependency_fault(refused: Refused) -> NotOffered | BadDependency | None:
+    """What a refused submission says of its dependencies; None when it was refused for something else."""
+    if not refused.field.startswith("depends_on"):
+        return None
+    if "unknown field" in str(refused):
+        return NotOffered("create a task with dependencies", "the field depends_on of POST /api/v1/tasks")
+    return BadDependency(str(refused))

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from taskloom.client.tasks.execution import TaskExecution
 from taskloom.client.tasks.record import now
 
 LINE: Final = "%(message)s"
@@ -74,6 +75,16 @@ class TaskLogger:
             error_message=error_message,
             error_details=error_details or {},
         )
+
+    def log_execution(self, execution: TaskExecution) -> None:
+        """The end of an attempt, as completed or failed."""
+        if execution.is_successful():
+            duration_s = execution.execution_time_seconds or 0.0
+            self.log_task_completed(execution.task_id, execution.id, duration_s, execution.result)
+        else:
+            details = execution.error_details or {}
+            message = str(details.get("error_message", execution.status.value))
+            self.log_task_failed(execution.task_id, execution.id, message, details)
 
     def log_task_cancelled(self, task_id: UUID, execution_id: UUID | None, reason: str) -> None:
         self._log(logging.WARNING, "task_cancelled", task_id=task_id, execution_id=execution_id, reason=reason)
