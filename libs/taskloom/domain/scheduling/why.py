@@ -1,24 +1,12 @@
 """Which gates hold a task that is not running, since when, and who holds them."""
 
 from datetime import datetime
-from typing import Any
 
 from msgspec import Struct
 
-from taskloom.domain.scheduling.match import Requirement, mismatches, requirement_of
+from taskloom.domain.scheduling.gates import Gate, placement_gates
 from taskloom.domain.scheduling.scheduler import Scheduler
 from taskloom.domain.task.state import TaskState
-
-MAX_HOLDERS = 10
-
-
-class Gate(Struct, frozen=True, omit_defaults=True):
-    """``gate``: dependency, schedule, retry, pause, cancel, start, executor, queue, kind, capability, label, slot, priority."""
-
-    gate: str
-    detail: str
-    since: datetime | None = None
-    held_by: tuple[str, ...] = ()
 
 
 class Explanation(Struct, frozen=True, omit_defaults=True):
@@ -29,12 +17,14 @@ class Explanation(Struct, frozen=True, omit_defaults=True):
     expected_start: datetime | None = None
 
 
-def explain(state: TaskState, scheduler: Scheduler) -> Explanation:
+def explain(state: TaskState, scheduler: Scheduler, now: datetime) -> Explanation:
     if state.ended:
         return Explanation(state.word)
     gates, expected = _own_gates(state)
     if state.phase == "ready":
-        gates += _placement_gates(state, scheduler)
+        placement, opens_at = placement_gates(state, scheduler, now)
+        gates += placement
+        expected = opens_at if state.dispatchable else None
     elif state.phase == "assigned" and state.live is not None:
         detail = f"assigned to executor {state.live.executor_id}, which has not started it yet"
         gates.append(Gate("start", detail, state.live.assigned_at, (state.live.executor_id,)))
@@ -63,39 +53,6 @@ def _own_gates(state: TaskState) -> tuple[list[Gate], datetime | None]:
         error = f"{state.error.type}: {state.error.message}" if state.error is not None else "the last attempt failed"
         gates.append(Gate("retry", f"waits before attempt {state.attempts + 1} ({error[:200]})", state.changed_at))
     return gates, expected
-
-
-def _placement_gates(state: TaskState, scheduler: Scheduler) -> list[Gate]:
-    requirement, since = requirement_of(state.spec), state.queued_at
-    matching = scheduler.pool.matching(requirement)
-    if not matching:
-        return [Gate(gate, detail, since) for gate, detail in _missing(requirement, scheduler).items()]
-    free = [s for s in matching if s.usable > len(s.leases) and not s.refused_until_beat]
-    gates = []
-    if not free:
-        held = [task_id for s in matching for task_id, _ in s.leases][:MAX_HOLDERS]
-        names = ", ".join(s.offer.executor_id for s in matching[:MAX_HOLDERS])
-        gates.append(Gate("slot", f"all slots of {names} are taken", since, tuple(held)))
-    ahead, first = scheduler.ready.ahead_of(state.task_id, MAX_HOLDERS)
-    if ahead:
-        gates.append(Gate("priority", f"{ahead} tasks with higher priority or age go first", since, tuple(first)))
-    return gates
-
-
-def _missing(requirement: Requirement, scheduler: Scheduler) -> dict[str, str]:
-    """The fewest gates that separate the task from an executor, each with what is wanted."""
-    wanted: dict[str, Any] = {
-        "executor": f"executor {requirement.executor_id} is not connected",
-        "queue": f"no executor serves queue {requirement.queue!r}",
-        "kind": f"no executor runs kind {requirement.kind!r}",
-        "capability": f"no executor has all of the capabilities {', '.join(requirement.capabilities)}",
-        "label": "no executor has the labels " + ", ".join(f"{name}={value}" for name, value in requirement.labels),
-    }
-    offers = [s.offer for s in scheduler.pool.standings() if s.offer.ready]
-    if not offers:
-        return {"executor": "no executor is connected"}
-    closest = min((mismatches(requirement, offer) for offer in offers), key=len)
-    return {gate: wanted[gate] for gate in closest}
 
 
 def _named(by: str) -> tuple[str, ...]:
