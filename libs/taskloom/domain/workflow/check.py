@@ -1,7 +1,8 @@
-"""What is wrong with a definition, each fault with the path of its field: ``definition.steps[2].condition.operator``."""
+"""What is wrong with a definition, with the path of each fault: ``definition.steps[2].condition.operator``."""
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
@@ -84,9 +85,9 @@ def _faults(definition: d.Definition, path: str) -> Iterator[Fault]:
         yield Fault(f"{path}.steps", f"a workflow may have {d.MAX_STEPS} steps, this one has {counted}")
         return
     seen: dict[str, str] = {}
-    yield from _body(definition.steps, f"{path}.steps", 1, seen)
+    yield from _body(definition.steps, f"{path}.steps", 1, seen, chained=False)
     if definition.failure_steps:
-        yield from _body(definition.failure_steps, f"{path}.failure_steps", 1, seen)
+        yield from _body(definition.failure_steps, f"{path}.failure_steps", 1, seen, chained=True)
     yield from _templates(definition.output, f"{path}.output")
 
 
@@ -98,7 +99,7 @@ def _walk(steps: tuple[d.Step, ...], depth: int) -> Iterator[d.Step]:
                 yield from _walk(body, depth + 1)
 
 
-def _body(steps: tuple[d.Step, ...], path: str, depth: int, seen: dict[str, str]) -> Iterator[Fault]:
+def _body(steps: tuple[d.Step, ...], path: str, depth: int, seen: dict[str, str], *, chained: bool) -> Iterator[Fault]:
     if not steps:
         yield Fault(path, "needs at least one step")
     if depth > d.MAX_DEPTH:
@@ -106,13 +107,14 @@ def _body(steps: tuple[d.Step, ...], path: str, depth: int, seen: dict[str, str]
         return
     for at, step in enumerate(steps):
         yield from _identity(step, f"{path}[{at}]", seen)
-    yield from _dependencies(steps, path)
+    yield from _dependencies(steps, path, chained)
     for at, step in enumerate(steps):
         here = f"{path}[{at}]"
         yield from _KINDS[type(step)](step, here)
         for name, body in d.bodies(step):
             if body or (name not in _OPTIONAL_BODIES):
-                yield from _body(body, f"{here}.{name}", depth + 1, seen)
+                chained = name == "compensation" or not isinstance(step, d.ParallelStep)
+                yield from _body(body, f"{here}.{name}", depth + 1, seen, chained=chained)
 
 
 _OPTIONAL_BODIES: Final = frozenset({"true_steps", "false_steps", "map_steps", "compensation"})
@@ -126,9 +128,12 @@ def _identity(step: d.Step, path: str, seen: dict[str, str]) -> Iterator[Fault]:
     seen.setdefault(step.id, path)
 
 
-def _dependencies(steps: tuple[d.Step, ...], path: str) -> Iterator[Fault]:
+def _dependencies(steps: tuple[d.Step, ...], path: str, chained: bool) -> Iterator[Fault]:
+    """In a chained body each step waits for the one before it, so that none can wait for a later one."""
     ids, named = {step.id for step in steps}, names(steps)
     needs: dict[str, list[str]] = {}
+    if chained:
+        needs = {after.id: [before.id] for before, after in pairwise(steps)}
     for at, step in enumerate(steps):
         for nth, wanted in enumerate(step.depends_on):
             where = f"{path}[{at}].depends_on[{nth}]"

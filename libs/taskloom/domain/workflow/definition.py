@@ -103,8 +103,8 @@ class MapStep(StepBase, frozen=True, tag="map", kw_only=True):
 
 
 class ChildStep(StepBase, frozen=True, tag="child", kw_only=True):
-    """A workflow of its own, as a child task. Its variables start from ``variables`` and do not flow back by themselves;
-    its result is ``{variables, results}``."""
+    """A workflow of its own, as a child task. Its variables start from ``variables`` and do not flow back by
+    themselves; its result is ``{variables, results}``."""
 
     definition: dict[str, Any]
     variables: dict[str, Any] = {}

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
+import msgspec
 from simpleeval import InvalidExpression, SimpleEval
 
 from taskloom.errors import TaskloomError
@@ -64,7 +65,7 @@ def evaluate(text: str, names: Names) -> Any:
     tree, evaluator = _parsed(text), _evaluator()
     evaluator.names = names
     try:
-        return evaluator.eval(text, tree)
+        return _plain(evaluator.eval(text, tree))
     except BadExpression:
         raise
     except (InvalidExpression, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
@@ -124,9 +125,7 @@ def _render_text(text: str, names: Names) -> Any:
 def _written(value: Any) -> str:
     if isinstance(value, str):
         return value
-    from msgspec.json import encode  # late: most templates are text
-
-    return encode(value, enc_hook=dict).decode()
+    return msgspec.json.encode(_plain(value)).decode()
 
 
 _NODES: Final = (
@@ -265,7 +264,7 @@ class _Evaluator(SimpleEval):  # type: ignore[misc]  # simpleeval has no types
 
     def __init__(self) -> None:
         super().__init__(operators=dict(_OPERATORS), functions=dict(_FUNCTIONS), names={})
-        self.nodes[ast.List] = lambda node: [self._eval(inner) for inner in node.elts]
+        self.nodes[ast.List] = lambda node: [_plain(self._eval(inner)) for inner in node.elts]
 
     def _check_disallowed_items(self, item: Any) -> None:
         """The base class walks each value in full at each node, which would make one look-up linear in the data."""
@@ -318,6 +317,13 @@ def _evaluator() -> _Evaluator:
     if evaluator is None:
         evaluator = _threads.evaluator = _Evaluator()
     return evaluator
+
+
+def _plain(value: Any) -> Any:
+    """Our own mappings (all variables, all steps) as an object, in an order that is the same in each process."""
+    if isinstance(value, Mapping) and not isinstance(value, dict):
+        return {key: value[key] for key in sorted(value)}
+    return value
 
 
 def _kind(value: Any) -> str:

@@ -1,0 +1,148 @@
+"""The engine: what follows from what happened to a run. Pure; every decision it takes is an event.
+
+``start`` and ``advance`` give the next events and change nothing. Each event is applied to a draft of the state by the
+same function that replays it, and the next decision is taken on that.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from taskloom.domain.refusals import Refusal
+from taskloom.domain.values import ErrorInfo
+from taskloom.domain.workflow import events as e
+from taskloom.domain.workflow import happenings as h
+from taskloom.domain.workflow import stopping
+from taskloom.domain.workflow.settle import merge_variables, settle
+from taskloom.domain.workflow.state import ENDED, MAX_KEPT_SIGNALS, Node, RunState
+from taskloom.domain.workflow.work import Work
+
+Decision = list[e.WorkflowEvent] | Refusal
+
+
+def start(state: RunState, now: datetime) -> list[e.WorkflowEvent]:
+    """The first events of a run that ``open_run`` opened."""
+    definition = state.plan.definition
+    limit = definition.timeout_seconds
+    due_at = None if limit is None else now + timedelta(seconds=limit)
+    work = Work(state, now)
+    work.emit(e.WorkflowStarted(definition.name, definition.version, len(definition.steps), due_at))
+    settle(work)
+    return work.events
+
+
+def advance(state: RunState, happening: h.Happening, now: datetime) -> Decision:
+    """The events that a happening leads to: none when it changes nothing (a late or repeated one), or a refusal.
+
+    About 5,000 events at most: then ``next_due`` is in the past, and ``TimerDue`` goes on with the rest.
+    """
+    if state.status in ENDED or state.status == "pending":
+        return _too_late(state, happening)
+    work = Work(state, now)
+    refusal = _HANDLERS[type(happening)](work, happening)
+    if refusal is not None:
+        return refusal
+    settle(work)
+    return work.events
+
+
+def _too_late(state: RunState, happening: h.Happening) -> Decision:
+    if isinstance(happening, (h.ChildEnded, h.TimerDue)):
+        return []
+    return Refusal("conflict", f"the workflow is {state.status}", state=state.status)
+
+
+def _child_ended(work: Work, happening: h.ChildEnded) -> None:
+    node = work.d.nodes.get(happening.path)
+    if node is None or node.status != "running" or not node.plan.needs_slot:
+        return
+    if happening.outcome == "completed":
+        if node.plan.kind == "task":
+            merge_variables(work, node.path, happening.result)
+        work.emit(e.StepCompleted(node.path, happening.result))
+    elif happening.outcome == "cancelled" and node.stopping:
+        work.emit(e.StepCancelled(node.path, node.stopping))
+    else:
+        stopping.fail(work, node, happening.error or ErrorInfo(*_WORDS[happening.outcome], retryable=False))
+
+
+_WORDS: Final = {
+    "failed": ("Failed", "its task failed"),
+    "cancelled": ("Cancelled", "its task was cancelled"),
+    "timed_out": ("Timeout", "its task passed its time limit"),
+}
+
+
+def _timer(_work: Work, _happening: h.TimerDue) -> None:
+    """``settle`` looks at the timers in any case."""
+
+
+def _signal(work: Work, happening: h.Signal) -> Refusal | None:
+    d = work.d
+    if d.kept_signals >= MAX_KEPT_SIGNALS:
+        return Refusal("conflict", f"{MAX_KEPT_SIGNALS} signals wait for steps to take them; no more are kept", "name")
+    work.emit(e.SignalReceived(happening.name, happening.payload))
+    return None
+
+
+def _decide(work: Work, happening: h.Decide) -> Refusal | None:
+    node = _approval(work, happening.step)
+    if isinstance(node, Refusal):
+        return node
+    approvers = node.plan.step.approvers  # type: ignore[union-attr]
+    if approvers and happening.by not in approvers:
+        return Refusal("conflict", f"{happening.by or 'nobody'} is not among the approvers of {node.path}", "by")
+    work.emit(e.ApprovalDecided(node.path, happening.approved, happening.by, happening.comment))
+    answer = {"approved": happening.approved, "by": happening.by, "comment": happening.comment}
+    stopping.answer_approval(work, node, answer)
+    return None
+
+
+def _approval(work: Work, step: str) -> Node | Refusal:
+    d = work.d
+    if step in d.approvals:
+        return d.nodes[step]
+    found = [path for path in d.approvals.place_of if d.nodes[path].plan.id == step]
+    if len(found) == 1:
+        return d.nodes[found[0]]
+    if found:
+        return Refusal("conflict", f"{len(found)} approvals of {step} wait; name one by its path", "step")
+    return Refusal("conflict", f"no approval of {step!r} waits for a decision", "step")
+
+
+def _patch(work: Work, happening: h.PatchVariables) -> None:
+    if happening.values:
+        work.emit(e.VariablesMerged(happening.values))
+
+
+def _cancel(work: Work, happening: h.Cancel) -> None:
+    if work.d.stopping != "cancelled":
+        stopping.stop_run(work, "cancelled", happening.reason)
+
+
+def _pause(work: Work, happening: h.Pause) -> Refusal | None:
+    d = work.d
+    if d.paused or d.stopping:
+        word = "paused" if d.paused else "stopping"
+        return Refusal("conflict", f"the workflow is already {word}", state=word)
+    work.emit(e.WorkflowPaused(happening.reason))
+    return None
+
+
+def _resume(work: Work, happening: h.Resume) -> Refusal | None:
+    if not work.d.paused:
+        return Refusal("conflict", "the workflow is not paused", state="running")
+    work.emit(e.WorkflowResumed(happening.reason))
+    return None
+
+
+_HANDLERS: Final[dict[type[Any], Callable[[Work, Any], Refusal | None]]] = {
+    h.ChildEnded: _child_ended,
+    h.TimerDue: _timer,
+    h.Signal: _signal,
+    h.Decide: _decide,
+    h.PatchVariables: _patch,
+    h.Cancel: _cancel,
+    h.Pause: _pause,
+    h.Resume: _resume,
+}

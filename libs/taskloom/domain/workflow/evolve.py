@@ -1,0 +1,338 @@
+"""``evolve_run(state, event)``: how each event changes a run. Live and replay run this one function."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from immutables import Map
+
+from taskloom.domain.workflow import ending
+from taskloom.domain.workflow import events as e
+from taskloom.domain.workflow.draft import Draft, draft_of, within
+from taskloom.domain.workflow.plan import plan_of
+from taskloom.domain.workflow.state import FAILURE_STEPS, ROOT, LoopData, MapData, RunState
+
+UNDO: Final = "undo"
+
+
+def open_run(run_input: dict[str, Any]) -> RunState:
+    """The state before the first event, from the pinned ``spec.input``: ``{"definition", "variables", "context"}``.
+
+    The run's variables and context go over those of the definition. ``"checkpoint"`` (from ``results.checkpoint``) lets
+    the top-level steps that had completed count as done; its variables and context come in between.
+
+    Raises:
+        BadDefinition: the definition has faults.
+    """
+    plan = plan_of(run_input["definition"])
+    checkpoint = run_input.get("checkpoint") or {}
+    definition, steps = plan.definition, checkpoint.get("steps") or {}
+    return RunState(
+        plan,
+        Map({**definition.variables, **(checkpoint.get("variables") or {}), **(run_input.get("variables") or {})}),
+        {**definition.context, **(checkpoint.get("context") or {}), **(run_input.get("context") or {})},
+        restored={name: step.get("result") for name, step in steps.items() if step.get("status") == "completed"},
+    )
+
+
+def evolve_run(state: RunState, event: e.WorkflowEvent) -> RunState:
+    """The state after one more event."""
+    draft = draft_of(state)
+    apply(draft, event)
+    return draft.freeze()
+
+
+def fold_run(state: RunState, history: Iterable[e.WorkflowEvent]) -> RunState:
+    """The state after a history; cheaper than event by event."""
+    draft = draft_of(state)
+    for event in history:
+        apply(draft, event)
+    return draft.freeze()
+
+
+def apply(draft: Draft, event: e.WorkflowEvent) -> None:
+    """Changes the draft as the event says."""
+    _CHANGES[type(event)](draft, event)
+
+
+def _started(d: Draft, event: e.WorkflowStarted) -> None:
+    d.status = "running"
+    d.set_timer(ROOT, event.due_at)
+    d.open_frame(ROOT, d.plan.root, ROOT)
+
+
+def _paused(d: Draft, _event: e.WorkflowPaused) -> None:
+    d.paused = True
+
+
+def _resumed(d: Draft, _event: e.WorkflowResumed) -> None:
+    d.paused = False
+
+
+def _run_stopping(d: Draft, event: e.WorkflowStopping) -> None:
+    d.stopping, d.reason, d.paused = event.why, event.reason, False
+    d.timers = d.timers.clear(ROOT)
+    for path in outermost(d):
+        d.change_frame(path, stopping=event.reason or event.why)
+
+
+def outermost(d: Draft) -> list[str]:
+    """The bodies that belong to no step: the workflow's own, that of a compensation, the failure steps."""
+    undoing = [] if d.undoing is None else [within(d.undoing.path, UNDO)]
+    return [ROOT, *undoing, *([FAILURE_STEPS] if d.phase == "failure_steps" else [])]
+
+
+def _variables(d: Draft, event: e.VariablesMerged) -> None:
+    d.variables = d.variables.update(event.values)
+
+
+def _signal_received(d: Draft, event: e.SignalReceived) -> None:
+    d.signals = d.signals.set(event.name, (*d.signals.get(event.name, ()), event.payload))
+    d.kept_signals += 1
+
+
+def _signal_delivered(d: Draft, event: e.SignalDelivered) -> None:
+    kept = d.signals[event.name][1:]
+    d.signals = d.signals.set(event.name, kept) if kept else d.signals.delete(event.name)
+    d.kept_signals -= 1
+
+
+def _scheduled(d: Draft, event: e.StepScheduled) -> None:
+    _take_item(d, event.path)
+    d.begin(event.path)
+    d.running += 1
+
+
+def _step_started(d: Draft, event: e.StepStarted) -> None:
+    _take_item(d, event.path)
+    node = d.begin(event.path)
+    if node.plan.body is None:
+        d.running += 1  # a map's item whose task could not be made: it fails at once, and gives its place back then
+    else:
+        d.open_frame(event.path, node.plan.body, event.path)
+
+
+def _branch(d: Draft, event: e.BranchTaken) -> None:
+    node = d.begin(event.path, branch=event.value)
+    body = node.plan.body if event.value else node.plan.other
+    if body is None:
+        d.change(event.path, joined=True)
+        d.agenda = d.agenda.push(event.path)
+    else:
+        d.open_frame(event.path, body, event.path)
+
+
+def _round(d: Draft, event: e.LoopRound) -> None:
+    node = d.begin(event.path)
+    data = node.data if isinstance(node.data, LoopData) else LoopData()
+    if data.n:
+        rounds = ending.keep_round(data, ending.results_of(d, within(event.path, data.n)))
+        d.drop_frame(within(event.path, data.n))
+        data = LoopData(data.n, rounds)
+    if not event.condition:
+        d.change(event.path, data=LoopData(data.n, data.rounds, over=True), joined=True)
+        d.agenda = d.agenda.push(event.path)
+        return
+    d.change(event.path, data=LoopData(event.n, data.rounds), joined=False)
+    assert node.plan.body is not None
+    d.open_frame(within(event.path, event.n), node.plan.body, event.path)
+
+
+def _expanded(d: Draft, event: e.MapExpanded) -> None:
+    node = d.begin(event.path) if event.offset == 0 else d.nodes[event.path]
+    data = node.data if isinstance(node.data, MapData) else MapData(total=event.total)
+    with data.items.mutate() as items:
+        for at, item in enumerate(event.items, start=event.offset):
+            items[at] = item
+        known = items.finish()
+    data = MapData(known, event.total, event.offset + len(event.items))
+    complete = data.known == data.total
+    d.change(event.path, data=data, joined=complete and not data.total)
+    if not complete:
+        return
+    if data.total:
+        d.slots = d.slots.push(event.path)
+    else:
+        d.agenda = d.agenda.push(event.path)
+
+
+def _take_item(d: Draft, path: str) -> None:
+    """Makes the node of a map's item that begins; a step's node is there already."""
+    if path in d.nodes:
+        return
+    owner, _, number = path.rpartition(".")
+    node, at = d.nodes[owner], int(number)
+    assert isinstance(node.data, MapData)
+    assert node.plan.item is not None
+    d.slots = d.slots.remove(owner)
+    data = ending.map_data(node.data, following=at + 1, live=node.data.live.set(at, None))
+    d.change(owner, data=data)
+    d.add(path, node.plan.item, owner)
+    ending.ask_for_next(d, owner)
+
+
+def _waiting(d: Draft, event: e.WaitStarted) -> None:
+    d.begin(event.path, status="waiting")
+    d.set_timer(event.path, event.due_at)
+    if event.condition:
+        d.watching = d.watching.push(event.path)
+
+
+def _awaited(d: Draft, event: e.SignalAwaited) -> None:
+    d.begin(event.path, status="waiting")
+    d.set_timer(event.path, event.due_at)
+    waiting = d.listeners.get(event.name)
+    d.listeners = d.listeners.set(event.name, (waiting or ending.EMPTY_QUEUE).push(event.path))
+
+
+def _requested(d: Draft, event: e.ApprovalRequested) -> None:
+    d.begin(event.path, status="waiting")
+    d.set_timer(event.path, event.due_at)
+    d.approvals = d.approvals.push(event.path)
+
+
+def _decided(d: Draft, event: e.ApprovalDecided | e.ApprovalExpired) -> None:
+    d.approvals = d.approvals.remove(event.path)
+    d.timers = d.timers.clear(event.path)
+
+
+def _checkpoint(d: Draft, event: e.CheckpointSaved) -> None:
+    d.begin(event.path)
+
+
+def _completed(d: Draft, event: e.StepCompleted) -> None:
+    result = ending.own_result(d, d.nodes[event.path], event.result)
+    ending.end_step(d, event.path, "completed", result=result)
+
+
+def _restored(d: Draft, event: e.StepRestored) -> None:
+    ending.end_step(d, event.path, "completed", result=event.result)
+
+
+def _failed(d: Draft, event: e.StepFailed) -> None:
+    node = d.nodes[event.path]
+    compensates = node.plan.step.on_failure == "compensate" and not event.handled
+    if compensates and d.phase == "steps":
+        d.compensate = True
+        d.error, d.failed_at = d.error or event.error, d.failed_at or event.path
+    ending.end_step(d, event.path, "failed", error=event.error, handled=event.handled)
+
+
+def _skipped(d: Draft, event: e.StepSkipped) -> None:
+    ending.end_step(d, event.path, "skipped", reason=event.reason)
+
+
+def _cancelled(d: Draft, event: e.StepCancelled) -> None:
+    ending.end_step(d, event.path, "cancelled", reason=event.reason)
+
+
+def _cancel_requested(d: Draft, event: e.StepCancelRequested) -> None:
+    d.change(event.path, stopping=event.reason or "cancelled")
+
+
+def _stopping(d: Draft, event: e.StepStopping) -> None:
+    node = d.change(event.path, stopping=event.reason or "stopped")
+    d.slots = d.slots.remove(event.path)
+    data = node.data
+    if isinstance(data, MapData) and not data.live:
+        d.change(event.path, joined=True)
+        d.agenda = d.agenda.push(event.path)
+    frame = within(event.path, data.n) if isinstance(data, LoopData) else event.path
+    if frame in d.frames:
+        d.change_frame(frame, stopping=node.stopping)
+
+
+def _compensation(d: Draft, _event: e.CompensationStarted) -> None:
+    d.phase = "compensation"
+    d.timers = d.timers.clear(ROOT)
+    _root_failure(d)
+    d.agenda = d.agenda.push(ROOT)
+
+
+def _root_failure(d: Draft) -> None:
+    frame = d.frames[ROOT]
+    d.error, d.failed_at = d.error or frame.error, d.failed_at or frame.failed_at
+
+
+def _compensating(d: Draft, event: e.StepCompensating) -> None:
+    assert d.undo is not None
+    d.undoing, d.undo = d.undo
+    assert d.undoing.plan.undo is not None
+    d.undo_count -= 1
+    d.agenda = d.agenda.remove(ROOT)
+    d.open_frame(within(event.path, UNDO), d.undoing.plan.undo, ROOT)
+
+
+def _compensated(d: Draft, event: e.StepCompensated) -> None:
+    d.drop_frame(within(event.path, UNDO))
+    d.undoing = None
+    d.compensated += event.error is None
+
+
+def _failure_steps(d: Draft, _event: e.FailureStepsStarted) -> None:
+    d.phase = "failure_steps"
+    d.timers = d.timers.clear(ROOT)
+    _root_failure(d)
+    assert d.plan.failure is not None
+    d.agenda = d.agenda.remove(ROOT)
+    d.open_frame(FAILURE_STEPS, d.plan.failure, ROOT)
+
+
+def _run_completed(d: Draft, event: e.WorkflowCompleted) -> None:
+    d.status, d.output = "completed", event.output
+    _over(d)
+
+
+def _run_failed(d: Draft, event: e.WorkflowFailed) -> None:
+    d.status, d.error, d.failed_at = "failed", event.error, event.path
+    _over(d)
+
+
+def _run_cancelled(d: Draft, _event: e.WorkflowCancelled) -> None:
+    d.status = "cancelled"
+    _over(d)
+
+
+def _run_timed_out(d: Draft, _event: e.WorkflowTimedOut) -> None:
+    d.status = "timed_out"
+    _over(d)
+
+
+def _over(d: Draft) -> None:
+    d.phase, d.agenda, d.slots, d.timers = "over", ending.EMPTY_QUEUE, ending.EMPTY_QUEUE, ending.NO_TIMERS
+
+
+_CHANGES: Final[dict[type[e.WorkflowEvent], Callable[[Draft, Any], None]]] = {
+    e.WorkflowStarted: _started,
+    e.WorkflowPaused: _paused,
+    e.WorkflowResumed: _resumed,
+    e.WorkflowStopping: _run_stopping,
+    e.VariablesMerged: _variables,
+    e.SignalReceived: _signal_received,
+    e.SignalDelivered: _signal_delivered,
+    e.CompensationStarted: _compensation,
+    e.FailureStepsStarted: _failure_steps,
+    e.WorkflowCompleted: _run_completed,
+    e.WorkflowFailed: _run_failed,
+    e.WorkflowCancelled: _run_cancelled,
+    e.WorkflowTimedOut: _run_timed_out,
+    e.StepScheduled: _scheduled,
+    e.StepStarted: _step_started,
+    e.BranchTaken: _branch,
+    e.LoopRound: _round,
+    e.MapExpanded: _expanded,
+    e.WaitStarted: _waiting,
+    e.SignalAwaited: _awaited,
+    e.ApprovalRequested: _requested,
+    e.ApprovalDecided: _decided,
+    e.ApprovalExpired: _decided,
+    e.CheckpointSaved: _checkpoint,
+    e.StepCompleted: _completed,
+    e.StepFailed: _failed,
+    e.StepSkipped: _skipped,
+    e.StepCancelRequested: _cancel_requested,
+    e.StepCancelled: _cancelled,
+    e.StepStopping: _stopping,
+    e.StepRestored: _restored,
+    e.StepCompensating: _compensating,
+    e.StepCompensated: _compensated,
+}

@@ -1,0 +1,55 @@
+"""What can happen to a run from outside: an argument of ``advance``."""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from taskloom.domain.values import ErrorInfo
+
+ChildOutcome = Literal["completed", "failed", "cancelled", "timed_out"]
+
+
+class ChildEnded(Struct, frozen=True):
+    """The task of the step at ``path`` ended. ``result`` is its structured answer, else its text."""
+
+    path: str
+    outcome: ChildOutcome
+    result: Any = None
+    error: ErrorInfo | None = None
+
+
+class TimerDue(Struct, frozen=True):
+    """``next_due`` has passed: whatever is due happens, and what was left over goes on."""
+
+
+class Signal(Struct, frozen=True):
+    name: str
+    payload: Any = None
+
+
+class Decide(Struct, frozen=True):
+    """A decision on the approval at ``step``: its path, or its id where only one of that id waits."""
+
+    step: str
+    approved: bool
+    by: str = ""
+    comment: str = ""
+
+
+class PatchVariables(Struct, frozen=True):
+    values: dict[str, Any]
+
+
+class Cancel(Struct, frozen=True):
+    reason: str = ""
+
+
+class Pause(Struct, frozen=True):
+    reason: str = ""
+
+
+class Resume(Struct, frozen=True):
+    reason: str = ""
+
+
+Happening = ChildEnded | TimerDue | Signal | Decide | PatchVariables | Cancel | Pause | Resume

@@ -1,0 +1,98 @@
+"""What a run gives to others: its result, its progress, its steps, a checkpoint."""
+
+from typing import Any
+
+from taskloom.domain.workflow.draft import within
+from taskloom.domain.workflow.state import ROOT, STEP_ENDED, LoopData, MapData, Node, RunState
+
+
+def run_result(state: RunState) -> Any:
+    """What the definition's ``output`` gave, else ``{"variables": …, "results": {id of a top-level step: result}}``."""
+    if state.plan.definition.output is not None:
+        return state.output
+    results = {}
+    for plan in state.plan.root.steps:
+        node = state.nodes.get(plan.id)
+        if node is not None and node.status == "completed":
+            results[plan.id] = node.result
+    return {"variables": _sorted(state.variables), "results": results}
+
+
+def progress(state: RunState) -> float:
+    """Share of the top-level steps that ended, in percent; a loop or map under way counts by its rounds or items."""
+    if state.status == "completed":
+        return 100.0
+    steps = state.plan.root.steps
+    return 100.0 * sum(_share(state, state.nodes.get(plan.id)) for plan in steps) / len(steps)
+
+
+def _share(state: RunState, node: Node | None) -> float:
+    if node is None:
+        return 0.0
+    if node.status in STEP_ENDED:
+        return 1.0
+    data = node.data
+    if isinstance(data, MapData):
+        return len(data.results) / data.total if data.total else 1.0
+    if isinstance(data, LoopData):
+        return max(0, data.n - 1) / (node.plan.step.max_iterations or 100)  # type: ignore[union-attr]
+    frame = state.frames.get(node.path)
+    return 0.0 if frame is None else 1.0 - frame.open / len(frame.body.steps)
+
+
+def step_counts(state: RunState) -> dict[str, int]:
+    """Top-level steps by how they stand: step_count, completed_steps, failed_steps, running_steps."""
+    nodes = [state.nodes.get(plan.id) for plan in state.plan.root.steps]
+    words = [None if node is None else node.status for node in nodes]
+    return {
+        "step_count": len(words),
+        "completed_steps": words.count("completed"),
+        "failed_steps": words.count("failed"),
+        "running_steps": words.count("running") + words.count("waiting"),
+    }
+
+
+def checkpoint(state: RunState) -> dict[str, Any]:
+    """What a new run can start from, as ``spec.input["checkpoint"]``: JSON data.
+
+    ``{"status", "steps": {id: {"status", "result", "error_message"}}, "variables", "context"}`` with the steps that
+    have begun, those in bodies too (the last one of each id); only top-level ones are taken over.
+    """
+    steps: dict[str, Any] = {}
+    for step_id in sorted(state.latest):
+        ended = state.latest[step_id]
+        message = None if ended.error is None else ended.error.message
+        steps[step_id] = {"status": ended.status, "result": ended.result, "error_message": message}
+    for plan in state.plan.root.steps:
+        node = state.nodes.get(within(ROOT, plan.id))
+        if node is not None and node.status not in STEP_ENDED:
+            steps[plan.id] = {"status": node.status, "result": None, "error_message": None}
+    return {
+        "status": state.status,
+        "steps": steps,
+        "variables": _sorted(state.variables),
+        "context": state.context,
+    }
+
+
+def held_by(state: RunState) -> list[dict[str, Any]]:
+    """What the run waits for now, for people: at most 100 entries ``{"step", "gate"}`` in the order of their paths."""
+    if state.paused:
+        return [{"step": "", "gate": "paused"}]
+    waits = []
+    for path in sorted(state.nodes):
+        node = state.nodes[path]
+        if node.status == "waiting":
+            waits.append({"step": path, "gate": node.plan.kind})
+        elif node.status == "ready" and path in state.slots:
+            waits.append({"step": path, "gate": "max_parallel_tasks"})
+        elif node.status == "running" and node.plan.needs_slot:
+            waits.append({"step": path, "gate": "task"})
+        if len(waits) == 100:
+            break
+    return waits
+
+
+def _sorted(variables: Any) -> dict[str, Any]:
+    """A persistent map has no order of its own that would be the same in each process."""
+    return {name: variables[name] for name in sorted(variables)}

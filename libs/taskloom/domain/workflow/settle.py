@@ -1,0 +1,173 @@
+"""Decides, one after the other, all that the last events left to decide: starts, skips, ends of bodies, due times."""
+
+from typing import Any
+
+from taskloom.domain.values import ErrorInfo
+from taskloom.domain.workflow import conditions, starting, stopping
+from taskloom.domain.workflow import events as e
+from taskloom.domain.workflow.definition import WaitStep
+from taskloom.domain.workflow.draft import within
+from taskloom.domain.workflow.evolve import UNDO
+from taskloom.domain.workflow.expressions import BadExpression, render
+from taskloom.domain.workflow.scope import Scope
+from taskloom.domain.workflow.state import ENDED, MAX_STARTS, ROOT, LoopData, Node
+from taskloom.domain.workflow.work import Work
+
+
+def settle(work: Work) -> None:
+    """Goes on until everything waits for something outside, or the decision is long enough."""
+    looked_at = -1
+    while work.has_room() and not _holds_still(work):
+        path = _next(work)
+        if path is not None:
+            _handle(work, path)
+        elif not (_deliver_signals(work) or _expire(work)):
+            if not work.d.watching or looked_at == len(work.events):
+                return
+            _look_again(work)
+            looked_at = len(work.events)
+
+
+def merge_variables(work: Work, path: str, result: Any) -> None:
+    """``result.variables`` of a step go into those of the run."""
+    values = result.get("variables") if isinstance(result, dict) else None
+    if isinstance(values, dict) and values:
+        work.emit(e.VariablesMerged(values, path))
+
+
+def _holds_still(work: Work) -> bool:
+    d = work.d
+    return d.status in ENDED or (d.paused and not d.stopping)
+
+
+def _next(work: Work) -> str | None:
+    """The step to decide on: what needs no place first, then what waited longest for one."""
+    d = work.d
+    head = d.agenda.head
+    if head is None and d.running < d.plan.definition.max_parallel_tasks:
+        head = d.slots.head
+    return head
+
+
+def _handle(work: Work, path: str) -> None:
+    d = work.d
+    if path == ROOT:
+        _decide_run(work)
+        return
+    node = d.nodes[path]
+    if node.status == "ready":
+        if node.doomed:
+            work.emit(e.StepSkipped(path, node.doomed))
+        elif d.started >= MAX_STARTS and not d.stopping:
+            stopping.stop_run(work, "failed", f"the run started {MAX_STARTS} steps, which is its limit")
+        else:
+            starting.start_step(work, node)
+    elif node.joined:
+        _join(work, node)
+    else:
+        starting.next_item(work, node)
+
+
+def _join(work: Work, node: Node) -> None:
+    """All that ran within the step has ended."""
+    if node.error is not None:
+        stopping.fail(work, node, node.error)
+    elif node.stopping:
+        work.emit(e.StepCancelled(node.path, node.stopping))
+    elif isinstance(node.data, LoopData) and not node.data.over:
+        starting.next_round(work, node)
+    else:
+        work.emit(e.StepCompleted(node.path))
+
+
+def _decide_run(work: Work) -> None:
+    """The workflow's own body has ended, or a compensation, or the failure steps: what comes now."""
+    d = work.d
+    if d.phase == "compensation" and d.undoing is not None:
+        frame = d.frames[within(d.undoing.path, UNDO)]
+        stopped = ErrorInfo("Cancelled", frame.stopping, retryable=False) if frame.stopping else None
+        work.emit(e.StepCompensated(d.undoing.path, frame.error or stopped))
+    elif d.stopping == "cancelled":
+        work.emit(e.WorkflowCancelled(d.reason))
+    elif d.phase == "compensation" and d.undo is not None:
+        work.emit(e.StepCompensating(d.undo[0].path))
+    elif d.phase == "steps" and _cause(work) is None:
+        _complete(work)
+    elif d.phase == "steps" and d.undo is not None and (d.compensate or d.plan.definition.on_failure == "compensate"):
+        work.emit(e.CompensationStarted(d.undo_count))
+    elif d.phase != "failure_steps" and d.plan.failure is not None:
+        work.emit(e.FailureStepsStarted())
+    elif d.stopping == "timed_out":
+        work.emit(e.WorkflowTimedOut(d.plan.definition.timeout_seconds or 0.0))
+    else:
+        frame = d.frames[ROOT]
+        work.emit(e.WorkflowFailed(_cause(work) or _unknown(), d.failed_at or frame.failed_at, d.compensated))
+
+
+def _cause(work: Work) -> ErrorInfo | None:
+    """Why the run fails; None when it does not."""
+    d = work.d
+    error = d.error or d.frames[ROOT].error
+    if error is None and d.stopping:
+        return ErrorInfo("Timeout" if d.stopping == "timed_out" else "Stopped", d.reason, retryable=False)
+    return error
+
+
+def _unknown() -> ErrorInfo:
+    return ErrorInfo("Failed", "the workflow failed", retryable=False)
+
+
+def _complete(work: Work) -> None:
+    template = work.d.plan.definition.output
+    try:
+        work.emit(e.WorkflowCompleted(None if template is None else render(template, Scope(work.d, ROOT))))
+    except BadExpression as error:
+        work.emit(e.WorkflowFailed(starting.expression_error(error, "output")))
+
+
+def _deliver_signals(work: Work) -> bool:
+    """Gives the oldest kept signal of a name to the step that waited longest for it; False when none fits."""
+    d = work.d
+    if not d.kept_signals or not d.listeners:
+        return False
+    fewer, other = sorted((d.signals, d.listeners), key=len)
+    name = min((name for name in fewer if name in other), default=None)
+    path = None if name is None else d.listeners[name].head
+    if name is None or path is None:
+        return False
+    payload = d.signals[name][0]
+    work.emit(e.SignalDelivered(path, name))
+    merge_variables(work, path, payload)
+    work.emit(e.StepCompleted(path, payload))
+    return True
+
+
+def _expire(work: Work) -> bool:
+    """Lets the earliest timer happen; False when none is due."""
+    first = work.d.timers.first
+    if first is None or first.due_at > work.now:
+        return False
+    if first.path == ROOT:
+        limit_s = work.d.plan.definition.timeout_seconds
+        stopping.stop_run(work, "timed_out", f"the workflow passed its limit of {limit_s} s")
+    else:
+        starting.expire_step(work, work.d.nodes[first.path])
+    return True
+
+
+def _look_again(work: Work) -> None:
+    """Looks at all conditions that steps wait for."""
+    waiting = work.d.watching.by_place
+    for place in sorted(waiting):
+        node = work.d.nodes.get(waiting[place])
+        if node is None or node.status != "waiting":
+            continue  # the end of one before it stopped this one
+        assert isinstance(node.plan.step, WaitStep)
+        condition = node.plan.step.wait_condition
+        try:
+            holds = condition is not None and conditions.holds(condition, work.scope(node))
+        except BadExpression as error:
+            stopping.fail(work, node, starting.expression_error(error, "wait_condition"))
+            continue
+        if holds:
+            work.emit(e.StepCompleted(node.path, {"wait_completed": True}))

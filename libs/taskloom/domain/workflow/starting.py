@@ -1,0 +1,221 @@
+"""How each kind of step begins, how loops and maps go on, and what happens when a waiting step's time is up."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from taskloom.domain.task.commands import SubmitTask
+from taskloom.domain.values import ErrorInfo
+from taskloom.domain.workflow import conditions, expressions
+from taskloom.domain.workflow import definition as d
+from taskloom.domain.workflow import events as e
+from taskloom.domain.workflow.draft import within
+from taskloom.domain.workflow.expressions import BadExpression, render
+from taskloom.domain.workflow.plan import StepPlan
+from taskloom.domain.workflow.scope import Scope
+from taskloom.domain.workflow.state import MAX_WATCHING, ROOT, LoopData, MapData, Node
+from taskloom.domain.workflow.stopping import answer_approval, fail
+from taskloom.domain.workflow.work import Work
+
+MAX_ITEMS_PER_EVENT: Final = 500
+MAX_ITEM_BYTES_PER_EVENT: Final = 48 * 1024
+DEFAULT_ROUNDS: Final = 100
+MAX_WAIT_S: Final = 366 * 86_400.0
+
+
+def start_step(work: Work, node: Node) -> None:
+    """The step begins, or fails where its expressions cannot be evaluated."""
+    if node.frame == ROOT and node.plan.id in work.d.restored:
+        work.emit(e.StepRestored(node.path, work.d.restored[node.plan.id]))
+        return
+    try:
+        _STARTS[node.plan.kind](work, node, node.plan.step)
+    except BadExpression as error:
+        fail(work, node, expression_error(error))
+
+
+def expression_error(error: BadExpression, field: str = "") -> ErrorInfo:
+    return ErrorInfo("BadExpression", f"{field}: {error}" if field else str(error), retryable=False)
+
+
+def next_item(work: Work, node: Node) -> None:
+    """The map's next item begins."""
+    data, plan = node.data, node.plan.item
+    assert isinstance(data, MapData)
+    assert plan is not None
+    path = within(node.path, data.following)
+    if not plan.needs_slot:
+        work.emit(e.StepStarted(path))
+        return
+    try:
+        work.emit(e.StepScheduled(path, _submission(plan, _template_of(plan), Scope(work.d, path))))
+    except BadExpression as error:
+        # The item has begun before it can fail, so that its end is counted like any other.
+        work.emit(e.StepStarted(path))
+        fail(work, work.d.nodes[path], expression_error(error))
+
+
+def next_round(work: Work, node: Node) -> None:
+    """The condition is looked at, for the first time or after a round; the loop ends at its limit."""
+    step, data = node.plan.step, node.data
+    assert isinstance(step, d.LoopStep)
+    done = data.n if isinstance(data, LoopData) else 0
+    if done >= (step.max_iterations or DEFAULT_ROUNDS):
+        work.emit(e.StepCompleted(node.path))
+        return
+    scope = Scope(work.d, within(node.path, done)) if done else work.scope(node)
+    try:
+        goes_on = step.loop_condition is None or conditions.holds(step.loop_condition, scope)
+    except BadExpression as error:
+        fail(work, node, expression_error(error, "loop_condition"))
+        return
+    work.emit(e.LoopRound(node.path, done + 1, goes_on))
+
+
+def expire_step(work: Work, node: Node) -> None:
+    """The time of a wait is over, or the limit of a step that waits for something."""
+    step = node.plan.step
+    if isinstance(step, d.WaitStep) and step.wait_seconds is not None:
+        work.emit(e.StepCompleted(node.path, {"wait_completed": True}))
+    elif isinstance(step, d.ApprovalStep):
+        work.emit(e.ApprovalExpired(node.path, step.on_timeout))
+        if step.on_timeout == "fail":
+            _time_out(work, node, step.timeout_seconds)
+        else:
+            answer = {"approved": step.on_timeout == "approve", "by": "", "comment": "nobody decided in time"}
+            answer_approval(work, node, answer)
+    elif isinstance(step, (d.WaitStep, d.SignalStep)):
+        if step.on_timeout == "fail":
+            _time_out(work, node, step.timeout_seconds)
+        else:
+            work.emit(e.StepCompleted(node.path, {"wait_completed": False} if isinstance(step, d.WaitStep) else None))
+
+
+def _time_out(work: Work, node: Node, limit_s: float | None) -> None:
+    fail(work, node, ErrorInfo("Timeout", f"nothing came within {limit_s} s", retryable=False))
+
+
+def _task(work: Work, node: Node, _step: d.TaskStep) -> None:
+    work.emit(e.StepScheduled(node.path, _submission(node.plan, _template_of(node.plan), work.scope(node))))
+
+
+def _template_of(plan: StepPlan) -> d.Template:
+    assert isinstance(plan.step, d.TaskStep)
+    return plan.step.task_template
+
+
+def _submission(plan: StepPlan, template: d.Template, scope: Scope) -> dict[str, Any]:
+    fields = render(template, scope)
+    fields.setdefault("name", plan.step.name or plan.id)
+    fields["metadata"] = {**(fields.get("metadata") or {}), "workflow_step_id": plan.id}
+    try:
+        msgspec.convert(fields, SubmitTask)
+    except msgspec.ValidationError as error:
+        raise BadExpression(f"task_template: the task cannot be submitted: {error}") from error
+    submission: dict[str, Any] = fields
+    return submission
+
+
+def _child(work: Work, node: Node, step: d.ChildStep) -> None:
+    scope = work.scope(node)
+    run_input = {
+        "definition": step.definition,
+        "variables": render(step.variables, scope),
+        "context": render(step.context, scope),
+    }
+    template = {"kind": "workflow", "name": step.name or step.id, "metadata": step.metadata}
+    fields = _submission(node.plan, template, scope)
+    work.emit(e.StepScheduled(node.path, {**fields, "input": run_input}))
+
+
+def _body(work: Work, node: Node, _step: d.ParallelStep | d.SequentialStep) -> None:
+    work.emit(e.StepStarted(node.path))
+
+
+def _conditional(work: Work, node: Node, step: d.ConditionalStep) -> None:
+    work.emit(e.BranchTaken(node.path, conditions.holds(step.condition, work.scope(node))))
+
+
+def _loop(work: Work, node: Node, _step: d.LoopStep) -> None:
+    next_round(work, node)
+
+
+def _wait(work: Work, node: Node, step: d.WaitStep) -> None:
+    if step.wait_seconds is not None:
+        work.emit(e.WaitStarted(node.path, work.now + timedelta(seconds=_seconds(step.wait_seconds, work.scope(node)))))
+    elif len(work.d.watching) >= MAX_WATCHING:
+        fail(work, node, ErrorInfo("TooMany", f"{MAX_WATCHING} steps wait for conditions already", retryable=False))
+    else:
+        work.emit(e.WaitStarted(node.path, _due(work, step.timeout_seconds), condition=True))
+
+
+def _seconds(given: float | str, scope: Scope) -> float:
+    value = _value(given, scope) if isinstance(given, str) else given
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MAX_WAIT_S:
+        raise BadExpression(f"wait_seconds: {value!r:.80} is no number of seconds from 0 to {MAX_WAIT_S:.0f}")
+    return float(value)
+
+
+def _value(text: str, scope: Scope) -> Any:
+    return render(text, scope) if "{{" in text else expressions.evaluate(text, scope)
+
+
+def _due(work: Work, limit_s: float | None) -> datetime | None:
+    return None if limit_s is None else work.now + timedelta(seconds=limit_s)
+
+
+def _map(work: Work, node: Node, step: d.MapStep) -> None:
+    items = _value(step.items, work.scope(node)) if isinstance(step.items, str) else step.items
+    if not isinstance(items, list):
+        raise BadExpression(f"items: {items!r:.80} is no list")
+    if len(items) > d.MAX_MAP_ITEMS:
+        raise BadExpression(f"items: a map may have {d.MAX_MAP_ITEMS} items, this list has {len(items)}")
+    offset = 0
+    for chunk in _chunks(items):
+        work.emit(e.MapExpanded(node.path, offset, len(items), chunk))
+        offset += len(chunk)
+
+
+def _chunks(items: list[Any]) -> Iterator[list[Any]]:
+    """The items in parts that make events of a fair size; one empty part for no items."""
+    chunk: list[Any] = []
+    size = 0
+    for item in items:
+        bytes_of_it = len(msgspec.json.encode(item))
+        if chunk and (len(chunk) == MAX_ITEMS_PER_EVENT or size + bytes_of_it > MAX_ITEM_BYTES_PER_EVENT):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(item)
+        size += bytes_of_it
+    yield chunk
+
+
+def _approval(work: Work, node: Node, step: d.ApprovalStep) -> None:
+    message = str(render(step.message, work.scope(node)))
+    work.emit(e.ApprovalRequested(node.path, message, step.approvers, _due(work, step.timeout_seconds)))
+
+
+def _signal(work: Work, node: Node, step: d.SignalStep) -> None:
+    work.emit(e.SignalAwaited(node.path, step.signal, _due(work, step.timeout_seconds)))
+
+
+def _checkpoint(work: Work, node: Node, _step: d.CheckpointStep) -> None:
+    work.emit(e.CheckpointSaved(node.path))
+    work.emit(e.StepCompleted(node.path, {"checkpoint": node.path}))
+
+
+_STARTS: Final[dict[str, Callable[[Work, Node, Any], None]]] = {
+    "task": _task,
+    "child": _child,
+    "parallel": _body,
+    "sequential": _body,
+    "conditional": _conditional,
+    "loop": _loop,
+    "wait": _wait,
+    "map": _map,
+    "approval": _approval,
+    "signal": _signal,
+    "checkpoint": _checkpoint,
+}

@@ -1,0 +1,170 @@
+"""What is remembered of a run. It holds the steps under way and the results of those that ended, not their history."""
+
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from immutables import Map
+from msgspec import Struct
+
+from taskloom.domain.values import ErrorInfo
+from taskloom.domain.workflow.persistent import EMPTY_QUEUE, NO_TIMERS, Queue, Timers
+from taskloom.domain.workflow.plan import Body, Plan, StepPlan
+
+StepStatus = Literal["ready", "running", "waiting", "completed", "failed", "skipped", "cancelled"]
+RunStatus = Literal["pending", "running", "completed", "failed", "cancelled", "timed_out"]
+
+ENDED: Final = frozenset({"completed", "failed", "cancelled", "timed_out"})
+STEP_ENDED: Final = frozenset({"completed", "failed", "skipped", "cancelled"})
+
+ROOT: Final = ""
+FAILURE_STEPS: Final = "on_failure"
+
+KEPT_ROUNDS: Final = 100
+"""Rounds of a loop whose results it remembers, the last ones."""
+
+MAX_KEPT_SIGNALS: Final = 1_000
+"""Signals that a run keeps for steps to come; one more is refused."""
+
+MAX_STARTS: Final = 1_000_000
+"""Steps that one run may start; above it the run fails, since nested loops multiply."""
+
+MAX_WATCHING: Final = 1_000
+"""Waits for a condition that may be open at once: each is looked at again after each change. One more fails."""
+
+AT_ONCE: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""A due time that has always passed."""
+
+
+class LoopData(Struct, frozen=True):
+    """``rounds`` are the last results, oldest first, each ``{iteration, results}``."""
+
+    n: int = 0
+    rounds: tuple[dict[str, Any], ...] = ()
+    over: bool = False
+
+
+class MapData(Struct, frozen=True):
+    """``items`` are those not ended yet, ``live`` the numbers of those that run, ``following`` the next to start."""
+
+    items: Map[int, Any] = Map()
+    total: int = 0
+    known: int = 0
+    following: int = 0
+    live: Map[int, None] = Map()
+    results: Map[int, Any] = Map()
+    errors: Map[int, str] = Map()
+
+
+class Node(Struct, frozen=True):
+    """A step under way or ended. ``frame`` is the body it runs in, or the map it is an item of.
+
+    ``doomed`` says why a step that is ready will be skipped instead. ``joined``: all that runs within it has ended.
+    ``error`` of a step that runs is the first failure within it.
+    """
+
+    path: str
+    plan: StepPlan
+    frame: str
+    status: StepStatus = "ready"
+    result: Any = None
+    error: ErrorInfo | None = None
+    ended: int = 0
+    doomed: str = ""
+    joined: bool = False
+    stopping: str = ""
+    branch: bool = False
+    data: LoopData | MapData | None = None
+
+
+class Frame(Struct, frozen=True):
+    """A body that runs. ``pending`` counts what each step still waits for, ``open`` the steps that have not ended.
+
+    ``node`` is the step it belongs to (a step that is undone, for compensations); ``last`` the step that ended last.
+    """
+
+    path: str
+    body: Body
+    node: str
+    pending: Map[str, int]
+    open: int
+    error: ErrorInfo | None = None
+    failed_at: str = ""
+    stopping: str = ""
+    last: str = ""
+
+
+class Undo(Struct, frozen=True):
+    """A completed step that has a compensation. ``place`` are the item or round it ran in."""
+
+    plan: StepPlan
+    path: str
+    result: Any
+    place: dict[str, Any]
+
+
+class Ended(Struct, frozen=True):
+    """How the last step with an id ended."""
+
+    status: StepStatus
+    result: Any = None
+    error: ErrorInfo | None = None
+
+
+UndoList = tuple[Undo, Any] | None
+"""The last completed step and the list before it."""
+
+
+class RunFields(Struct):
+    """The fields of a run's state, and of a draft of its next one.
+
+    ``agenda`` are the steps that something must be decided on, ``slots`` those that wait for one of the
+    ``max_parallel_tasks`` places. ``running`` counts the tasks under way, ``started`` all steps so far, ``ended`` all
+    that ended. ``watching`` are waits for a condition, ``approvals`` those for a decision; ``restored``
+    are results by step id of the run whose checkpoint this one started from.
+    """
+
+    plan: Plan
+    variables: Map[str, Any]
+    context: dict[str, Any]
+    status: RunStatus = "pending"
+    paused: bool = False
+    stopping: Literal["", "cancelled", "timed_out", "failed"] = ""
+    reason: str = ""
+    nodes: Map[str, Node] = Map()
+    frames: Map[str, Frame] = Map()
+    latest: Map[str, Ended] = Map()
+    agenda: Queue = EMPTY_QUEUE
+    slots: Queue = EMPTY_QUEUE
+    timers: Timers = NO_TIMERS
+    running: int = 0
+    started: int = 0
+    ended: int = 0
+    restored: dict[str, Any] = {}
+    watching: Queue = EMPTY_QUEUE
+    approvals: Queue = EMPTY_QUEUE
+    listeners: Map[str, Queue] = Map()
+    signals: Map[str, tuple[Any, ...]] = Map()
+    kept_signals: int = 0
+    undo: UndoList = None
+    undoing: Undo | None = None
+    undo_count: int = 0
+    compensated: int = 0
+    compensate: bool = False
+    phase: Literal["steps", "compensation", "failure_steps", "over"] = "steps"
+    error: ErrorInfo | None = None
+    failed_at: str = ""
+    output: Any = None
+
+
+class RunState(RunFields, frozen=True):  # type: ignore[misc]  # the draft is the one that may be set
+    """A run after some of its events."""
+
+
+def next_due(state: RunState) -> datetime | None:
+    """When the run next needs the clock; at once (1970) when it stopped half-way in a long piece of work."""
+    if state.status in ENDED or state.status == "pending" or (state.paused and not state.stopping):
+        return None
+    if state.agenda or (state.slots and state.running < state.plan.definition.max_parallel_tasks):
+        return AT_ONCE
+    first = state.timers.first
+    return None if first is None else first.due_at

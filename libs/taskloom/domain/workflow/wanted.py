@@ -1,0 +1,75 @@
+"""What the shell has to do for an event of a run: make a child, stop one, or end the run's own task."""
+
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from taskloom.domain.task.commands import SubmitTask
+from taskloom.domain.values import ErrorInfo
+from taskloom.domain.workflow import events as e
+
+SEPARATOR: Final = "~"
+"""Between a run's id and the path of a step. No id that a client may choose contains it."""
+
+
+class SubmitChild(Struct, frozen=True):
+    """Submit ``command`` under the id ``child_id(run_id, path)``, for the run's tenant and session."""
+
+    path: str
+    command: SubmitTask
+
+
+class CancelChild(Struct, frozen=True):
+    path: str
+    reason: str
+
+
+class EndRun(Struct, frozen=True):
+    """End the run's own task. A completed one's response is ``results.run_result(state)``."""
+
+    outcome: Literal["completed", "failed", "cancelled", "timed_out"]
+    error: ErrorInfo | None = None
+    reason: str = ""
+    limit_s: float = 0.0
+
+
+Wanted = SubmitChild | CancelChild | EndRun
+
+
+def wanted(event: e.WorkflowEvent) -> Wanted | None:
+    """The deed that an event asks for, or None. Timers need none: ``state.next_due`` says when to come back."""
+    if isinstance(event, e.StepScheduled):
+        return SubmitChild(event.path, msgspec.convert(event.submission, SubmitTask))
+    if isinstance(event, e.StepCancelRequested):
+        return CancelChild(event.path, event.reason)
+    if isinstance(event, e.WorkflowCompleted):
+        return EndRun("completed")
+    if isinstance(event, e.WorkflowFailed):
+        return EndRun("failed", event.error)
+    if isinstance(event, e.WorkflowCancelled):
+        return EndRun("cancelled", reason=event.reason)
+    if isinstance(event, e.WorkflowTimedOut):
+        return EndRun("timed_out", limit_s=event.limit_s)
+    return None
+
+
+def child_id(run_id: str, path: str) -> str:
+    """Id of the task of a step: ``<run id>~<path>``."""
+    return f"{run_id}{SEPARATOR}{path}"
+
+
+def parent_of(task_id: str) -> tuple[str, str] | None:
+    """The run a task belongs to and the path of its step; None for a task of its own."""
+    run_id, separator, path = task_id.rpartition(SEPARATOR)
+    return (run_id, path) if separator else None
+
+
+def root_of(task_id: str) -> str:
+    """The outermost run of a task, or the task itself: what decides on its partition."""
+    return task_id.partition(SEPARATOR)[0]
+
+
+def event_names() -> dict[str, Any]:
+    """Event classes by their public names."""
+    return {str(kind.__struct_config__.tag): kind for kind in e.AnyWorkflowEvent.__args__}
