@@ -341,3 +341,19 @@ async def taskloom(system: RunningSystem, *arguments: str) -> str:
     output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()
     return output.decode()
+
+
+@pytest.mark.chaos
+async def test_a_new_orchestrator_hears_of_all_queues_before_it_refuses_one(
+    outsider: Outsider, running_system: RunningSystem, api: Api, tmp_path: Path
+) -> None:
+    queue = f"known-{uuid.uuid4().hex[:8]}"
+    async with further_executor(running_system, tmp_path, queue, queues=queue):
+        killed = running_system.kill_process("orchestrator-1")
+        ids = [f"meanwhile-{uuid.uuid4()}" for _ in range(PARTITIONS * 2)]
+        for task_id in ids:
+            await outsider.send({"kind": "echo", "queue": queue}, key=task_id)
+        await running_system.wait_replaced("orchestrator-1", killed)
+        ended = [await api.ended(task_id, 40) for task_id in ids]
+
+    assert {(task["state"], task["executor_id"]) for task in ended} == {("completed", queue)}
