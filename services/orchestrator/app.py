@@ -26,6 +26,7 @@ from taskloom.bus.batches import BatchConsumer
 from taskloom.bus.publish import OutRecord, Publisher
 from taskloom.bus.tail import TailConsumer
 from taskloom.domain.scheduling.executors import ExecutorPool
+from taskloom.domain.scheduling.health import Health
 from taskloom.domain.scheduling.scheduler import Scheduler
 from taskloom.errors import TaskloomError
 from taskloom.lifecycle import Runtime
@@ -69,8 +70,10 @@ class Orchestrator:
             client_id=f"{settings.instance}-executors",
         )
         self.memory = Memory(settings.partitions, settings.ended_kept)
-        pool = ExecutorPool(settings.partitions, max(1, round(settings.lost_after_s / settings.beat_s)))
-        self.scheduler = Scheduler(pool)
+        policy = settings.policy
+        silence = max(1, round(settings.lost_after_s / settings.beat_s))
+        pool = ExecutorPool(settings.partitions, silence, Health(policy))
+        self.scheduler = Scheduler(pool, policy)
         announced = Announced()
         timers = Timers()
         records = Records(self.topics, settings.partitions)

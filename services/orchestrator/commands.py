@@ -109,7 +109,8 @@ class CommandLoop:
 
     def idle_s(self, at_most: float) -> float:
         """How long the loop may sleep when nothing arrives."""
-        return self._timers.seconds_to_next(self._clock(), at_most)
+        now = self._clock()
+        return min(self._timers.seconds_to_next(now, at_most), self._scheduler.seconds_to_next(now, at_most))
 
     async def round(self, polled: Mapping[Any, Sequence[Any]]) -> None:
         """One round over polled records (by topic partition), own commands, due timers and free slots."""
@@ -218,7 +219,7 @@ class CommandLoop:
         for batch in batches.values():
             for state in batch.touched.values():
                 self._scheduler.observe(state)
-        for assignment in self._scheduler.assign(self._batch_max):
+        for assignment in self._scheduler.assign(self._batch_max, now):
             command = AssignAttempt(assignment.executor_id, assignment.incarnation)
             self._apply_own(batches, assignment.task_id, command, now)
             assigned = self._memory.get(assignment.task_id)
@@ -290,7 +291,7 @@ class CommandLoop:
             state = None
         data: dict[str, Any] = {"repeated": True} if answer.repeated and not answer.explain else {}
         if answer.explain and state is not None:
-            data = msgspec.to_builtins(explain(state, self._scheduler))
+            data = msgspec.to_builtins(explain(state, self._scheduler, now))
         return Reply(
             command_id=answer.attributes.id,
             task_id=answer.task_id,

@@ -105,6 +105,7 @@ class Listener:
         live = {(attempt.task_id, attempt.attempt) for attempt in message.live}
         for lease in self._missed(self._absent, self._absentees(message, live), live):
             if self._caught_up(lease[0]):
+                self._pool.lost(message.executor_id, [lease])
                 self._lost([lease], f"executor {message.executor_id} does not have the attempt")
         strays = {lease for lease in live if self._is_stray(lease, message)}
         for task_id, attempt in self._missed(self._strays, strays, live - strays):
@@ -158,4 +159,5 @@ def offer_of(message: ExecutorHeartbeat) -> ExecutorOffer:
         slots=message.slots,
         prefetch=message.prefetch,
         ready=message.status == "ready",
+        resources=message.resources,
     )

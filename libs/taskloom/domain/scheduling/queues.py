@@ -1,70 +1,293 @@
-"""Ready tasks, waiting in the owner's memory: one line for each requirement, by priority, then age."""
+"""Ready tasks, waiting in the owner's memory: one line for each requirement, split so that finding the first is cheap.
 
-from collections.abc import Iterator
-from heapq import heappop, heappush
+A line has levels (priority and deadline boost), a level has tenants that take turns, a tenant has lanes (one for each
+of its concurrency keys) that take turns, a lane is ordered by age. Only the first of each is ever looked at, so what
+waits behind costs nothing but its memory.
+"""
 
+from collections import deque
+from collections.abc import Collection, Iterator
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import Final
+
+from taskloom.domain.scheduling.executors import Standing
 from taskloom.domain.scheduling.match import Requirement
+from taskloom.domain.scheduling.policy import DEFAULT, Policy
+from taskloom.domain.scheduling.turns import Turns
+from taskloom.domain.values import Concurrency
 
-Rank = tuple[int, float, int]
-"""Smaller goes first: minus priority, time of queueing (Unix seconds), arrival."""
+Key = tuple[str, str]
+"""Tenant and concurrency key."""
+
+Entry = tuple[float, int, str, "Lane"]
+"""Time of queueing (Unix seconds), arrival, task id, and the lane it waits in."""
+
+Rank = tuple[int, float, float, int]
+"""Smaller goes first: minus the aged level, the tenant's tag, time of queueing, arrival."""
+
+MAX_STALE: Final = 64
+"""Entries of tasks that left, kept in a lane of few; in a longer one they may be as many as those that wait."""
+
+
+class Lane:
+    """Tasks of one line, level, tenant and key, as a heap by age."""
+
+    __slots__ = ("entries", "level", "limit", "line", "place", "stale")
+
+    def __init__(self, line: "Line", place: "LanePlace") -> None:
+        self.line = line
+        self.place = place
+        self.level, self.limit = place[0], place[3]
+        self.entries: list[Entry] = []
+        self.stale = 0
+
+    @property
+    def tenant(self) -> str:
+        return self.place[1]
+
+    @property
+    def key(self) -> Key | None:
+        return None if self.place[2] is None else (self.place[1], self.place[2])
+
+
+LanePlace = tuple[int, str, str | None, int]
+"""Level, tenant, concurrency key, its limit."""
+
+
+class Level:
+    """Tenants of one line and level, by turn, each with its lanes that may go."""
+
+    __slots__ = ("lanes", "order")
+
+    def __init__(self) -> None:
+        self.lanes: dict[str, deque[Lane]] = {}
+        self.order: list[tuple[float, int, str]] = []
+
+
+class Line:
+    """Everything that waits with one requirement. ``first`` is the entry that ``ReadyQueues.rank`` found, ``places``
+    the executors that match, as of the scheduler's last round."""
+
+    __slots__ = ("first", "lanes", "levels", "number", "places", "requirement")
+
+    def __init__(self, requirement: Requirement, number: int) -> None:
+        self.requirement = requirement
+        self.number = number
+        self.levels: dict[int, Level] = {}
+        self.lanes: dict[LanePlace, Lane] = {}
+        self.first: Entry | None = None
+        self.places: list[Standing] = []
 
 
 class ReadyQueues:
-    """Lines of ready tasks. Adding and taking cost O(log n); leaving is lazy, paid when the line is next looked at."""
+    """Lines of ready tasks. Adding and taking cost O(log n); leaving is lazy, paid when the lane is next looked at.
 
-    def __init__(self) -> None:
-        self._lines: dict[Requirement, list[tuple[Rank, str]]] = {}
-        self._waiting: dict[str, tuple[Requirement, Rank]] = {}
+    Age lifts a task over higher levels, but not over other tenants of its own level: a flood that waits for long does
+    not outrun the few tasks of a neighbour. ``waiting``: the entry of each task that waits, to be read only.
+    """
+
+    def __init__(self, policy: Policy = DEFAULT) -> None:
+        self._policy = policy
+        self._step_s = policy.ageing_step_s
+        self.turns = Turns(policy.weights)
+        self._lines: dict[Requirement, Line] = {}
+        self.waiting: dict[str, Entry] = {}
+        self._deadlines: dict[str, tuple[int, float]] = {}
+        self._boosts: list[tuple[float, str]] = []
+        self._parked: dict[Key, list[Lane]] = {}
         self._arrivals = 0
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self.waiting)
 
     def __contains__(self, task_id: str) -> bool:
-        return task_id in self._waiting
+        return task_id in self.waiting
 
-    def add(self, task_id: str, requirement: Requirement, priority: int, queued_at: float) -> None:
+    def add(
+        self,
+        task_id: str,
+        requirement: Requirement,
+        priority: int,
+        queued_at: float,
+        tenant: str = "",
+        concurrency: Concurrency | None = None,
+        deadline: float | None = None,
+    ) -> None:
         """Puts a task into its line; a task that waits already moves to its new place."""
+        if task_id in self.waiting:
+            self.discard(task_id)
+        line = self._lines.get(requirement)
+        if line is None:
+            self._arrivals += 1
+            line = self._lines[requirement] = Line(requirement, self._arrivals)
         self._arrivals += 1
-        rank = (-priority, queued_at, self._arrivals)
-        self._waiting[task_id] = (requirement, rank)
-        heappush(self._lines.setdefault(requirement, []), (rank, task_id))
+        key, limit = (None, 0) if concurrency is None else (concurrency.key, concurrency.limit)
+        place = (priority, tenant, key, limit)
+        lane = line.lanes.get(place) or self._open(line, place)
+        entry = self.waiting[task_id] = (queued_at, self._arrivals, task_id, lane)
+        heappush(lane.entries, entry)
+        if deadline is not None:
+            self._deadlines[task_id] = (priority, deadline)
+            heappush(self._boosts, (self._policy.next_boost_at(deadline, float("-inf")) or deadline, task_id))
+            if len(self._boosts) > 2 * len(self._deadlines) + 1024:
+                self._boosts = [(at, name) for at, name in self._boosts if name in self._deadlines]
+                heapify(self._boosts)
 
     def discard(self, task_id: str) -> None:
-        self._waiting.pop(task_id, None)
+        entry = self.waiting.pop(task_id, None)
+        if entry is None:
+            return
+        self._deadlines.pop(task_id, None)
+        lane = entry[3]
+        lane.stale += 1
+        if lane.stale > MAX_STALE + len(lane.entries) // 2:
+            lane.entries = [each for each in lane.entries if self.waiting.get(each[2]) is each]
+            heapify(lane.entries)
+            lane.stale = 0
 
-    def heads(self) -> Iterator[tuple[Rank, Requirement]]:
-        """The first rank of every line that is not empty; lines that became empty are dropped."""
-        for requirement in list(self._lines):
-            rank = self.head(requirement)
-            if rank is not None:
-                yield rank, requirement
+    def boost(self, now: float) -> None:
+        """Lifts the tasks whose deadline came near; call before ranks are asked for."""
+        while self._boosts and self._boosts[0][0] <= now:
+            _, task_id = heappop(self._boosts)
+            entry = self.waiting.get(task_id)
+            if entry is None or task_id not in self._deadlines:
+                continue
+            priority, deadline = self._deadlines[task_id]
+            again = self._policy.next_boost_at(deadline, now)
+            if again is not None:
+                heappush(self._boosts, (again, task_id))
+            old = entry[3]
+            level = self._policy.level(priority, deadline, now)
+            if level != old.level:
+                self.discard(task_id)
+                self._deadlines[task_id] = (priority, deadline)
+                place = (level, *old.place[1:])
+                lane = old.line.lanes.get(place) or self._open(old.line, place)
+                moved = self.waiting[task_id] = (*entry[:3], lane)
+                heappush(lane.entries, moved)
 
-    def head(self, requirement: Requirement) -> Rank | None:
-        """Rank of the line's first task, None when nobody waits there."""
-        line = self._lines.get(requirement, [])
-        while line and self._waiting.get(line[0][1]) != (requirement, line[0][0]):
-            heappop(line)
-        if line:
-            return line[0][0]
-        self._lines.pop(requirement, None)
+    def lines(self) -> Collection[Line]:
+        return list(self._lines.values())
+
+    def rank(self, line: Line, now: float) -> Rank | None:
+        """Rank of the task that goes first in this line, which is then ``line.first``; None when none may go.
+
+        What is taken from another line moves tenants' turns on here too, so a rank is good until the next ``take``.
+        """
+        best: Rank | None = None
+        emptied = []
+        for base, level in line.levels.items():
+            found = self._head(level)
+            if found is None:
+                emptied.append(base)
+                continue
+            tag, entry = found
+            aged = base + int((now - entry[0]) / self._step_s) if now > entry[0] else base
+            rank = (-aged, tag, entry[0], entry[1])
+            if best is None or rank < best:
+                best, line.first = rank, entry
+        for base in emptied:
+            del line.levels[base]
+        if not line.lanes:
+            self._lines.pop(line.requirement, None)
+        return best
+
+    def take(self, line: Line) -> Entry:
+        """Removes and gives ``line.first``; call ``rank`` before. Its tenant and its key have had their turn."""
+        entry = line.first
+        assert entry is not None
+        lane = entry[3]
+        heappop(lane.entries)
+        del self.waiting[entry[2]]
+        if self._deadlines:
+            self._deadlines.pop(entry[2], None)
+        tenant = lane.place[1]
+        if len(line.lanes) > 1:
+            line.levels[lane.level].lanes[tenant].rotate(-1)  # The tenant's other keys have their turn.
+        self.turns.served(tenant)
+        return entry
+
+    def advance(self, line: Line) -> bool:
+        """Moves ``line.first`` on after a ``take`` where there is nothing to compare: whether the line has but one lane
+        and more waits in it. What ``rank`` would find, for less."""
+        if len(line.lanes) != 1 or line.first is None:
+            return False
+        lane = line.first[3]
+        entries, waiting = lane.entries, self.waiting
+        while entries:
+            entry = entries[0]
+            if waiting.get(entry[2]) is entry:
+                line.first = entry
+                return True
+            heappop(entries)
+            lane.stale -= 1
+        return False
+
+    def park(self, lane: Lane) -> None:
+        """The lane's key has no place: the lane waits beside its line, whose other lanes go on. It must be first."""
+        key = lane.key
+        assert key is not None
+        self._parked.setdefault(key, []).append(lane)
+        lane.line.levels[lane.level].lanes[lane.tenant].remove(lane)
+
+    def unpark(self, key: Key) -> None:
+        for lane in self._parked.pop(key, ()):
+            self._activate(lane)
+
+    def unpark_all(self) -> None:
+        for key in list(self._parked):
+            self.unpark(key)
+
+    def entry(self, task_id: str) -> Entry | None:
+        return self.waiting.get(task_id)
+
+    def level_of(self, entry: Entry, now: float) -> int:
+        """The level of a waiting task, its age added."""
+        return entry[3].level + max(0, int((now - entry[0]) / self._step_s))
+
+    def waiting_in(self, line: Line) -> Iterator[Entry]:
+        """All that wait in a line, parked ones too, in no order."""
+        for lane in line.lanes.values():
+            yield from (entry for entry in lane.entries if self.waiting.get(entry[2]) is entry)
+
+    def _open(self, line: Line, place: LanePlace) -> Lane:
+        lane = line.lanes[place] = Lane(line, place)
+        self._activate(lane)
+        return lane
+
+    def _activate(self, lane: Lane) -> None:
+        level = lane.line.levels.get(lane.level)
+        if level is None:
+            level = lane.line.levels[lane.level] = Level()
+        lanes = level.lanes.get(lane.tenant)
+        if lanes is not None:
+            lanes.append(lane)
+            return
+        level.lanes[lane.tenant] = deque([lane])
+        self.turns.enter(lane.tenant)
+        self._arrivals += 1
+        heappush(level.order, (self.turns.tag(lane.tenant), self._arrivals, lane.tenant))
+
+    def _head(self, level: Level) -> tuple[float, Entry] | None:
+        """Tag and first entry of the tenant whose turn it is; what is empty or has moved on is put right on the way."""
+        order, waiting = level.order, self.waiting
+        while order:
+            known, arrival, tenant = order[0]
+            tag = self.turns.tag(tenant)
+            if tag > known and len(order) > 1:
+                heapreplace(order, (tag, arrival, tenant))
+                continue
+            lanes = level.lanes[tenant]
+            while lanes:
+                lane = lanes[0]
+                entries = lane.entries
+                while entries and waiting.get(entries[0][2]) is not entries[0]:
+                    heappop(entries)
+                    lane.stale -= 1
+                if entries:
+                    return tag, entries[0]
+                lanes.popleft()
+                del lane.line.lanes[lane.place]
+            heappop(order)
+            del level.lanes[tenant]
         return None
-
-    def take(self, requirement: Requirement) -> str:
-        """Removes and gives the line's first task; call ``head`` before."""
-        _, task_id = heappop(self._lines[requirement])
-        del self._waiting[task_id]
-        return task_id
-
-    def ahead_of(self, task_id: str, limit: int = 10) -> tuple[int, list[str]]:
-        """How many tasks of the same line go first, and up to ``limit`` of them. Costs a walk through the line."""
-        found = self._waiting.get(task_id)
-        if found is None:
-            return 0, []
-        requirement, rank = found
-        first = [
-            (other, name)
-            for other, name in self._lines.get(requirement, [])
-            if other < rank and self._waiting.get(name) == (requirement, other)
-        ]
-        return len(first), [name for _, name in sorted(first)[:limit]]

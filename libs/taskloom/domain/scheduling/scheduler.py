@@ -1,14 +1,21 @@
 """Who runs next and where: keeps lines and leases in step with the states, and pairs ready tasks with free slots."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from heapq import heapify, heappop, heapreplace
+from itertools import islice
 
 from msgspec import Struct
 
-from taskloom.domain.scheduling.executors import ExecutorPool
-from taskloom.domain.scheduling.match import requirement_of
-from taskloom.domain.scheduling.queues import ReadyQueues
-from taskloom.domain.task.state import TaskState
+from taskloom.domain.scheduling.executors import ExecutorPool, Hint, Standing
+from taskloom.domain.scheduling.limits import Holders, TokenBucket
+from taskloom.domain.scheduling.match import Requirement, needs_of, requirement_of
+from taskloom.domain.scheduling.policy import DEFAULT, Policy, Rate
+from taskloom.domain.scheduling.queues import Key, Lane, Line, ReadyQueues
+from taskloom.domain.task.state import LiveAttempt, TaskState
+
+Held = tuple[str, str, int, int, str, str]
+"""Executor, incarnation, attempt (0: paired, not yet accepted), failures of the task before it, kind, tenant."""
 
 
 class Assignment(Struct, frozen=True):
@@ -20,69 +27,250 @@ class Assignment(Struct, frozen=True):
 
 
 class Scheduler:
-    """Follows the states of the owned partitions' open tasks; holds nothing that cannot be rebuilt from them."""
+    """Follows the states of the owned partitions' open tasks.
 
-    def __init__(self, pool: ExecutorPool) -> None:
+    Lines, leases and limits can be rebuilt from the states alone. What comes on top is lost with the process and does
+    no harm: tenants' turns, tokens of rate limits, trust in executors, which executor a retry should avoid.
+
+    There is no rebalancing of work that was not dispatched: it waits here, not with an executor, and finds its place
+    when a slot is free. An executor that comes or goes changes nothing that would have to be moved.
+    """
+
+    def __init__(self, pool: ExecutorPool, policy: Policy = DEFAULT) -> None:
         self.pool = pool
-        self.ready = ReadyQueues()
-        self._leases: dict[str, tuple[str, str, int]] = {}
+        self._health = pool.health
+        self.policy = policy
+        self.ready = ReadyQueues(policy)
+        self.keys: Holders[Key] = Holders()
+        self.queues: Holders[str] = Holders()
+        self.queue_buckets = {name: TokenBucket(rate) for name, rate in policy.queue_rates.items()}
+        self.kind_buckets = {name: TokenBucket(rate) for name, rate in policy.kind_rates.items()}
+        self._waiting = self.ready.waiting
+        self._leases: dict[str, Held] = {}
+        self._hints: dict[str, Hint] = {}
+        self._limited = bool(policy.queue_rates or policy.kind_rates or policy.queue_parallel)
+        self._pool_version = -1
         self.more = False
+        self.next_at: float | None = None
+        """When the clock alone may let a waiting task go, in Unix seconds; None when it does not."""
 
-    def observe(self, state: TaskState) -> None:
-        """Brings line and lease of one task in step with its new state."""
+    def observe(self, state: TaskState, preferred: str = "") -> None:
+        """Brings line and lease of one task in step with its new state.
+
+        ``preferred``: the executor that has what the task works on, for instance its workflow's step before.
+        """
         task_id, live = state.task_id, state.live
         held = self._leases.get(task_id)
-        wanted = None if live is None else (live.executor_id, live.incarnation, live.number)
-        if held != wanted:
+        if live is None:
             if held is not None:
-                self.pool.release(held[0], held[1], (task_id, held[2]))
-                del self._leases[task_id]
-            if wanted is not None:
-                self.pool.lease(wanted[0], wanted[1], (task_id, wanted[2]))
-                self._leases[task_id] = wanted
-        if not state.dispatchable:
-            self.ready.discard(task_id)
-        elif task_id not in self.ready:
-            queued_at = (state.queued_at or state.submitted_at).timestamp()
-            self.ready.add(task_id, requirement_of(state.spec), state.spec.priority, queued_at)
+                self._release(task_id, held)
+                if state.phase != "completed" or self._health.breakers or self._health.quarantines:
+                    self._learn(state, held)
+        elif held is None or held[2] != live.number or held[0] != live.executor_id or held[1] != live.incarnation:
+            self._lease(state, live, held)
+        if live is not None or not state.dispatchable:
+            if task_id in self._waiting:
+                self.ready.discard(task_id)
+            if self._hints and state.ended:
+                self._hints.pop(task_id, None)
+        elif task_id not in self._waiting:
+            self._queue(state, preferred)
 
     def forget(self, task_ids: Iterable[str]) -> None:
         """Drops tasks whose partition went to another owner."""
         for task_id in task_ids:
             self.ready.discard(task_id)
-            held = self._leases.pop(task_id, None)
+            self._hints.pop(task_id, None)
+            held = self._leases.get(task_id)
             if held is not None:
-                self.pool.release(held[0], held[1], (task_id, held[2]))
+                self._release(task_id, held)
+                self._health.undecided(held[0], held[4], task_id)
 
-    def assign(self, limit: int) -> list[Assignment]:
+    def assign(self, limit: int, now: datetime) -> list[Assignment]:
         """Takes up to ``limit`` ready tasks out of their lines and pairs them with executors, best rank first.
 
         A lease is held from here on; ``observe`` of the task's next state confirms or releases it. ``more`` says
-        whether the limit cut the round short.
+        whether the limit cut the round short, ``next_at`` when the clock may let more go.
         """
-        self.more = False
+        at = now.timestamp()
+        self.more, self.next_at = False, self._health.settle(at)
         if not self.ready:
             return []
-        heads = [(rank, id(requirement), requirement) for rank, requirement in self.ready.heads()]
+        self._catch_up(at)
+        heads = []
+        for line in self.ready.lines():
+            line.places = self.pool.matching(line.requirement)
+            if line.places and (rank := self.ready.rank(line, at)) is not None:
+                heads.append((rank, line.number, line))
         heapify(heads)
         assignments: list[Assignment] = []
+        closed: set[str] = set()
         while heads and len(assignments) < limit:
-            _, tie, requirement = heads[0]
-            offer = self.pool.best(requirement)
-            if offer is None:
-                heappop(heads)
+            rank, number, line = heads[0]
+            if len(heads) > 1 and (again := self.ready.rank(line, at)) is not None and again > rank:
+                heapreplace(heads, (again, number, line))  # Taking from another line moved the turns on.
                 continue
-            task_id = self.ready.take(requirement)
-            self._hold(task_id, offer.executor_id, offer.incarnation)
-            assignments.append(Assignment(task_id, offer.executor_id, offer.incarnation))
-            following = self.ready.head(requirement)
+            assert line.first is not None
+            lane = line.first[3]
+            if lane.limit and self.key_is_full(lane):
+                self.ready.park(lane)
+            else:
+                standing = self._place(line, at, closed)
+                if standing is None:
+                    heappop(heads)
+                    continue
+                assignments.append(self._take(line, standing))
+                if len(heads) == 1 and self.ready.advance(line):
+                    continue
+            following = self.ready.rank(line, at)
             if following is None:
                 heappop(heads)
             else:
-                heapreplace(heads, (following, tie, requirement))
+                heapreplace(heads, (following, number, line))
         self.more = bool(heads)
         return assignments
 
-    def _hold(self, task_id: str, executor_id: str, incarnation: str) -> None:
-        self.pool.lease(executor_id, incarnation, (task_id, 0))
-        self._leases[task_id] = (executor_id, incarnation, 0)
+    def seconds_to_next(self, now: datetime, at_most: float) -> float:
+        """How long nothing can change by the clock alone, as of the last round."""
+        return at_most if self.next_at is None else min(at_most, max(0.0, self.next_at - now.timestamp()))
+
+    def key_is_full(self, lane: Lane) -> bool:
+        """Whether the lane's concurrency key has no place left; with several orchestrators each has a share of them."""
+        key = lane.key
+        return key is not None and self.keys.count(key) >= self.pool.share(lane.limit, key[1])
+
+    def queue_is_full(self, queue: str) -> bool:
+        limit = self.policy.queue_parallel.get(queue)
+        return limit is not None and self.queues.count(queue) >= self.pool.share(limit, queue)
+
+    def rate_opens_at(self, requirement: Requirement, now: float) -> float:
+        """When the rate limits of queue and kind next let a task start; ``now`` when they do."""
+        return max((bucket.ready_at(now, self.pool.part) for bucket in self._buckets(requirement)), default=now)
+
+    def rates_of(self, requirement: Requirement) -> list[tuple[str, Rate]]:
+        """The rate limits that such tasks are under, each with what it is for."""
+        queue, kind = requirement.queue, requirement.kind
+        found = ((f"queue {queue!r}", self.queue_buckets.get(queue)), (f"kind {kind!r}", self.kind_buckets.get(kind)))
+        return [(what, bucket.rate) for what, bucket in found if bucket is not None]
+
+    def holders(self, task_ids: Iterable[str], tenant: str, limit: int) -> tuple[str, ...]:
+        """Those of the tasks that are the tenant's own: others' are not to be seen."""
+        own = (task_id for task_id in task_ids if (held := self._leases.get(task_id)) and held[5] == tenant)
+        return tuple(islice(own, limit))
+
+    def _catch_up(self, at: float) -> None:
+        """What the clock and the pool changed since the last round."""
+        self.ready.boost(at)
+        if self._pool_version != self.pool.version:
+            self._pool_version = self.pool.version
+            self.ready.unpark_all()  # Our share of the limits' places may have grown.
+
+    def _place(self, line: Line, at: float, closed: set[str]) -> Standing | None:
+        """Where the line's first task may go now."""
+        requirement, first = line.requirement, line.first
+        assert first is not None
+        if self._limited and not self._limits_open(requirement, at):
+            return None
+        hint = self._hints.get(first[2]) if self._hints else None
+        standing = self.pool.choose(line.places, requirement, hint, closed)
+        if standing is None and requirement.resources and at - first[0] > self.policy.ageing_step_s:
+            self._reserve(line, closed)
+        return standing
+
+    def _reserve(self, line: Line, closed: set[str]) -> None:
+        """Keeps an executor's resources from smaller tasks of lower rank until the one that waits for long fits."""
+        open_places = [each for each in line.places if each.offer.executor_id not in closed]
+        if open_places:
+            closed.add(min(open_places, key=lambda each: (len(each.needs), each.offer.executor_id)).offer.executor_id)
+
+    def _limits_open(self, requirement: Requirement, at: float) -> bool:
+        if self.queue_is_full(requirement.queue):
+            return False
+        opens_at = self.rate_opens_at(requirement, at)
+        if opens_at <= at:
+            return True
+        self.next_at = opens_at if self.next_at is None else min(self.next_at, opens_at)
+        return False
+
+    def _buckets(self, requirement: Requirement) -> list[TokenBucket]:
+        found = (self.queue_buckets.get(requirement.queue), self.kind_buckets.get(requirement.kind))
+        return [bucket for bucket in found if bucket is not None]
+
+    def _take(self, line: Line, standing: Standing) -> Assignment:
+        requirement, offer = line.requirement, standing.offer
+        _, _, task_id, lane = self.ready.take(line)
+        self._leases[task_id] = (offer.executor_id, offer.incarnation, 0, 0, requirement.kind, lane.tenant)
+        if requirement.resources:
+            self.pool.lease(offer.executor_id, offer.incarnation, (task_id, 0), requirement.resources)
+        else:
+            standing.leases.add((task_id, 0))
+        if self._health.half_open:
+            self._health.assigned(offer.executor_id, requirement.kind, task_id)
+        if self._hints:
+            self._hints.pop(task_id, None)
+        if lane.limit and (key := lane.key) is not None:
+            self.keys.take(key, task_id)
+        if self._limited:
+            self._spend(requirement, task_id)
+        return Assignment(task_id, offer.executor_id, offer.incarnation)
+
+    def _spend(self, requirement: Requirement, task_id: str) -> None:
+        for bucket in self._buckets(requirement):
+            bucket.take()
+        if requirement.queue in self.policy.queue_parallel:
+            self.queues.take(requirement.queue, task_id)
+
+    def _queue(self, state: TaskState, preferred: str) -> None:
+        spec = state.spec
+        if preferred:
+            self._hints[state.task_id] = (preferred, self._hints.get(state.task_id, ("", ""))[1])
+        self.ready.add(
+            state.task_id,
+            requirement_of(spec),
+            spec.priority,
+            (state.queued_at or state.submitted_at).timestamp(),
+            spec.tenant_id,
+            spec.concurrency,
+            None if spec.deadline is None else spec.deadline.timestamp(),
+        )
+
+    def _lease(self, state: TaskState, live: LiveAttempt, held: Held | None) -> None:
+        spec, task_id = state.spec, state.task_id
+        name, incarnation, number = live.executor_id, live.incarnation, live.number
+        self._leases[task_id] = (name, incarnation, number, state.failures, spec.kind, spec.tenant_id)
+        if held is not None:
+            if not held[2] and held[0] == name and held[1] == incarnation:
+                self.pool.confirm(name, incarnation, task_id, number)
+                return
+            self.pool.release(held[0], held[1], (task_id, held[2]))
+            self._learn(state, held)
+        self.pool.lease(name, incarnation, (task_id, number), needs_of(spec))
+        if spec.concurrency is not None:
+            self.keys.take((spec.tenant_id, spec.concurrency.key), task_id)
+        if self._limited and spec.queue in self.policy.queue_parallel:
+            self.queues.take(spec.queue, task_id)
+
+    def _release(self, task_id: str, held: Held) -> None:
+        self.pool.release(held[0], held[1], (task_id, held[2]))
+        del self._leases[task_id]
+        if self.keys.keys and (key := self.keys.leave(task_id)) is not None:
+            self.ready.unpark(key)
+        if self.queues.keys:
+            self.queues.leave(task_id)
+
+    def _learn(self, state: TaskState, held: Held) -> None:
+        """What the end of an attempt says about its executor."""
+        executor_id, incarnation, number, failures, kind, _ = held
+        health, task_id = self._health, state.task_id
+        if state.phase == "completed":
+            health.succeeded(executor_id, kind)
+        elif not number or state.failures <= failures:
+            health.undecided(executor_id, kind, task_id)
+        else:
+            if not state.ended:
+                self._hints[task_id] = ("", executor_id)
+            reported = bool(state.ended_by)
+            if reported and state.error is not None and not state.error.retryable:
+                health.undecided(executor_id, kind, task_id)  # The task's own fault.
+            else:
+                health.failed(executor_id, kind, task_id, task_id if reported else incarnation)

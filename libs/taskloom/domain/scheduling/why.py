@@ -4,7 +4,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from taskloom.domain.scheduling.gates import Gate, placement_gates
+from taskloom.domain.scheduling.gates import MAX_HOLDERS, Gate, placement_gates
 from taskloom.domain.scheduling.scheduler import Scheduler
 from taskloom.domain.task.state import TaskState
 

@@ -10,6 +10,7 @@ from taskloom.domain.scheduling.executors import ExecutorPool
 from taskloom.domain.scheduling.match import ExecutorOffer, mismatches, requirement_of
 from taskloom.domain.scheduling.scheduler import Scheduler
 from taskloom.domain.task import commands as c
+from taskloom.testing.clock import START
 from taskloom.testing.given import GivenTask
 from tests.unit.domain.task.lives import BOOM, submit
 
@@ -57,7 +58,7 @@ class Scheduling(RuleBasedStateMachine):
     @rule(limit=st.integers(1, 5))
     def assign(self, limit: int) -> None:
         expected = self.best_task()
-        assignments = self.scheduler.assign(limit)
+        assignments = self.scheduler.assign(limit, START)
         assert (assignments[0].task_id if assignments else None) == expected
         assert len(assignments) <= limit
         for made in assignments:

@@ -11,6 +11,7 @@ from taskloom.domain.scheduling.queues import ReadyQueues
 from taskloom.domain.scheduling.scheduler import Scheduler
 from taskloom.domain.task import commands as c
 from taskloom.domain.values import ErrorInfo
+from taskloom.testing.clock import START
 from taskloom.testing.given import GivenTask
 from tests.unit.domain.task.lives import submit
 
@@ -37,6 +38,14 @@ def ready(task_id: str, **fields: Any) -> GivenTask:
     return task
 
 
+def drained(queues: ReadyQueues, now: float = 0) -> list[str]:
+    """Takes everything out of all lines, best rank first."""
+    order = []
+    while ranks := [(rank, line.number, line) for line in queues.lines() if (rank := queues.rank(line, now))]:
+        order.append(queues.take(min(ranks)[2])[2])
+    return order
+
+
 # Lines.
 
 
@@ -44,9 +53,7 @@ def test_higher_priority_goes_first_then_age_then_arrival() -> None:
     queues = ReadyQueues()
     for name, priority, at in [("old", 2, 1), ("late", 2, 5), ("urgent", 4, 9), ("later", 2, 5)]:
         queues.add(name, ECHO, priority, at)
-    order = []
-    while queues.head(ECHO) is not None:
-        order.append(queues.take(ECHO))
+    order = drained(queues)
     assert order == ["urgent", "old", "late", "later"]
     assert len(queues) == 0
 
@@ -57,8 +64,9 @@ def test_a_task_that_left_its_line_is_passed_over() -> None:
         queues.add(name, ECHO, 2, 0)
     queues.discard("a")
     queues.discard("unknown")
-    assert queues.head(ECHO) is not None
-    assert queues.take(ECHO) == "b"
+    [line] = queues.lines()
+    assert queues.rank(line, 0) is not None
+    assert queues.take(line)[2] == "b"
     assert ("a" in queues, "c" in queues, len(queues)) == (False, True, 1)
 
 
@@ -67,11 +75,8 @@ def test_a_task_that_waits_already_moves_to_its_new_place() -> None:
     queues.add("a", ECHO, 2, 0)
     queues.add("b", ECHO, 2, 1)
     queues.add("a", ECHO, 2, 2)
-    assert queues.ahead_of("a") == (1, ["b"])
-    assert queues.ahead_of("unknown") == (0, [])
-    assert queues.head(ECHO) is not None
-    assert [queues.take(ECHO), queues.head(ECHO) and queues.take(ECHO)] == ["b", "a"]
-    assert list(queues.heads()) == []
+    assert drained(queues) == ["b", "a"]
+    assert list(queues.lines()) == []
 
 
 # Matching.
@@ -109,8 +114,8 @@ def test_tasks_go_to_free_slots_best_rank_first() -> None:
     it = scheduler(offer(slots=2))
     for name, priority in [("low", 1), ("high", 3), ("normal", 2)]:
         it.observe(ready(name, priority=priority).state)
-    assert [a.task_id for a in it.assign(10)] == ["high", "normal"]
-    assert it.assign(10) == []
+    assert [a.task_id for a in it.assign(10, START)] == ["high", "normal"]
+    assert it.assign(10, START) == []
     assert not it.more
 
 
@@ -118,7 +123,7 @@ def test_a_line_that_nobody_serves_does_not_block_another() -> None:
     it = scheduler(offer())
     it.observe(ready("stuck", kind="shell", priority=5).state)
     it.observe(ready("free", priority=1).state)
-    assert [a.task_id for a in it.assign(10)] == ["free"]
+    assert [a.task_id for a in it.assign(10, START)] == ["free"]
     assert "stuck" in it.ready
 
 
@@ -126,7 +131,7 @@ def test_work_spreads_over_executors_by_their_free_share() -> None:
     it = scheduler(offer("ex-1", slots=4), offer("ex-2", slots=2))
     for number in range(6):
         it.observe(ready(f"t{number}").state)
-    places = [a.executor_id for a in it.assign(10)]
+    places = [a.executor_id for a in it.assign(10, START)]
     assert (places.count("ex-1"), places.count("ex-2")) == (4, 2)
     assert set(places[:2]) == {"ex-1", "ex-2"}
 
@@ -135,9 +140,9 @@ def test_a_round_that_was_cut_short_says_so() -> None:
     it = scheduler(offer(slots=10))
     for number in range(3):
         it.observe(ready(f"t{number}").state)
-    assert len(it.assign(2)) == 2
+    assert len(it.assign(2, START)) == 2
     assert it.more
-    assert len(it.assign(2)) == 1
+    assert len(it.assign(2, START)) == 1
     assert not it.more
 
 
@@ -152,7 +157,7 @@ def test_a_lease_is_released_by_every_end_of_its_attempt() -> None:
     for end in ends:
         it, task = scheduler(offer()), ready("t")
         it.observe(task.state)
-        assert len(it.assign(1)) == 1
+        assert len(it.assign(1, START)) == 1
         assert it.pool.best(ECHO) is None, "the slot is held as soon as the pairing is made"
         task.when(c.AssignAttempt("ex-1", "a"))
         it.observe(task.state)
@@ -165,7 +170,7 @@ def test_a_lease_is_released_by_every_end_of_its_attempt() -> None:
 def test_a_pairing_that_the_task_refused_frees_the_slot() -> None:
     it, task = scheduler(offer()), ready("t")
     it.observe(task.state)
-    it.assign(1)
+    it.assign(1, START)
     task.when(c.PauseTask())
     it.observe(task.state)
     assert it.pool.best(ECHO) is not None
@@ -176,7 +181,7 @@ def test_forgotten_tasks_leave_lines_and_slots() -> None:
     it = scheduler(offer())
     for name in "ab":
         it.observe(ready(name).state)
-    it.assign(1)
+    it.assign(1, START)
     it.forget(["a", "b", "unknown"])
     assert len(it.ready) == 0
     assert it.pool.leases_of("ex-1", "a") == set()
@@ -186,7 +191,7 @@ def test_forgotten_tasks_leave_lines_and_slots() -> None:
 def test_an_executor_that_drains_or_is_full_gets_nothing(fields: dict[str, Any]) -> None:
     it = scheduler(offer(**fields))
     it.observe(ready("t").state)
-    assert it.assign(1) == []
+    assert it.assign(1, START) == []
 
 
 def test_a_refusal_holds_until_the_next_heartbeat() -> None:
@@ -288,4 +293,4 @@ def test_requirements_of_different_tasks_make_different_lines() -> None:
     it = scheduler()
     for index, (kind, queue) in enumerate(product(["echo", "shell"], ["default", "slow"])):
         it.observe(ready(f"t{index}", kind=kind, queue=queue).state)
-    assert len(list(it.ready.heads())) == 4
+    assert len(list(it.ready.lines())) == 4

@@ -11,19 +11,19 @@ from tests.unit.domain.task.lives import ENDED, in_state
 
 @pytest.mark.parametrize("word", [*ENDED, "running"])
 def test_nothing_holds_a_task_that_runs_or_has_ended(word: str) -> None:
-    found = explain(in_state(word).state, scheduler())
+    found = explain(in_state(word).state, scheduler(), START)
     assert (found.state, found.gates) == (word, ())
 
 
 def test_a_scheduled_task_waits_for_its_time() -> None:
-    found = explain(in_state("scheduled").state, scheduler())
+    found = explain(in_state("scheduled").state, scheduler(), START)
     assert [gate.gate for gate in found.gates] == ["schedule"]
     assert found.expected_start == START + timedelta(days=365)
 
 
 def test_a_retry_names_the_error_before_and_when_it_goes_on() -> None:
     task = in_state("retrying")
-    found = explain(task.state, scheduler())
+    found = explain(task.state, scheduler(), START)
     assert found.gates == (Gate("retry", "waits before attempt 2 (ValueError: boom)", START),)
     assert found.expected_start == task.state.retry_at
 
@@ -31,17 +31,17 @@ def test_a_retry_names_the_error_before_and_when_it_goes_on() -> None:
 def test_a_pause_names_who_asked_for_it_beside_the_other_gates() -> None:
     task = ready("t")
     task.when(c.PauseTask("lunch"), actor="ann")
-    gates = explain(task.state, scheduler()).gates
+    gates = explain(task.state, scheduler(), START).gates
     assert gates == (Gate("pause", "lunch", START, ("ann",)), Gate("executor", "no executor is connected", START))
 
 
 def test_a_cancel_that_is_under_way_is_a_gate() -> None:
-    gates = explain(in_state("cancelling").state, scheduler()).gates
+    gates = explain(in_state("cancelling").state, scheduler(), START).gates
     assert [gate.gate for gate in gates] == ["cancel"]
 
 
 def test_an_assigned_task_waits_for_its_executor() -> None:
-    [gate] = explain(in_state("assigned").state, scheduler()).gates
+    [gate] = explain(in_state("assigned").state, scheduler(), START).gates
     assert (gate.gate, gate.held_by) == ("start", ("ex-1",))
 
 
@@ -56,15 +56,15 @@ def test_an_assigned_task_waits_for_its_executor() -> None:
     ],
 )
 def test_what_no_executor_has_is_named(fields: dict[str, object], gate: str, detail: str) -> None:
-    assert explain(ready("t", **fields).state, scheduler(offer())).gates == (Gate(gate, detail, START),)
+    assert explain(ready("t", **fields).state, scheduler(offer()), START).gates == (Gate(gate, detail, START),)
 
 
 def test_taken_slots_are_named_with_who_holds_them() -> None:
     it, first, second = scheduler(offer()), ready("first"), ready("second")
     for task in (first, second):
         it.observe(task.state)
-    it.assign(1)
-    [gate] = explain(second.state, it).gates
+    it.assign(1, START)
+    [gate] = explain(second.state, it, START).gates
     assert (gate.gate, gate.detail, gate.held_by) == ("slot", "all slots of ex-1 are taken", ("first",))
 
 
@@ -72,5 +72,5 @@ def test_tasks_that_go_first_are_named() -> None:
     it, second = scheduler(offer()), ready("second")
     it.observe(ready("first", priority=5).state)
     it.observe(second.state)
-    [gate] = explain(second.state, it).gates
+    [gate] = explain(second.state, it, START).gates
     assert (gate.gate, gate.held_by) == ("priority", ("first",))

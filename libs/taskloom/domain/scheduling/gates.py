@@ -1,0 +1,201 @@
+"""Which gates hold a ready task: what no executor has, places that others hold, limits, and whose turn it is."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from msgspec import Struct
+
+from taskloom.domain.scheduling.executors import Standing
+from taskloom.domain.scheduling.match import Requirement, amounts, mismatches, requirement_of, shown
+from taskloom.domain.scheduling.queues import Entry
+from taskloom.domain.scheduling.scheduler import Scheduler
+from taskloom.domain.task.state import TaskState
+
+MAX_HOLDERS: Final = 10
+
+
+class Gate(Struct, frozen=True, omit_defaults=True):
+    """One reason to wait. ``held_by`` names tasks of the same tenant, executors, tasks waited for, or who paused it.
+
+    ``gate``: schedule, retry, dependency, pause, cancel, start; of ready tasks: executor, queue, kind, capability,
+    label (nobody has it), resources, slot, quarantine, breaker, concurrency, parallel, rate, priority.
+    """
+
+    gate: str
+    detail: str
+    since: datetime | None = None
+    held_by: tuple[str, ...] = ()
+
+
+Held = tuple[list[Gate], datetime | None]
+"""Gates, and when the clock opens them where nothing else is needed."""
+
+Described = tuple[Gate, datetime | None]
+"""The same for one gate."""
+
+
+def placement_gates(state: TaskState, scheduler: Scheduler, now: datetime) -> Held:
+    """Everything that keeps a ready task from starting at this moment; nothing when it is about to be dispatched."""
+    requirement, since = requirement_of(state.spec), state.queued_at
+    matching = scheduler.pool.matching(requirement)
+    if not matching:
+        return [Gate(gate, detail, since) for gate, detail in _missing(requirement, scheduler).items()], None
+    gates, expected = _places(state, requirement, matching, scheduler)
+    gates += _limits(state, scheduler)
+    opens_at = scheduler.rate_opens_at(requirement, now.timestamp())
+    if opens_at > now.timestamp():
+        rates = ", ".join(f"{rate.per_s:g} a second of {what}" for what, rate in scheduler.rates_of(requirement))
+        gates.append(Gate("rate", f"the rate limit is reached: {rates}", since))
+        expected = max(filter(None, (expected, datetime.fromtimestamp(opens_at, UTC))))
+    gates += _before(state, scheduler, now)
+    return gates, expected
+
+
+def _places(state: TaskState, requirement: Requirement, matching: list[Standing], scheduler: Scheduler) -> Held:
+    """Why none of the matching executors has room; nothing when one has."""
+    reasons = [(_reason(requirement, standing, scheduler), standing) for standing in matching]
+    if any(not reason for reason, _ in reasons):
+        return [], None
+    gates, ends = [], []
+    for name, describe in _DESCRIBED.items():
+        standings = [standing for reason, standing in reasons if reason == name]
+        if standings:
+            gate, end = describe(state, requirement, standings, scheduler)
+            gates.append(gate)
+            ends.append(end)
+    known = [end for end in ends if end is not None]
+    return gates, min(known, default=None)
+
+
+def _reason(requirement: Requirement, standing: Standing, scheduler: Scheduler) -> str:
+    health, executor_id = scheduler.pool.health, standing.offer.executor_id
+    if health.quarantine(executor_id) is not None:
+        return "quarantine"
+    if health.breaker(executor_id, requirement.kind) is not None:
+        return "breaker"
+    if standing.usable <= len(standing.leases) or standing.refused_until_beat:
+        return "slot"
+    needs = requirement.resources
+    return "resources" if needs and not standing.fits(needs, scheduler.pool.part) else ""
+
+
+def _slot(state: TaskState, _r: Requirement, standings: list[Standing], scheduler: Scheduler) -> Described:
+    held = [task_id for standing in standings for task_id, _ in standing.leases]
+    holders = scheduler.holders(held, state.spec.tenant_id, MAX_HOLDERS)
+    return Gate("slot", f"all slots of {_names(standings)} are taken", state.queued_at, holders), None
+
+
+def _resources(
+    state: TaskState, requirement: Requirement, standings: list[Standing], scheduler: Scheduler
+) -> Described:
+    held = [task_id for standing in standings for task_id in standing.needs]
+    holders = scheduler.holders(held, state.spec.tenant_id, MAX_HOLDERS)
+    detail = f"needs {shown(requirement.resources)}; too little is free on {_names(standings)}"
+    return Gate("resources", detail, state.queued_at, holders), None
+
+
+def _breaker(state: TaskState, requirement: Requirement, standings: list[Standing], scheduler: Scheduler) -> Described:
+    found = [scheduler.pool.health.breaker(each.offer.executor_id, requirement.kind) for each in standings]
+    opened = [each.opened_at for each in found if each is not None and each.opened_at is not None]
+    probing = [each.probe for each in found if each is not None and each.probe]
+    detail = f"tasks of kind {requirement.kind!r} failed too often in a row on {_names(standings)}"
+    if probing:
+        holders = scheduler.holders(probing, state.spec.tenant_id, MAX_HOLDERS)
+        return Gate("breaker", f"{detail}; one is tried there now", _since(state, opened), holders), None
+    pause_s = scheduler.policy.breaker_pause_s
+    return Gate("breaker", f"{detail}; tried again after {pause_s:g} s", _since(state, opened), _ids(standings)), (
+        _time(min(opened) + pause_s) if opened else None
+    )
+
+
+def _quarantine(state: TaskState, _r: Requirement, standings: list[Standing], scheduler: Scheduler) -> Described:
+    found = [scheduler.pool.health.quarantine(each.offer.executor_id) for each in standings]
+    began = [each.since for each in found if each is not None and each.since is not None]
+    pause_s = scheduler.policy.quarantine_pause_s
+    detail = f"{_names(standings)} lost attempts too often; back after {pause_s:g} s or when started anew"
+    return Gate("quarantine", detail, _since(state, began), _ids(standings)), (
+        _time(min(began) + pause_s) if began else None
+    )
+
+
+_DESCRIBED: Final[dict[str, Callable[[TaskState, Requirement, list[Standing], Scheduler], Described]]] = {
+    "slot": _slot,
+    "resources": _resources,
+    "breaker": _breaker,
+    "quarantine": _quarantine,
+}
+
+
+def _limits(state: TaskState, scheduler: Scheduler) -> list[Gate]:
+    spec, gates = state.spec, []
+    entry = scheduler.ready.waiting.get(state.task_id)
+    if entry is not None and spec.concurrency is not None and scheduler.key_is_full(entry[3]):
+        key, limit = spec.concurrency.key, spec.concurrency.limit
+        held = sorted(scheduler.keys.of((spec.tenant_id, key)))[:MAX_HOLDERS]
+        detail = f"key {key!r} is limited to {limit} at once"
+        gates.append(Gate("concurrency", detail, state.queued_at, tuple(held)))
+    if scheduler.queue_is_full(spec.queue):
+        holders = scheduler.holders(scheduler.queues.of(spec.queue), spec.tenant_id, MAX_HOLDERS)
+        detail = f"queue {spec.queue!r} is limited to {scheduler.policy.queue_parallel[spec.queue]} at once"
+        gates.append(Gate("parallel", detail, state.queued_at, holders))
+    return gates
+
+
+def _before(state: TaskState, scheduler: Scheduler, now: datetime) -> list[Gate]:
+    """Who goes first in the task's line. Costs a walk through it."""
+    mine = scheduler.ready.waiting.get(state.task_id)
+    if mine is None:
+        return []
+    at, line = now.timestamp(), mine[3].line
+
+    def order(entry: Entry) -> tuple[int, float, int]:
+        return -scheduler.ready.level_of(entry, at), entry[0], entry[1]
+
+    ahead = [entry for entry in scheduler.ready.waiting_in(line) if order(entry) < order(mine)]
+    own = sorted((entry for entry in ahead if entry[3].tenant == state.spec.tenant_id), key=order)
+    if own:
+        names = tuple(entry[2] for entry in own[:MAX_HOLDERS])
+        return [Gate("priority", f"{len(own)} tasks with higher priority or age go first", state.queued_at, names)]
+    if ahead:
+        return [Gate("priority", "tasks of others have higher priority or are older; all take turns", state.queued_at)]
+    return []
+
+
+def _missing(requirement: Requirement, scheduler: Scheduler) -> dict[str, str]:
+    """The fewest gates that separate the task from an executor, each with what is wanted."""
+    wanted: dict[str, Any] = {
+        "executor": f"executor {requirement.executor_id} is not connected",
+        "queue": f"no executor serves queue {requirement.queue!r}",
+        "kind": f"no executor runs kind {requirement.kind!r}",
+        "capability": f"no executor has all of the capabilities {', '.join(requirement.capabilities)}",
+        "label": "no executor has the labels " + ", ".join(f"{name}={value}" for name, value in requirement.labels),
+    }
+    offers = [s.offer for s in scheduler.pool.standings() if s.offer.ready]
+    if not offers:
+        return {"executor": "no executor is connected"}
+    closest, offer = min(((mismatches(requirement, offer), offer) for offer in offers), key=lambda each: len(each[0]))
+    has = shown(amounts(offer.resources))
+    wanted["resources"] = (
+        f"needs {shown(requirement.resources)}, which no executor that would match ever has free; "
+        f"{offer.executor_id} offers {has} in all"
+    )
+    return {gate: wanted[gate] for gate in closest}
+
+
+def _since(state: TaskState, times: Sequence[float]) -> datetime | None:
+    """When the gate closed for this task: not before it was queued."""
+    closed = _time(min(times)) if times else None
+    return max(filter(None, (closed, state.queued_at)), default=None)
+
+
+def _time(at: float) -> datetime:
+    return datetime.fromtimestamp(at, UTC)
+
+
+def _ids(standings: list[Standing]) -> tuple[str, ...]:
+    return tuple(standing.offer.executor_id for standing in standings[:MAX_HOLDERS])
+
+
+def _names(standings: list[Standing]) -> str:
+    return ", ".join(_ids(standings))

@@ -1,0 +1,81 @@
+"""Limits on what runs at once and on what starts in a second. In memory; the clock comes in as an argument."""
+
+from collections.abc import Collection, Hashable
+from typing import Generic, TypeVar
+from zlib import crc32
+
+from taskloom.domain.scheduling.policy import Rate
+
+K = TypeVar("K", bound=Hashable)
+
+
+def share_of(places: int, name: str, owned: Collection[int], partitions: int) -> int:
+    """How many of ``places`` are for the orchestrator that owns these partitions.
+
+    Place ``j`` belongs to partition ``(j + hash of the name) % partitions``, so the shares of all orchestrators add up
+    exactly. Who owns any partition may use at least one place, so that nobody starves: with M orchestrators and fewer
+    places than partitions up to ``places + M - 1`` may then be in use. With one orchestrator it is exact.
+    """
+    if len(owned) == partitions:
+        return places
+    start = crc32(name.encode())
+    whole, rest = divmod(places, partitions)
+    ours = whole * len(owned) + sum((start + place) % partitions in owned for place in range(rest))
+    return max(ours, 1) if owned and places else ours
+
+
+class Holders(Generic[K]):
+    """Who holds the places of each key: a task is in here while it has a lease, so numbers in use are counts of leases
+    (invariant I5). ``keys``: what each task holds, to be read only."""
+
+    def __init__(self) -> None:
+        self._holders: dict[K, set[str]] = {}
+        self.keys: dict[str, K] = {}
+
+    def take(self, key: K, task_id: str) -> None:
+        self.keys[task_id] = key
+        self._holders.setdefault(key, set()).add(task_id)
+
+    def leave(self, task_id: str) -> K | None:
+        """Gives up what the task holds; gives its key, None when it held nothing."""
+        key = self.keys.pop(task_id, None)
+        if key is not None:
+            holders = self._holders[key]
+            holders.discard(task_id)
+            if not holders:
+                del self._holders[key]
+        return key
+
+    def count(self, key: K) -> int:
+        return len(self._holders.get(key, ()))
+
+    def of(self, key: K) -> Collection[str]:
+        return self._holders.get(key, ())
+
+
+class TokenBucket:
+    """Starts at ``rate.per_s``, up to ``rate.burst`` of them at once after a quiet time; full in the beginning.
+
+    ``part`` is the share of the rate that this orchestrator has: its partitions of all. What it does not use no other
+    one gets. Never less than one token fits, so that a slow rate still lets tasks go one by one.
+    """
+
+    def __init__(self, rate: Rate) -> None:
+        self.rate = rate
+        self._tokens = max(1.0, rate.burst)
+        self._at: float | None = None
+
+    def ready_at(self, now: float, part: float = 1.0) -> float:
+        """When the next task may start, in Unix seconds; ``now`` or earlier: at once."""
+        self._fill(now, part)
+        return now if self._tokens >= 1.0 else now + (1.0 - self._tokens) / (self.rate.per_s * part)
+
+    def take(self) -> None:
+        self._tokens -= 1.0
+
+    def _fill(self, now: float, part: float) -> None:
+        if self._at is None or now > self._at:
+            gained = 0.0 if self._at is None else (now - self._at) * self.rate.per_s * part
+            # A hair more than was earned, so that the moment that ready_at named is not missed by rounding.
+            self._tokens = min(max(1.0, self.rate.burst * part), self._tokens + gained + 1e-9)
+            self._at = now
