@@ -1,6 +1,7 @@
 """Reading tasks: rows from the views, histories from the store, large values followed, own writes awaited."""
 
 import re
+from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +13,7 @@ from services.gateway.readside import Histories, Values, Views
 from services.gateway.security import Caller
 from services.gateway.wait import Recent, until_visible
 from taskloom.domain.envelope import Recorded
-from taskloom.replay.as_of import BadMoment, Moment, read_moment, up_to
+from taskloom.replay.as_of import BadMoment, Moment, read_moment, tasks_as_of, up_to
 from taskloom.views.task_executions.fold import fold_all
 from taskloom.views.task_executions.query import BadCursor, Filters, Page
 from taskloom.views.task_executions.row import Row
@@ -112,28 +113,41 @@ class Reader:
             raise NotFound("Task not found", task_id=task_id)
 
     async def tasks(self, caller: Caller, query: TaskListQuery, metadata: dict[str, str]) -> Page:
-        """One page of the caller's tenant's tasks. Raises BadRequest, naming the parameter."""
-        if query.as_of:
-            raise BadRequest(
-                "a list as of an earlier moment is not there yet; read single tasks with as_of", field="as_of"
-            )
+        """One page of the caller's tenant's tasks. Raises BadRequest, naming the parameter.
+
+        As of a time: the tasks that were there then, each as it was. A status is looked at after that, so a page may
+        hold fewer tasks than asked for, with more on the next.
+        """
+        moment = moment_of(query.as_of)
+        if isinstance(moment, int):
+            raise BadRequest("a list has no version; send a time", field="as_of")
+        statuses = read_statuses(query.status)
+        before = query.created_before
+        if moment is not None:
+            just_after = moment + timedelta(microseconds=1)
+            before = just_after if before is None else min(before, just_after)
         filters = Filters(
-            statuses=read_statuses(query.status),
+            statuses=statuses if moment is None else (),
             kind=query.kind,
             queue=query.queue,
             session_id=query.session_id,
             tag=query.tag,
             metadata=metadata,
             created_after=query.created_after,
-            created_before=query.created_before,
+            created_before=before,
             q=query.q,
         )
         try:
-            return await self.views.tasks(
+            page = await self.views.tasks(
                 caller.tenant_id, filters, limit=query.limit, offset=query.offset, cursor=query.cursor
             )
         except BadCursor as error:
             raise BadRequest(str(error), field="cursor") from error
+        if moment is None:
+            return page
+        rows = await tasks_as_of(self.histories, caller.tenant_id, [row.task_id for row in page.rows], moment)
+        kept = [row for row in rows if not statuses or row.status in statuses]
+        return structs.replace(page, rows=kept, total_is_exact=page.total_is_exact and not statuses)
 
     async def _with_values(self, row: Row) -> Row:
         changes: dict[str, Any] = {}

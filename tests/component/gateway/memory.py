@@ -191,7 +191,10 @@ class MemorySystem:
 
     async def tasks(self, tenant_id: str, filters: Filters, *, limit: int, offset: int, cursor: str | None) -> Page:
         found = [
-            row for row in reversed(self._rows(tenant_id)) if not filters.statuses or row.status in filters.statuses
+            row
+            for row in reversed(self._rows(tenant_id))
+            if (not filters.statuses or row.status in filters.statuses)
+            and (filters.created_before is None or row.created_at < filters.created_before)
         ]
         return Page(found[offset : offset + limit], len(found), True, None)
 

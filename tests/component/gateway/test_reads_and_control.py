@@ -246,3 +246,15 @@ async def test_a_large_result_comes_back_whole_and_text_that_only_looks_like_a_r
         await submit(client, task_id)
         system.record(task_id, [e.AttemptAssigned(1, "x", "i"), e.AttemptStarted(1, "x"), e.TaskCompleted(1, result)])
         assert (await client.get(f"{TASKS}/{task_id}")).json()["result"] == shown
+
+
+async def test_a_list_as_of_a_time_shows_the_tasks_of_then_as_they_were(client: Client, system: MemorySystem) -> None:
+    await client.post(TASKS, json={"kind": "echo", "task_id": "early"})
+    then = system.streams["early"][-1].meta.at.isoformat().replace("+00:00", "Z")
+    await client.post(f"{TASKS}/early/cancel")
+    await client.post(TASKS, json={"kind": "echo", "task_id": "late"})
+    listed = (await client.get(TASKS, params={"as_of": then})).json()["tasks"]
+    assert [(task["task_id"], task["status"]) for task in listed] == [("early", "TASK_STATUS_QUEUED")]
+    assert (await client.get(TASKS, params={"as_of": then, "status": "CANCELLED"})).json()["tasks"] == []
+    refused = await client.get(f"{TASKS}?as_of=3")
+    assert (refused.status_code, refused.json()["field"]) == (400, "as_of")
