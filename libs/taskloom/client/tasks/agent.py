@@ -1,6 +1,6 @@
-"""The agent's side: an executor that was started by ``TaskAPI.register_agent`` imports this module.
+"""The agent's side: what an executor registers that was started by ``TaskAPI.register_agent``.
 
-It registers one function, which gives each task to the agent's own. Tasks of a type that no executor announces as a
+It is one function, which gives each task to the agent's own. Tasks of a type that no executor announces as a
 kind name this function, and as capability their type, so only agents that have the capability get them.
 """
 
@@ -92,9 +92,3 @@ def _arguments(told: dict[str, Any]) -> tuple[Task, dict[str, Any]]:
 
 def _agent_id() -> str:
     return os.environ.get("TASKLOOM_EXECUTOR_ID", "")
-
-
-if _named := os.environ.get(FUNCTION_VARIABLE):
-    register(loaded(_named))
-else:
-    register(None)

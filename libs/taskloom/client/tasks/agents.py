@@ -19,7 +19,7 @@ from taskloom.local.home import Home
 AGENT_TYPE: Final = "agent_type"
 """The label of an executor that says what type of agent it is."""
 
-MODULE: Final = "taskloom.client.tasks.agent"
+MODULE: Final = "taskloom.client.tasks.agent_process"
 STOP_S: Final = 40.0
 """How long an agent has to drain what it runs; longer than an executor's own limit for that."""
 

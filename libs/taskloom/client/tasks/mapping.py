@@ -28,7 +28,7 @@ OWN: Final = "task."
 """Metadata under keys that begin so are this API's own: fields that the server has no place for."""
 
 AGENT_FUNCTION: Final = "taskloom.agent:perform"
-"""Registered by ``taskloom.client.tasks.agent``, which each agent's process imports."""
+"""Registered by ``taskloom.client.tasks.agent_process``, which each agent's process imports."""
 
 _KEPT: Final = ("description", "assigned_to", "workflow_step_id")
 _SHELL: Final = ("cmd", "env", "cwd", "stdin", "limits")
