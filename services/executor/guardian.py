@@ -352,8 +352,10 @@ def _memory_file(content: bytes) -> int:
 
 
 def _environment() -> dict[str, str]:
-    """The executor's environment without its own settings: a task has no business with the database's password."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("TASKLOOM_", "OTEL_", "PG"))}
+    """The executor's environment without its own settings: a task has no business with the database's password, and
+    PYTHONUNBUFFERED, set for a service's log, would make a task's Python program write byte by byte."""
+    ours = ("TASKLOOM_", "OTEL_", "PG", "PYTHONUNBUFFERED")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 def _prepare(limits: dict[str, int]) -> Callable[[], None]:

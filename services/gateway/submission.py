@@ -10,6 +10,7 @@ from services.gateway.known import Known
 from services.gateway.problems import BadRequest, Unknown, decoded
 from services.gateway.security import Caller
 from taskloom.domain.ids import is_valid_id
+from taskloom.domain.scheduling.match import ANY_QUEUE
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.task.submission import Invalid, normalise
 from taskloom.domain.values import TaskSpec
@@ -105,7 +106,7 @@ def _task_id(command: SubmitTask, origin: Origin, index: int | None) -> str:
 
 def _check(spec: TaskSpec, known: Known) -> None:
     _check_id(spec.session_id, "session_id")
-    if spec.queue not in known.queues:
+    if spec.queue not in known.queues and ANY_QUEUE not in known.queues:
         names = ", ".join(sorted(known.queues))
         raise Unknown(f"no executor serves the queue {spec.queue!r}; known queues: {names}", field="queue")
     for field, value in (("input", spec.input), ("context", spec.context)):

@@ -11,7 +11,9 @@ What aiokafka 0.14 does that this has to cover:
 - An unexpected heartbeat answer (for example "coordinator is loading", just after a broker's restart) ends its
   heartbeat task for good; an unexpected exception ends its coordination or fetch task, the latter without any error for
   the caller. Each poll looks at these tasks, and a consumer with a dead one is replaced.
-- Its sticky assignor keeps its state in the class, so that two consumers of one process mix theirs: each gets a class.
+- Its sticky assignor balances the partitions of all topics together, so one member may get all of a topic, and keeps
+  its state in the class. The range assignor gives each member the same range of every topic: what a task's events and
+  its outputs need is together, and each topic is shared out evenly. A rebalance revokes everything either way.
 """
 
 import asyncio
@@ -21,7 +23,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from taskloom import telemetry
@@ -62,7 +64,7 @@ class BatchConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
     again. ``on_revoked(partitions)`` runs beside the caller as soon as a rebalance begins: after it returns, another
     process may own the partitions, so it waits for a write in flight (within 10 s; the fence in the
     database decides when it takes longer). aiokafka rebalances eagerly: each rebalance revokes everything and assigns
-    anew; the sticky assignor gives most of it back.
+    anew.
 
     ``on_lost(partition, wanted, found)`` is told when ``wanted`` is not in Kafka any more (retention passed it, or the
     topic was made anew) and reading goes on from ``found``, the earliest. It is logged as an error and counted.
@@ -232,8 +234,7 @@ class BatchConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             return None
 
     async def _connect(self) -> AIOKafkaConsumer:
-        assignor = type("StickyOfOneConsumer", (StickyPartitionAssignor,), {"member_assignment": None})
-        consumer = AIOKafkaConsumer(partition_assignment_strategy=(assignor,), **self._options)
+        consumer = AIOKafkaConsumer(partition_assignment_strategy=(RangePartitionAssignor,), **self._options)
         consumer.subscribe(self._topics, listener=self)
         self._consumer = consumer
         try:

@@ -35,7 +35,7 @@ class ServiceProcess(ManagedProcess):
         return [sys.executable, "-m", "taskloom", self.service]
 
     def environment(self) -> dict[str, str]:
-        return dict(os.environ) | {"PYTHONUNBUFFERED": "1"} | self._environment
+        return dict(os.environ) | self._environment
 
     async def is_ready(self) -> bool:
         return await is_ready(self.url)
