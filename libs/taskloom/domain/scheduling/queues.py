@@ -68,7 +68,7 @@ class Line:
     """Everything that waits with one requirement. ``first`` is the entry that ``ReadyQueues.rank`` found, ``places``
     the executors that match, as of the scheduler's last round."""
 
-    __slots__ = ("first", "lanes", "levels", "number", "places", "requirement")
+    __slots__ = ("first", "lanes", "levels", "number", "places", "requirement", "size")
 
     def __init__(self, requirement: Requirement, number: int) -> None:
         self.requirement = requirement
@@ -77,6 +77,7 @@ class Line:
         self.lanes: dict[LanePlace, Lane] = {}
         self.first: Entry | None = None
         self.places: list[Standing] = []
+        self.size = 0
 
 
 class ReadyQueues:
@@ -126,6 +127,7 @@ class ReadyQueues:
         lane = line.lanes.get(place) or self._open(line, place)
         entry = self.waiting[task_id] = (queued_at, self._arrivals, task_id, lane)
         heappush(lane.entries, entry)
+        line.size += 1
         if deadline is not None:
             self._deadlines[task_id] = (priority, deadline)
             heappush(self._boosts, (self._policy.next_boost_at(deadline, float("-inf")) or deadline, task_id))
@@ -138,12 +140,30 @@ class ReadyQueues:
         if entry is None:
             return
         self._deadlines.pop(task_id, None)
-        lane = entry[3]
+        line = entry[3].line
+        line.size -= 1
+        if not line.size:
+            self._lines.pop(line.requirement, None)
+        self._leave(entry[3])
+        if len(line.lanes) > MAX_STALE + 2 * line.size:
+            self._tidy(line)
+
+    def _leave(self, lane: Lane) -> None:
+        """One more of the lane's entries is stale; too many are cleared away."""
         lane.stale += 1
         if lane.stale > MAX_STALE + len(lane.entries) // 2:
             lane.entries = [each for each in lane.entries if self.waiting.get(each[2]) is each]
             heapify(lane.entries)
             lane.stale = 0
+
+    def _tidy(self, line: Line) -> None:
+        """Lanes of a line that no executor serves are not looked at: those without tasks go here."""
+        kept = {place: lane for place, lane in line.lanes.items() if any(True for _ in self._waiting_in(lane))}
+        line.lanes, line.levels = kept, {}
+        parked = {id(lane) for lanes in self._parked.values() for lane in lanes}
+        for lane in kept.values():
+            if id(lane) not in parked:
+                self._activate(lane)
 
     def boost(self, now: float) -> None:
         """Lifts the tasks whose deadline came near; call before ranks are asked for."""
@@ -159,8 +179,7 @@ class ReadyQueues:
             old = entry[3]
             level = self._policy.level(priority, deadline, now)
             if level != old.level:
-                self.discard(task_id)
-                self._deadlines[task_id] = (priority, deadline)
+                self._leave(old)
                 place = (level, *old.place[1:])
                 lane = old.line.lanes.get(place) or self._open(old.line, place)
                 moved = self.waiting[task_id] = (*entry[:3], lane)
@@ -188,8 +207,6 @@ class ReadyQueues:
                 best, line.first = rank, entry
         for base in emptied:
             del line.levels[base]
-        if not line.lanes:
-            self._lines.pop(line.requirement, None)
         return best
 
     def take(self, line: Line) -> Entry:
@@ -204,6 +221,9 @@ class ReadyQueues:
         tenant = lane.place[1]
         if len(line.lanes) > 1:
             line.levels[lane.level].lanes[tenant].rotate(-1)  # The tenant's other keys have their turn.
+        line.size -= 1
+        if not line.size:
+            self._lines.pop(line.requirement, None)
         self.turns.served(tenant)
         return entry
 
@@ -248,7 +268,10 @@ class ReadyQueues:
     def waiting_in(self, line: Line) -> Iterator[Entry]:
         """All that wait in a line, parked ones too, in no order."""
         for lane in line.lanes.values():
-            yield from (entry for entry in lane.entries if self.waiting.get(entry[2]) is entry)
+            yield from self._waiting_in(lane)
+
+    def _waiting_in(self, lane: Lane) -> Iterator[Entry]:
+        return (entry for entry in lane.entries if self.waiting.get(entry[2]) is entry)
 
     def _open(self, line: Line, place: LanePlace) -> Lane:
         lane = line.lanes[place] = Lane(line, place)
@@ -287,7 +310,8 @@ class ReadyQueues:
                 if entries:
                     return tag, entries[0]
                 lanes.popleft()
-                del lane.line.lanes[lane.place]
+                if lane.line.lanes.get(lane.place) is lane:
+                    del lane.line.lanes[lane.place]
             heappop(order)
             del level.lanes[tenant]
         return None
