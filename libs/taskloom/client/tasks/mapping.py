@@ -122,7 +122,7 @@ def submission_of(task: Task, kinds: Collection[str] = ()) -> Submission:
         "tags": sorted(task.tags),
         "priority": int(task.priority),
         "retry": {"max_attempts": task.max_retries + 1},
-        "capabilities": work.capabilities,
+        "capabilities": list(work.capabilities),
         "resources": resources_of(task.resource_requirements),
     }
     if work.kind == "query":

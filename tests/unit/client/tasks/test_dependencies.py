@@ -102,4 +102,6 @@ def test_any_graph_without_a_way_back_has_an_order_and_phases(needs: list[set[in
     phase_of = {each: at for at, group in enumerate(phases) for each in group}
     assert place.keys() == phase_of.keys() == {task.id for task in made}
     for task in made:
-        assert all(place[needed] < place[task.id] and phase_of[needed] < phase_of[task.id] for needed in task.depends_on)
+        assert all(
+            place[needed] < place[task.id] and phase_of[needed] < phase_of[task.id] for needed in task.depends_on
+        )

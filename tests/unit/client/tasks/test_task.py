@@ -6,7 +6,15 @@ from uuid import uuid4
 
 import pytest
 
-from taskloom.client.tasks import ExecutionStatus, ResourceUsage, Task, TaskExecution, TaskPriority, TaskStatus, TaskType
+from taskloom.client.tasks import (
+    ExecutionStatus,
+    ResourceUsage,
+    Task,
+    TaskExecution,
+    TaskPriority,
+    TaskStatus,
+    TaskType,
+)
 
 
 def a_task(**fields: Any) -> Task:
@@ -111,7 +119,7 @@ def test_status_sets_the_times_that_go_with_it() -> None:
     assert task.get_duration() is None
     task.update_status(TaskStatus.RUNNING)
     assert task.started_at is not None
-    assert task.completed_at is None
+    assert not task.to_dict()["completed_at"]
     task.update_status(TaskStatus.COMPLETED)
     assert task.completed_at is not None
     assert task.get_duration() == (task.completed_at - task.started_at).total_seconds()
