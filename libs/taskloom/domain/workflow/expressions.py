@@ -164,6 +164,8 @@ def _allow(node: ast.AST, text: str) -> None:
             raise BadExpression(f"{_short(text)}: functions take no named arguments")
     if isinstance(node, ast.Constant) and not isinstance(node.value, (str, int, float, bool, type(None))):
         raise BadExpression(f"{_short(text)}: {node.value!r} is no JSON value")
+    if isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value > MAX_NUMBER:
+        raise BadExpression(f"{_short(text)}: too large a number")
     if isinstance(node, ast.Name) and node.id.startswith("_"):
         raise BadExpression(f"{_short(text)}: names do not begin with an underscore")
 

@@ -42,6 +42,8 @@ class Run:
         self.now = START
         self.state: RunState = open_run(self.input)
         self.history: list[e.WorkflowEvent] = []
+        self.decisions: list[tuple[int, h.Happening, datetime]] = []
+        """Happenings, each with the number of events before it and the time."""
         self.live: list[str] = []
         self.inputs: dict[str, Any] = {}
         self.cancelled: list[str] = []
@@ -70,6 +72,7 @@ class Run:
         """What a happening leads to; a refusal fails the test."""
         decision = advance(self.state, happening, self.now)
         assert not isinstance(decision, Refusal), decision
+        self.decisions.append((len(self.history), happening, self.now))
         return self._take(decision)
 
     def refused(self, happening: h.Happening) -> Refusal:
