@@ -31,6 +31,7 @@ from taskloom.domain.task.commands import (
     PeerCommand,
     Report,
     ReportDeclined,
+    SubmitTask,
     TaskCommand,
     WatchTask,
 )
@@ -120,7 +121,7 @@ class CommandLoop:
             envelopes = self._read(batches, polled, now)
             due = self._timers.take_due(now, self._batch_max)
             inbox, self._inbox = self._inbox, []
-            await self._owner.load_missing([envelope.task_id for envelope, _ in envelopes])
+            await self._owner.load_missing(envelope.task_id for envelope, _ in envelopes if not self._is_new(envelope))
             apply = self._apply_traced if telemetry.enabled() else self._apply
             for envelope, record in envelopes:
                 apply(self._batch_of(batches, envelope.task_id), envelope, record, now)
@@ -131,6 +132,21 @@ class CommandLoop:
             self._directives = []
             self._count()
             await asyncio.gather(*(self._finish(shard, batch, now) for shard, batch in batches.items() if batch))
+
+    def _is_new(self, envelope: Envelope) -> bool:
+        """Whether the store need not be asked for the task.
+
+        The gateway makes ids that were never there before, and waits for no reply then. Should one be there all the
+        same (a record sent twice, with our restart in between), its events are refused by their versions, and for a
+        while everything is looked up.
+        """
+        asked = envelope.attributes
+        return (
+            isinstance(envelope.command, SubmitTask)
+            and asked.source.startswith(GATEWAY_SOURCE)
+            and not asked.reply_to
+            and not self._owner.is_careful
+        )
 
     def _read(self, batches: dict[int, Batch], polled: Mapping[Any, Sequence[Any]], now: datetime) -> list[Read]:
         envelopes: list[Read] = []

@@ -1,6 +1,7 @@
 """Which partitions are ours, up to where each was read and published, and how one is taken over."""
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from functools import partial
@@ -31,6 +32,8 @@ LOG_PAGE = 1_000
 LONGEST_PAUSE_S = 2.0
 AFTER_FENCE_S = 0.5
 """Pause after a fence, so that two that both believe to own a partition do not fence each other in a tight loop."""
+
+CAREFUL_S = 60.0
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -69,11 +72,17 @@ class Owner:
         self._marked: dict[int, int] = {}
         self._holes: dict[int, int] = {}
         self._rewound: dict[int, int] = {}
+        self._careful_until = 0.0
         self.lock = asyncio.Lock()
 
     @property
     def partitions(self) -> Collection[int]:
         return self._owned.keys()
+
+    @property
+    def is_careful(self) -> bool:
+        """True for a while after events turned out to exist: then no task is taken for new."""
+        return time.monotonic() < self._careful_until
 
     def owns(self, partition: int) -> bool:
         return partition in self._owned
@@ -184,6 +193,7 @@ class Owner:
             _log.warning("another owner was here, batch dropped", partition=error.partition, events=len(batch.events))
             await asyncio.sleep(AFTER_FENCE_S)
         except VersionConflict as error:
+            self._careful_until = time.monotonic() + CAREFUL_S
             _log.warning("events exist already, batch dropped", task_ids=error.task_ids, events=len(batch.events))
         ours = [partition for partition in self._owned if shard_of(partition, len(self._stores)) == shard]
         await self.give_up(ours, publish=False)

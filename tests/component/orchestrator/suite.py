@@ -1,5 +1,6 @@
 """How the command loop treats commands, whatever store is below it. Subclasses bring the ``rig``."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 import pytest
@@ -132,6 +133,29 @@ class CommandLoopSuite:
                 store.before_put = look
             await node.round()
         assert seen == [(1, 1)]
+
+    async def test_a_new_id_of_the_gateway_costs_no_look_and_one_sent_twice_is_one_task(self, rig: Rig) -> None:
+        gateway = {"source": "/taskloom/gateway", "id": "command-1"}
+        async with rig.node("o-1") as old:
+            await old.own()
+            rig.send(TASK, c.SubmitTask(kind="echo"), **gateway, reply_to="")
+            await old.round()
+        async with rig.node("o-2", ended_kept=1) as new:
+            await new.own()
+            new.memory.drop(range(PARTITIONS))
+            looks: list[str] = []
+            load = new.owner.load_missing
+
+            async def watched(names: Iterable[str]) -> None:
+                looked = list(names)
+                looks.extend(looked)
+                await load(looked)
+
+            new.owner.load_missing = watched  # type: ignore[method-assign,assignment]
+            rig.send(TASK, c.SubmitTask(kind="echo"), **gateway, reply_to="")
+            await new.rounds(3)
+        assert [recorded.version for recorded in rig.stored(TASK)] == [1, 2]
+        assert looks == [TASK], "at first nobody looks, after the conflict once"
 
     async def test_a_submission_without_any_id_gets_one_from_its_place_and_is_applied_once(self, rig: Rig) -> None:
         async with rig.node() as node:
