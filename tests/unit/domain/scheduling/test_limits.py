@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,7 +51,7 @@ def test_a_place_is_free_when_its_attempt_ends_however_it_ends(end: str) -> None
         world.tell("a", c.PauseTask())
     else:
         assert world.started() == ["a"]
-        ends = {
+        ends: dict[str, Callable[[], None]] = {
             "decline": lambda: world.tell("a", c.ReportDeclined(1, "ex-1")),
             "forget": lambda: world.scheduler.forget(["a"]),
         }
@@ -149,7 +151,8 @@ def test_nothing_is_spent_on_a_task_that_has_no_place() -> None:
 def test_starts_in_any_window_stay_below_burst_and_rate(
     per_s: float, burst: float, gaps: list[float], part: float
 ) -> None:
-    bucket, now, starts = TokenBucket(Rate(per_s, burst)), 0.0, []
+    bucket, now = TokenBucket(Rate(per_s, burst)), 0.0
+    starts: list[float] = []
     for gap in gaps:
         now += gap
         while bucket.ready_at(now, part) <= now and len(starts) < 2000:

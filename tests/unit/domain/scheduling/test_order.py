@@ -32,9 +32,7 @@ def test_waiting_lifts_a_task_by_one_priority_a_step() -> None:
 
 
 @given(st.integers(1, 5), st.integers(0, 2), st.lists(st.integers(1, 5), min_size=1, max_size=4))
-def test_no_flood_keeps_a_task_waiting_for_ever(
-    priority: int, tenant: int, flood: list[int]
-) -> None:
+def test_no_flood_keeps_a_task_waiting_for_ever(priority: int, tenant: int, flood: list[int]) -> None:
     """One slot that is free once a second, and more urgent work that comes faster than it goes.
 
     Only what came within the at most 14 steps between them (1 to 5 + 10) may go before the task that waits.
@@ -118,7 +116,7 @@ def test_a_flood_that_grew_old_does_not_outrun_a_neighbour_of_the_same_priority(
     world = World(offer(), ageing_step_s=60)
     world.submit(*(f"a{n}" for n in range(20)), tenant="a")
     world.after(3600).submit("b", tenant="b")
-    assert "b" in [*world.started(), *(world.complete("a0") or world.started())]
+    assert rounds(world, 2)["b"] == 1
 
 
 def test_weights_give_more_turns() -> None:

@@ -1,6 +1,11 @@
-"""Many tasks and executors in any order, against a model that counts by looking at every task."""
+"""Many tasks and executors in any order, against a model that counts by looking at every task.
+
+All tasks are of one tenant and one moment, so the model's order is priority, then arrival; while some have keys, which
+take turns, only priority. Turns, ageing and deadlines have tests of their own.
+"""
 
 from itertools import count
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -8,8 +13,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from taskloom.domain.scheduling.executors import ExecutorPool
 from taskloom.domain.scheduling.match import ExecutorOffer, mismatches, requirement_of
+from taskloom.domain.scheduling.policy import Policy
 from taskloom.domain.scheduling.scheduler import Scheduler
 from taskloom.domain.task import commands as c
+from taskloom.domain.values import Resources
 from taskloom.testing.clock import START
 from taskloom.testing.given import GivenTask
 from tests.unit.domain.task.lives import BOOM, submit
@@ -17,6 +24,10 @@ from tests.unit.domain.task.lives import BOOM, submit
 TASKS = st.integers(0, 7)
 EXECUTORS = st.sampled_from(["ex-1", "ex-2"])
 KINDS = st.sampled_from(["echo", "shell"])
+LIMITS = st.sampled_from([None, None, {"key": "k", "limit": 1}, {"key": "k", "limit": 2}, {"key": "l", "limit": 1}])
+CORES = st.sampled_from([0, 0, 0, 1, 2, 3])
+HAS = Resources(cpu_cores=3)
+PARALLEL = 3
 
 
 class Scheduling(RuleBasedStateMachine):
@@ -24,22 +35,26 @@ class Scheduling(RuleBasedStateMachine):
         super().__init__()
         self.pool = ExecutorPool(partitions=1, lost_after_beats=3)
         self.pool.own([0])
-        self.scheduler = Scheduler(self.pool)
+        self.scheduler = Scheduler(self.pool, Policy(queue_parallel={"default": PARALLEL}))
         self.tasks: dict[int, GivenTask] = {}
         self.offers: dict[str, ExecutorOffer] = {}
         self.arrivals: dict[int, int] = {}
         self.arriving = count()
 
-    @rule(number=TASKS, kind=KINDS, priority=st.integers(1, 5))
-    def submit(self, number: int, kind: str, priority: int) -> None:
+    @rule(number=TASKS, kind=KINDS, priority=st.integers(1, 5), concurrency=LIMITS, cores=CORES)
+    def submit(self, number: int, kind: str, priority: int, concurrency: dict[str, Any] | None, cores: int) -> None:
         if number in self.tasks:
             return
         self.tasks[number] = GivenTask(f"t{number}")
-        self.apply(number, submit(kind=kind, priority=priority, retry={"initial_s": 0, "max_attempts": 1000}))
+        more: dict[str, Any] = {} if concurrency is None else {"concurrency": concurrency}
+        more |= {"resources": {"cpu_cores": cores}} if cores else {}
+        self.apply(number, submit(kind=kind, priority=priority, retry={"initial_s": 0, "max_attempts": 1000}, **more))
 
     @rule(executor_id=EXECUTORS, incarnation=st.sampled_from("ab"), slots=st.integers(0, 3), kind=KINDS)
     def hear(self, executor_id: str, incarnation: str, slots: int, kind: str) -> None:
-        offer = ExecutorOffer(executor_id, incarnation, frozenset({kind}), frozenset({"default"}), slots=slots)
+        offer = ExecutorOffer(
+            executor_id, incarnation, frozenset({kind}), frozenset({"default"}), slots=slots, resources=HAS
+        )
         self.offers[executor_id] = offer
         self.lose(self.pool.hear(offer))
 
@@ -58,14 +73,19 @@ class Scheduling(RuleBasedStateMachine):
     @rule(limit=st.integers(1, 5))
     def assign(self, limit: int) -> None:
         expected = self.best_task()
+        waiting = [t for t in self.tasks.values() if t.state.dispatchable]
         assignments = self.scheduler.assign(limit, START)
-        assert (assignments[0].task_id if assignments else None) == expected
+        if all(t.state.spec.concurrency is None for t in waiting):
+            assert (assignments[0].task_id if assignments else None) == expected
+        assert bool(assignments) == (expected is not None)
+        priorities = [self.tasks[int(made.task_id[1:])].state.spec.priority for made in assignments]
+        assert not assignments or priorities[0] == self.tasks[int(str(expected)[1:])].state.spec.priority
         assert len(assignments) <= limit
         for made in assignments:
             number = int(made.task_id[1:])
             offer = self.offers[made.executor_id]
             assert offer.incarnation == made.incarnation
-            assert mismatches(requirement_of(self.tasks[number].state.spec), offer) == []
+            assert self.waits_and_fits(self.tasks[number]), "a gate was passed over"
             self.apply(number, c.AssignAttempt(made.executor_id, made.incarnation))
         if len(assignments) < limit:
             assert self.best_task() is None, "a task and a slot for it were left apart"
@@ -119,8 +139,25 @@ class Scheduling(RuleBasedStateMachine):
 
     def fits(self, task: GivenTask) -> bool:
         requirement = requirement_of(task.state.spec)
-        return any(
-            not mismatches(requirement, offer) and self.used(offer) < offer.slots for offer in self.offers.values()
+        limit, live = task.state.spec.concurrency, [t.state for t in self.tasks.values() if t.state.live]
+        if (
+            limit is not None
+            and [s.spec.concurrency and s.spec.concurrency.key for s in live].count(limit.key) >= limit.limit
+        ):
+            return False
+        return len(live) < PARALLEL and any(
+            not mismatches(requirement, offer)
+            and self.used(offer) < offer.slots
+            and self.cores(offer) + task.state.spec.resources.cpu_cores <= 3
+            for offer in self.offers.values()
+        )
+
+    def cores(self, offer: ExecutorOffer) -> float:
+        """Cores in use there, by this incarnation's attempts."""
+        here = (offer.executor_id, offer.incarnation)
+        live = [t.state for t in self.tasks.values() if t.state.live]
+        return sum(
+            s.spec.resources.cpu_cores for s in live if s.live and (s.live.executor_id, s.live.incarnation) == here
         )
 
     def used(self, offer: ExecutorOffer) -> int:

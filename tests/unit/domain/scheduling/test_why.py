@@ -2,7 +2,8 @@ from datetime import timedelta
 
 import pytest
 
-from taskloom.domain.scheduling.why import Gate, explain
+from taskloom.domain.scheduling.gates import Gate
+from taskloom.domain.scheduling.why import explain
 from taskloom.domain.task import commands as c
 from taskloom.testing.clock import START
 from tests.unit.domain.scheduling.test_scheduling import offer, ready, scheduler

@@ -5,12 +5,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from taskloom.domain.scheduling.executors import ExecutorPool
+from taskloom.domain.scheduling.gates import Gate
 from taskloom.domain.scheduling.health import Health
 from taskloom.domain.scheduling.match import ExecutorOffer
 from taskloom.domain.scheduling.policy import Policy
 from taskloom.domain.scheduling.scheduler import Assignment, Scheduler
-from taskloom.domain.scheduling.why import Gate, explain
+from taskloom.domain.scheduling.why import explain
 from taskloom.domain.task import commands as c
+from taskloom.domain.values import ErrorInfo
 from taskloom.testing.clock import START
 from taskloom.testing.given import GivenTask
 from tests.unit.domain.task.lives import submit
@@ -66,7 +68,7 @@ class World:
             self._report(task_id, c.ReportCompleted)
 
     def fail(self, task_id: str, **error: Any) -> None:
-        self._report(task_id, c.ReportFailed, error=c.ErrorInfo("Boom", "boom", **error))
+        self._report(task_id, c.ReportFailed, error=ErrorInfo("Boom", "boom", **error))
 
     def lose(self, task_id: str) -> None:
         live = self.tasks[task_id].state.live
