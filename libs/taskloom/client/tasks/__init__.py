@@ -13,9 +13,11 @@ from taskloom.client.tasks.api import TaskAPI
 from taskloom.client.tasks.dependencies import DependencyResolver
 from taskloom.client.tasks.errors import AgentError, BadDependency, CircularDependencyError, NotOffered
 from taskloom.client.tasks.execution import ExecutionLog, ExecutionStatus, ResourceUsage, TaskExecution
+from taskloom.client.tasks.executor import TaskExecutor
 from taskloom.client.tasks.factory import TaskFactory
 from taskloom.client.tasks.logger import TaskLogger
 from taskloom.client.tasks.metrics import TaskMetrics
+from taskloom.client.tasks.scheduler import TaskScheduler
 from taskloom.client.tasks.task import (
     CreateTaskRequest,
     Task,
@@ -39,10 +41,12 @@ __all__ = [
     "Task",
     "TaskAPI",
     "TaskExecution",
+    "TaskExecutor",
     "TaskFactory",
     "TaskLogger",
     "TaskMetrics",
     "TaskPriority",
+    "TaskScheduler",
     "TaskStatus",
     "TaskType",
     "UpdateTaskRequest",

@@ -133,7 +133,9 @@ class Agents:
 
     async def _refuse_double(self, agent_id: str) -> None:
         if any(each.executor_id == agent_id and each.status == "ready" for each in await self._client.executors()):
-            raise AgentError(f"agent {agent_id!r} runs already; unregister it first, or choose another id")
+            raise AgentError(
+                f"agent {agent_id!r} runs already, or was heard a moment ago; end that one or choose another id"
+            )
 
     def _log_of(self, agent_id: str) -> Path:
         if self._logs is None:
