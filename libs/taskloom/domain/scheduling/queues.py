@@ -8,6 +8,7 @@ waits behind costs nothing but its memory.
 from collections import deque
 from collections.abc import Collection, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
+from itertools import chain
 from typing import Final
 
 from taskloom.domain.scheduling.executors import Standing
@@ -30,15 +31,56 @@ MAX_STALE: Final = 64
 
 
 class Lane:
-    """Tasks of one line, level, tenant and key, as a heap by age."""
+    """Tasks of one line, level, tenant and key by age: nearly all come in their order and stand in a queue, which costs
+    the same however long it is; the few that come ``late`` (retaken, lifted) stand in a heap beside it."""
 
-    __slots__ = ("entries", "level", "limit", "line", "place", "stale")
+    __slots__ = ("entries", "late", "level", "limit", "line", "place", "stale")
 
     def __init__(self, line: "Line", place: "LanePlace") -> None:
         self.line = line
         self.place = place
         self.level, self.limit = place[0], place[3]
-        self.entries: list[Entry] = []
+        self.entries: deque[Entry] = deque()
+        self.late: list[Entry] = []
+        self.stale = 0
+
+    def __len__(self) -> int:
+        """Entries, those of tasks that left among them."""
+        return len(self.entries) + len(self.late)
+
+    def push(self, entry: Entry) -> None:
+        if not self.entries or self.entries[-1] < entry:
+            self.entries.append(entry)
+        else:
+            heappush(self.late, entry)
+
+    def first(self, waiting: dict[str, Entry]) -> Entry | None:
+        """The oldest that still waits; drops those before it that left."""
+        entries, late = self.entries, self.late
+        while entries and waiting.get(entries[0][2]) is not entries[0]:
+            entries.popleft()
+            self.stale -= 1
+        if late:
+            while late and waiting.get(late[0][2]) is not late[0]:
+                heappop(late)
+                self.stale -= 1
+            if late and (not entries or late[0] < entries[0]):
+                return late[0]
+        return entries[0] if entries else None
+
+    def pop(self, entry: Entry) -> None:
+        """Removes what ``first`` gave."""
+        if self.entries and self.entries[0] is entry:
+            self.entries.popleft()
+        else:
+            heappop(self.late)
+
+    def still(self, waiting: dict[str, Entry]) -> Iterator[Entry]:
+        """All that still wait, in no order."""
+        return (entry for entry in chain(self.entries, self.late) if waiting.get(entry[2]) is entry)
+
+    def clear_stale(self, waiting: dict[str, Entry]) -> None:
+        self.entries, self.late = deque(sorted(self.still(waiting))), []
         self.stale = 0
 
     @property
@@ -81,7 +123,7 @@ class Line:
 
 
 class ReadyQueues:
-    """Lines of ready tasks. Adding and taking cost O(log n); leaving is lazy, paid when the lane is next looked at.
+    """Lines of ready tasks. Leaving is lazy, paid when the lane is next looked at.
 
     Age lifts a task over higher levels, but not over other tenants of its own level: a flood that waits for long does
     not outrun the few tasks of a neighbour. ``waiting``: the entry of each task that waits, to be read only.
@@ -124,9 +166,11 @@ class ReadyQueues:
         self._arrivals += 1
         key, limit = (None, 0) if concurrency is None else (concurrency.key, concurrency.limit)
         place = (priority, tenant, key, limit)
-        lane = line.lanes.get(place) or self._open(line, place)
+        lane = line.lanes.get(place)
+        if lane is None:
+            lane = self._open(line, place)
         entry = self.waiting[task_id] = (queued_at, self._arrivals, task_id, lane)
-        heappush(lane.entries, entry)
+        lane.push(entry)
         line.size += 1
         if deadline is not None:
             self._deadlines[task_id] = (priority, deadline)
@@ -151,14 +195,12 @@ class ReadyQueues:
     def _leave(self, lane: Lane) -> None:
         """One more of the lane's entries is stale; too many are cleared away."""
         lane.stale += 1
-        if lane.stale > MAX_STALE + len(lane.entries) // 2:
-            lane.entries = [each for each in lane.entries if self.waiting.get(each[2]) is each]
-            heapify(lane.entries)
-            lane.stale = 0
+        if lane.stale > MAX_STALE + len(lane) // 2:
+            lane.clear_stale(self.waiting)
 
     def _tidy(self, line: Line) -> None:
         """Lanes of a line that no executor serves are not looked at: those without tasks go here."""
-        kept = {place: lane for place, lane in line.lanes.items() if any(True for _ in self._waiting_in(lane))}
+        kept = {place: lane for place, lane in line.lanes.items() if any(True for _ in lane.still(self.waiting))}
         line.lanes, line.levels = kept, {}
         parked = {id(lane) for lanes in self._parked.values() for lane in lanes}
         for lane in kept.values():
@@ -181,9 +223,11 @@ class ReadyQueues:
             if level != old.level:
                 self._leave(old)
                 place = (level, *old.place[1:])
-                lane = old.line.lanes.get(place) or self._open(old.line, place)
+                lane = old.line.lanes.get(place)
+                if lane is None:
+                    lane = self._open(old.line, place)
                 moved = self.waiting[task_id] = (*entry[:3], lane)
-                heappush(lane.entries, moved)
+                lane.push(moved)
 
     def lines(self) -> Collection[Line]:
         return list(self._lines.values())
@@ -214,7 +258,7 @@ class ReadyQueues:
         entry = line.first
         assert entry is not None
         lane = entry[3]
-        heappop(lane.entries)
+        lane.pop(entry)
         del self.waiting[entry[2]]
         if self._deadlines:
             self._deadlines.pop(entry[2], None)
@@ -232,16 +276,10 @@ class ReadyQueues:
         and more waits in it. What ``rank`` would find, for less."""
         if len(line.lanes) != 1 or line.first is None:
             return False
-        lane = line.first[3]
-        entries, waiting = lane.entries, self.waiting
-        while entries:
-            entry = entries[0]
-            if waiting.get(entry[2]) is entry:
-                line.first = entry
-                return True
-            heappop(entries)
-            lane.stale -= 1
-        return False
+        entry = line.first[3].first(self.waiting)
+        if entry is not None:
+            line.first = entry
+        return entry is not None
 
     def park(self, lane: Lane) -> None:
         """The lane's key has no place: the lane waits beside its line, whose other lanes go on. It must be first."""
@@ -268,10 +306,7 @@ class ReadyQueues:
     def waiting_in(self, line: Line) -> Iterator[Entry]:
         """All that wait in a line, parked ones too, in no order."""
         for lane in line.lanes.values():
-            yield from self._waiting_in(lane)
-
-    def _waiting_in(self, lane: Lane) -> Iterator[Entry]:
-        return (entry for entry in lane.entries if self.waiting.get(entry[2]) is entry)
+            yield from lane.still(self.waiting)
 
     def _open(self, line: Line, place: LanePlace) -> Lane:
         lane = line.lanes[place] = Lane(line, place)
@@ -303,12 +338,9 @@ class ReadyQueues:
             lanes = level.lanes[tenant]
             while lanes:
                 lane = lanes[0]
-                entries = lane.entries
-                while entries and waiting.get(entries[0][2]) is not entries[0]:
-                    heappop(entries)
-                    lane.stale -= 1
-                if entries:
-                    return tag, entries[0]
+                entry = lane.first(waiting)
+                if entry is not None:
+                    return tag, entry
                 lanes.popleft()
                 if lane.line.lanes.get(lane.place) is lane:
                     del lane.line.lanes[lane.place]
