@@ -54,6 +54,33 @@ def validate(raw: Any, path: str = "definition") -> list[Fault]:
     return found
 
 
+def validate_input(run_input: Any, path: str = "input") -> list[Fault]:
+    """All faults of what a run is given: ``{"definition", "variables", "context", "checkpoint"}``; the first is a must."""
+    try:
+        given = msgspec.convert(run_input, _RunInput)
+    except msgspec.ValidationError as error:
+        return [_malformed(error, path)]
+    return validate(given.definition, f"{path}.definition")
+
+
+class _CheckpointStep(Struct, frozen=True):
+    status: str
+    result: Any = None
+
+
+class _Checkpoint(Struct, frozen=True):
+    steps: dict[str, _CheckpointStep] = {}
+    variables: dict[str, Any] = {}
+    context: dict[str, Any] = {}
+
+
+class _RunInput(Struct, frozen=True, forbid_unknown_fields=True):
+    definition: dict[str, Any]
+    variables: dict[str, Any] = {}
+    context: dict[str, Any] = {}
+    checkpoint: _Checkpoint | None = None
+
+
 def decode(raw: Any) -> d.Definition:
     """The definition that the JSON data describes.
 

@@ -95,7 +95,7 @@ def _step_of_body(d: Draft, frame: Frame, node: Node, handled: bool) -> None:
 def _release(d: Draft, frame: Frame, plan: StepPlan, left: int, broken: str) -> None:
     """Once nothing is left to wait for the step is ready; a broken dependency dooms it at once."""
     path = within(frame.path, plan.id)
-    if path in d.nodes or (frame.stopping and not broken):
+    if path in d.nodes:
         return
     if broken:
         d.add(path, plan, frame.path, doomed=broken)

@@ -27,7 +27,7 @@ class WorkflowStarted(WorkflowEvent, frozen=True, tag="taskloom.workflow.started
     """``due_at`` is when the run is over its time limit."""
 
     name: str
-    version: str
+    definition_version: str
     steps: int
     due_at: datetime | None = None
 

@@ -18,7 +18,8 @@ def open_run(run_input: dict[str, Any]) -> RunState:
     """The state before the first event, from the pinned ``spec.input``: ``{"definition", "variables", "context"}``.
 
     The run's variables and context go over those of the definition. ``"checkpoint"`` (from ``results.checkpoint``) lets
-    the top-level steps that had completed count as done; its variables and context come in between.
+    the top-level steps that had completed count as done; its variables and context come in between. The input must have
+    passed ``check.validate_input`` before it was pinned.
 
     Raises:
         BadDefinition: the definition has faults.

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from taskloom.domain.workflow.check import MAX_FAULTS, BadDefinition, Fault, decode, validate
+from taskloom.domain.workflow.check import MAX_FAULTS, BadDefinition, Fault, decode, validate, validate_input
 from taskloom.domain.workflow.definition import MAX_DEPTH, MAX_STEPS
 from tests.unit.domain.workflow.runs import step, task
 
@@ -216,3 +216,16 @@ def test_a_bad_definition_is_not_decoded() -> None:
 def test_fields_with_templates_are_checked_when_they_are_filled_in() -> None:
     template = {"kind": "echo", "priority": "{{ variables.priority }}", "timeouts": {"total_s": "{{ limit }}"}}
     assert validate(definition(step("a", "task", task_template=template))) == []
+
+
+def test_what_a_run_is_given_is_checked_whole() -> None:
+    good = definition(task("a"))
+    assert validate_input({"definition": good, "variables": {"n": 1}, "checkpoint": {"steps": {}}}) == []
+    for bad, path in (
+        ({}, "input.definition"),
+        ({"definition": good, "variables": [1]}, "input.variables"),
+        ({"definition": good, "colour": 1}, "input.colour"),
+        ({"definition": good, "checkpoint": {"steps": {"a": {}}}}, "input.checkpoint.steps[...].status"),
+        ({"definition": definition(task("a", "a"))}, "input.definition.steps[0].depends_on[0]"),
+    ):
+        assert [fault.path for fault in validate_input(bad)] == [path]

@@ -53,6 +53,7 @@ def test_a_paused_run_can_be_cancelled() -> None:
     run = Run(task("a"), task("b", "a"))
     run.when(h.Pause())
     run.when(h.Cancel())
+    assert held_by(run.state) == [{"step": "a", "gate": "task"}]
     run.child_cancelled("a")
     assert run.replayed().state.status == "cancelled"
 

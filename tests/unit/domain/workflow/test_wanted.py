@@ -1,5 +1,6 @@
 """What the shell is asked to do, and the names of events."""
 
+from taskloom.domain.envelope import EventMeta
 from taskloom.domain.ids import is_valid_id
 from taskloom.domain.values import ErrorInfo
 from taskloom.domain.workflow import events as e
@@ -46,3 +47,8 @@ def test_event_names_are_public_versioned_and_unique() -> None:
     names = event_names()
     assert len(names) == len(e.AnyWorkflowEvent.__args__)
     assert all(name.startswith(("taskloom.workflow.", "taskloom.step.")) and name.endswith(".v1") for name in names)
+
+
+def test_no_field_of_an_event_hides_one_of_its_envelope() -> None:
+    envelope = {*EventMeta.__struct_fields__, "type", "hash"}
+    assert not [(kind, clash) for kind in event_names().values() if (clash := envelope & {*kind.__struct_fields__})]
