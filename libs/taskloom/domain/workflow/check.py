@@ -55,7 +55,7 @@ def validate(raw: Any, path: str = "definition") -> list[Fault]:
 
 
 def validate_input(run_input: Any, path: str = "input") -> list[Fault]:
-    """All faults of what a run is given: ``{"definition", "variables", "context", "checkpoint"}``; the first is a must."""
+    """All faults of a run's input: ``{"definition", "variables", "context", "checkpoint"}``; the first is a must."""
     try:
         given = msgspec.convert(run_input, _RunInput)
     except msgspec.ValidationError as error:
