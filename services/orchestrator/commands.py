@@ -24,6 +24,7 @@ from taskloom import telemetry
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.scheduling.scheduler import Scheduler
 from taskloom.domain.scheduling.why import explain
+from taskloom.domain.task.caller import Caller
 from taskloom.domain.task.commands import (
     AssignAttempt,
     ExplainTask,
@@ -35,7 +36,6 @@ from taskloom.domain.task.commands import (
     TaskCommand,
     WatchTask,
 )
-from taskloom.domain.task.decide import Caller
 from taskloom.domain.task.directives import Directive
 from taskloom.domain.task.state import next_due
 from taskloom.store.batch import Batch as StoreBatch

@@ -13,8 +13,9 @@ from taskloom.bus.publish import MAX_RECORD_BYTES
 from taskloom.domain.envelope import EventMeta
 from taskloom.domain.policies import react
 from taskloom.domain.refusals import Refusal
+from taskloom.domain.task.caller import Caller
 from taskloom.domain.task.commands import SubmitTask, TaskCommand
-from taskloom.domain.task.decide import Caller, decide
+from taskloom.domain.task.decide import decide
 from taskloom.domain.task.events import TaskEvent, TaskSubmitted
 from taskloom.domain.task.evolve import evolve
 from taskloom.domain.task.state import TaskState

@@ -19,7 +19,8 @@ from taskloom.domain.policies import react
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.task import commands as c
 from taskloom.domain.task import events as e
-from taskloom.domain.task.decide import Caller, Decision, decide
+from taskloom.domain.task.caller import Caller
+from taskloom.domain.task.decide import Decision, decide
 from taskloom.domain.task.directives import Directive
 from taskloom.domain.task.evolve import evolve, fold
 from taskloom.domain.task.state import TaskState

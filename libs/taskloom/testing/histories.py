@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.task import commands as c
-from taskloom.domain.task.decide import Caller, decide
+from taskloom.domain.task.caller import Caller
+from taskloom.domain.task.decide import decide
 from taskloom.domain.task.evolve import evolve
 from taskloom.domain.task.state import TaskState, next_due
 from taskloom.domain.values import OUTPUT_SEQ_SPAN, ErrorInfo, OutputSummary, ResourceUse, Retry, Timeouts, Usage

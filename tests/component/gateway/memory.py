@@ -15,8 +15,9 @@ from services.gateway.known import Known
 from taskloom.bus.errors import BusUnavailable, ReplyTimeout
 from taskloom.domain.envelope import EventMeta, Recorded
 from taskloom.domain.refusals import Refusal
+from taskloom.domain.task.caller import Caller
 from taskloom.domain.task.commands import ExplainTask, SubmitTask
-from taskloom.domain.task.decide import Caller, decide
+from taskloom.domain.task.decide import decide
 from taskloom.domain.task.events import TaskEvent
 from taskloom.domain.task.evolve import fold
 from taskloom.views.executors.query import Executor

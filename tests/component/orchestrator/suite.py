@@ -8,7 +8,8 @@ import pytest
 from services.orchestrator import decisions
 from taskloom.domain.task import commands as c
 from taskloom.domain.task import events as e
-from taskloom.domain.task.decide import Caller, Decision, decide
+from taskloom.domain.task.caller import Caller
+from taskloom.domain.task.decide import Decision, decide
 from taskloom.domain.task.directives import RunAttempt
 from taskloom.domain.task.state import TaskState
 from taskloom.store.batch import Batch

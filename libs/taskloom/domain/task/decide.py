@@ -4,28 +4,16 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, get_args
 
-from msgspec import Struct
-
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.task import commands as c
 from taskloom.domain.task import dependencies, reports
 from taskloom.domain.task import events as e
 from taskloom.domain.task.attempts import end_lost, fire_timers
+from taskloom.domain.task.caller import Caller
 from taskloom.domain.task.state import TaskState
 from taskloom.domain.task.submission import Invalid, body_hash, normalise
 
 Decision = list[e.TaskEvent] | Refusal
-
-
-class Caller(Struct, frozen=True):
-    """Who wishes it: from the command's envelope. ``command_id`` makes a repeat recognisable."""
-
-    task_id: str
-    tenant_id: str
-    command_id: str = ""
-    actor: str = ""
-    correlation_id: str = ""
-    traceparent: str = ""
 
 
 def decide(state: TaskState | None, command: c.TaskCommand, now: datetime, caller: Caller) -> Decision:

@@ -2,21 +2,19 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.task import commands as c
 from taskloom.domain.task import events as e
 from taskloom.domain.task.attempts import after_failure, after_timeout, hold
+from taskloom.domain.task.caller import Caller
 from taskloom.domain.task.state import MAX_IGNORED_REPORTS, TaskState
-
-if TYPE_CHECKING:
-    from taskloom.domain.task.decide import Caller
 
 Events = list[e.TaskEvent]
 
 
-def decide_report(state: TaskState, command: Any, now: datetime, caller: "Caller") -> Events | Refusal:
+def decide_report(state: TaskState, command: Any, now: datetime, caller: Caller) -> Events | Refusal:
     """Events of one report; an empty list for a repeat, ``ReportIgnored`` for a late one."""
     live = state.live
     if live is not None and live.number == command.attempt and live.executor_id == command.executor_id:
