@@ -123,6 +123,19 @@ def lives() -> Iterator[GivenTask]:
     it.when(FIRE, after_s=3600)
     yield it
 
+    it = task("waiting", depends_on=["first", "second"], on_dependency_failure="continue")
+    it.when(c.AddDependency("third"), after_s=1, command_id="waiting/a", actor="bob")
+    it.when(c.RemoveDependency("second"), after_s=1, command_id="waiting/r", actor="bob")
+    it.when(c.NoteDependency("first", "completed"), after_s=1, command_id="first/6/0")
+    it.when(c.NoteDependency("third", "failed"), after_s=1, command_id="third/6/0")
+    yield it
+
+    it = started(task("watched"))
+    it.when(c.WatchTask("w-1"), after_s=1, command_id="w-1/2/0")
+    report(it, c.ReportCompleted(1, EX, **DONE))
+    it.when(c.WatchTask("w-2"), after_s=1, command_id="w-2/2/0")
+    yield it
+
 
 def expectation(it: GivenTask) -> dict[str, Any]:
     state: TaskState | None = None
