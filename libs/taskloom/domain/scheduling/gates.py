@@ -43,13 +43,15 @@ def placement_gates(state: TaskState, scheduler: Scheduler, now: datetime) -> He
         return [Gate(gate, detail, since) for gate, detail in _missing(requirement, scheduler).items()], None
     gates, expected = _places(state, requirement, matching, scheduler)
     gates += _limits(state, scheduler)
+    ahead, before = _before(state, scheduler, now)
     opens_at = scheduler.rate_opens_at(requirement, now.timestamp())
     if opens_at > now.timestamp():
         rates = ", ".join(f"{rate.per_s:g} a second of {what}" for what, rate in scheduler.rates_of(requirement))
         gates.append(Gate("rate", f"the rate limit is reached: {rates}", since))
-        expected = max(filter(None, (expected, datetime.fromtimestamp(opens_at, UTC))))
-    gates += _before(state, scheduler, now)
-    return gates, expected
+        slowest = min(rate.per_s for _, rate in scheduler.rates_of(requirement))
+        opens = _time(opens_at + ahead / (slowest * scheduler.pool.part))
+        expected = opens if expected is None else max(opens, expected)
+    return gates + before, expected
 
 
 def _places(state: TaskState, requirement: Requirement, matching: list[Standing], scheduler: Scheduler) -> Held:
@@ -142,11 +144,11 @@ def _limits(state: TaskState, scheduler: Scheduler) -> list[Gate]:
     return gates
 
 
-def _before(state: TaskState, scheduler: Scheduler, now: datetime) -> list[Gate]:
-    """Who goes first in the task's line. Costs a walk through it."""
+def _before(state: TaskState, scheduler: Scheduler, now: datetime) -> tuple[int, list[Gate]]:
+    """How many of the tenant's own tasks go first in the task's line, and the gate. Costs a walk through the line."""
     mine = scheduler.ready.waiting.get(state.task_id)
     if mine is None:
-        return []
+        return 0, []
     at, line = now.timestamp(), mine[3].line
 
     def order(entry: Entry) -> tuple[int, float, int]:
@@ -156,10 +158,12 @@ def _before(state: TaskState, scheduler: Scheduler, now: datetime) -> list[Gate]
     own = sorted((entry for entry in ahead if entry[3].tenant == state.spec.tenant_id), key=order)
     if own:
         names = tuple(entry[2] for entry in own[:MAX_HOLDERS])
-        return [Gate("priority", f"{len(own)} tasks with higher priority or age go first", state.queued_at, names)]
+        first = "1 task goes" if len(own) == 1 else f"{len(own)} tasks go"
+        return len(own), [Gate("priority", f"{first} first, by priority or age", state.queued_at, names)]
     if ahead:
-        return [Gate("priority", "tasks of others have higher priority or are older; all take turns", state.queued_at)]
-    return []
+        detail = "tasks of others have higher priority or are older; all take turns"
+        return 0, [Gate("priority", detail, state.queued_at)]
+    return 0, []
 
 
 def _missing(requirement: Requirement, scheduler: Scheduler) -> dict[str, str]:

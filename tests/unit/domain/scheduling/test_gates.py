@@ -34,7 +34,7 @@ def test_a_full_queue_names_who_holds_it() -> None:
 
 def test_a_rate_says_when_it_goes_on() -> None:
     world = World(offer(slots=9), queue_rates={"default": Rate(0.5)}, kind_rates={"echo": Rate(9)})
-    world.submit("a", "b")
+    world.submit("a", "b", "c")
     world.assign()
     found = world.why("b")
     assert [gate.gate for gate in found.gates] == ["rate"]
@@ -42,6 +42,8 @@ def test_a_rate_says_when_it_goes_on() -> None:
         found.gates[0].detail == "the rate limit is reached: 0.5 a second of queue 'default', 9 a second of kind 'echo'"
     )
     assert abs(found.expected_start - (START + timedelta(seconds=2))) < timedelta(milliseconds=1)
+    assert world.gates("c")["priority"].detail == "1 task goes first, by priority or age"
+    assert abs(world.why("c").expected_start - (START + timedelta(seconds=4))) < timedelta(milliseconds=1)
 
 
 def test_a_breaker_says_since_when_and_until_when_and_then_who_is_tried() -> None:
