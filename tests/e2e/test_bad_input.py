@@ -95,7 +95,7 @@ async def test_a_batch_has_1_to_1000_entries(api: Api, size: int) -> None:
         ("/tasks?status=WAITING", "status"),
         ("/tasks?cursor=nonsense", "cursor"),
         ("/tasks?created_after=yesterday", "created_after"),
-        ("/tasks?as_of=2020-01-01T00:00:00Z", "as_of"),
+        ("/tasks?as_of=3", "as_of"),
         ("/tasks/a%20b", "task_id"),
         ("/tasks/{id}?as_of=never", "as_of"),
         ("/tasks/{id}/events?limit=201", "limit"),
