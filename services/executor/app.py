@@ -13,6 +13,7 @@ from services.executor.claims import LazyClaims
 from services.executor.directives import Directives
 from services.executor.kinds import handlers as load_handlers
 from services.executor.outbox import Outbox
+from services.executor.prefetch import Reserve
 from services.executor.processes import Guardian
 from services.executor.register import Announcer
 from services.executor.reports import Reporter
@@ -63,6 +64,12 @@ async def run(settings: ExecutorSettings) -> None:
             reports, topic=topics.commands, partitions=settings.partitions, executor_id=settings.executor_id
         )
         tools = Tools(reporter, outputs, topics.outputs, settings.partitions, guardian, settings.stop_grace_s)
+        reserve = Reserve(settings.prefetch)
+
+        def ended(kind: str, how: str) -> None:
+            _attempts_ended.labels(kind, how).inc()
+            reserve.count_end()
+
         attempts = Attempts(
             tools,
             handlers,
@@ -70,10 +77,15 @@ async def run(settings: ExecutorSettings) -> None:
             slots=settings.slots,
             prefetch=settings.prefetch,
             pid=os.getpid(),
-            on_end=lambda kind, how: _attempts_ended.labels(kind, how).inc(),
+            on_end=ended,
         )
         announcer = Announcer(
-            report_publisher, settings, incarnation=incarnation, kinds=tuple(sorted(handlers)), live=attempts.live
+            report_publisher,
+            settings,
+            incarnation=incarnation,
+            kinds=tuple(sorted(handlers)),
+            live=attempts.live,
+            reserve=reserve,
         )
         assignments = TopicPartition(topics.assignments, partition_of(settings.executor_id, settings.partitions))
         consumer = TailConsumer(settings.kafka_bootstrap, [assignments], client_id=client_id)

@@ -3,14 +3,16 @@
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from services.executor.outbox import Publishes
+from services.executor.prefetch import Reserve
 from services.executor.settings import ExecutorSettings
 from taskloom import telemetry
 from taskloom.bus.errors import BusError
@@ -18,6 +20,9 @@ from taskloom.bus.publish import OutRecord
 from taskloom.wire.cloudevents import Attributes, to_headers
 from taskloom.wire.messages import ExecutorHeartbeat, LiveAttempt
 from taskloom.wire.topics import Topics, partition_of
+
+LOOK_S: Final = 0.5
+MUCH_MORE: Final = 20
 
 Status = Literal["ready", "draining", "stopped"]
 log = telemetry.get_logger(__name__)
@@ -36,12 +41,15 @@ class Announcer:
         incarnation: str,
         kinds: tuple[str, ...],
         live: Callable[[], tuple[LiveAttempt, ...]],
+        reserve: Reserve,
     ) -> None:
         self.status: Status = "ready"
         self._publisher = publisher
         self._settings = settings
         self._topic = Topics(settings.topic_prefix).executors
         self._live = live
+        self._reserve = reserve
+        self._prefetch = 0
         self._count = 0
         self._template = ExecutorHeartbeat(
             executor_id=settings.executor_id,
@@ -53,7 +61,6 @@ class Announcer:
             capabilities=settings.capabilities,
             labels=settings.labels,
             slots=settings.slots,
-            prefetch=settings.prefetch,
             resources=settings.resources,
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -70,7 +77,9 @@ class Announcer:
         """
         self.status = status
         self._count += 1
-        beat = msgspec.structs.replace(self._template, status=status, at=datetime.now(UTC), live=self._live())
+        beat = msgspec.structs.replace(
+            self._template, status=status, at=datetime.now(UTC), live=self._live(), prefetch=self._prefetch
+        )
         executor_id = beat.executor_id
         headers = to_headers(
             Attributes(
@@ -82,9 +91,18 @@ class Announcer:
         await self._publisher.publish([record])
 
     async def run(self) -> None:
-        """Repeats the status until cancelled; a heartbeat that Kafka did not take is followed by the next one."""
+        """Repeats the status until cancelled; a heartbeat that Kafka did not take is followed by the next one.
+
+        Between two of them the reserve is looked at: when much more may wait here than was said, that is said at once.
+        """
+        due = time.monotonic() + self._settings.heartbeat_s
         while True:
-            await asyncio.sleep(self._settings.heartbeat_s)
+            await asyncio.sleep(min(LOOK_S, max(0.0, due - time.monotonic())))
+            wanted = self._reserve.look()
+            if time.monotonic() < due and wanted < 2 * self._prefetch + MUCH_MORE:
+                continue
+            due = time.monotonic() + self._settings.heartbeat_s
+            self._prefetch = wanted
             try:
                 await self.announce(self.status)
             except BusError as error:

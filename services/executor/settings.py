@@ -30,7 +30,9 @@ class ExecutorSettings(ServiceSettings):
     capabilities: Names = Field((), description="What tasks may ask for, comma-separated")
     labels: dict[str, str] = Field({}, description='What tasks may match, as JSON: {"zone": "a"}')
     slots: int = Field(100, ge=1, le=10_000, description="Attempts that run at once")
-    prefetch: int = Field(400, ge=0, le=10_000, description="More attempts that may wait here; above that it declines")
+    prefetch: int = Field(
+        400, ge=0, le=10_000, description="Most attempts that may wait here; it asks for about 0.25 s of work"
+    )
     heartbeat_s: float = Field(5.0, gt=0, le=60, description="Seconds between two signs of life")
     stop_grace_s: float = Field(5.0, ge=0, le=600, description="Seconds between SIGTERM and SIGKILL at a time limit")
     python_modules: Names = Field((), description="Modules imported at start that register functions, comma-separated")

@@ -12,11 +12,8 @@ import psycopg
 
 from taskloom.testing.processes import RunningSystem
 
-SETTINGS = {
-    "TASKLOOM_EXECUTOR_SLOTS": "400",
-    "TASKLOOM_LOG_LEVEL": "warning",
-}
-"""What differs from the defaults: 400 echo attempts at once instead of 100, and no log line for each request."""
+SETTINGS = {"TASKLOOM_LOG_LEVEL": "warning"}
+"""What differs from the defaults."""
 
 
 def processes(system: RunningSystem) -> dict[str, list[psutil.Process]]:
