@@ -8,7 +8,7 @@ from msgspec import structs
 
 from services.orchestrator.batch import Batch
 from services.orchestrator.memory import Memory
-from services.orchestrator.peers import peers_of
+from services.orchestrator.peers import is_local, told_by
 from taskloom.bus.publish import MAX_RECORD_BYTES
 from taskloom.domain.envelope import EventMeta
 from taskloom.domain.policies import react
@@ -92,18 +92,25 @@ class Decisions:
             state = after
         assert state is not None
         for recorded in sealed:
-            batch.peers += peers_of(recorded, state.traceparent)
+            for envelope in told_by(recorded, state.traceparent):
+                (batch.local if is_local(envelope, caller.task_id) else batch.peers).append(envelope)
         batch.events += sealed
         batch.directives += directives
         batch.touched[caller.task_id] = state
         self._memory.put(state)
+        if state.run is not None:
+            return  # a run is folded from its events alone
         if version // self._snapshot_every > (0 if before is None else before.version) // self._snapshot_every:
             batch.snapshots.append(state)
 
     def _checked_in(self, batch: Batch, events: list[TaskEvent]) -> list[TaskEvent]:
         """Large values of a submission that came inline, by Kafka, are stored once and referenced (claim check)."""
         first = events[0]
-        if not isinstance(first, TaskSubmitted) or len(msgspec.json.encode(first.spec)) <= CLAIM_OVER_BYTES:
+        if (
+            not isinstance(first, TaskSubmitted)
+            or first.spec.kind == "workflow"
+            or len(msgspec.json.encode(first.spec)) <= CLAIM_OVER_BYTES
+        ):
             return events
         changes = {}
         for name in ("input", "context"):
