@@ -124,7 +124,7 @@ class GivenTask:
         return react(before, after, event)
 
     def check_replay(self) -> None:
-        """The stored bytes alone give the live state, as does its snapshot (of a run: none); and the hash chain holds."""
+        """The stored bytes alone give the live state, as does its snapshot; and the hash chain holds."""
         bodies = [recorded.body for recorded in self.history]
         assert chain_fault(bodies) is None
         assert fold(map(unseal, bodies)) == self._state
