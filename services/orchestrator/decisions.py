@@ -16,7 +16,7 @@ from taskloom.domain.refusals import Refusal
 from taskloom.domain.task.caller import Caller
 from taskloom.domain.task.commands import SubmitTask, TaskCommand
 from taskloom.domain.task.decide import decide
-from taskloom.domain.task.events import TaskEvent, TaskSubmitted
+from taskloom.domain.task.events import TaskCompleted, TaskEvent, TaskSubmitted
 from taskloom.domain.task.evolve import evolve
 from taskloom.domain.task.state import TaskState
 from taskloom.errors import TaskloomError
@@ -60,6 +60,8 @@ class Decisions:
         if not decision:
             return False
         events = self._checked_in(batch, decision) if isinstance(command, SubmitTask) else decision
+        if isinstance(events[-1], TaskCompleted) and not events[-1].attempt:
+            events = [*events[:-1], _run_result_checked_in(batch, events[-1])]
         try:
             self._record(batch, before, events, caller, at)
         except EventTooLarge as error:
@@ -121,6 +123,15 @@ class Decisions:
             if stored is not None:
                 batch.claims.append(stored)
         return [structs.replace(first, spec=structs.replace(first.spec, **changes)), *events[1:]]
+
+
+def _run_result_checked_in(batch: Batch, completed: TaskCompleted) -> TaskCompleted:
+    """A large result of a workflow as a claim, as executors send those of other tasks."""
+    value, stored = check_in(completed.response)
+    if stored is None:
+        return completed
+    batch.claims.append(stored)
+    return structs.replace(completed, response=value)
 
 
 def _shown(refusal: Refusal) -> Refusal:

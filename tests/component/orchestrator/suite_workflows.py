@@ -160,6 +160,25 @@ class WorkflowsSuite:
         assert state is not None
         assert state.word == "completed"
 
+    async def test_a_large_result_of_a_run_is_stored_apart(self, rig: Rig) -> None:
+        steps = [{"step_type": "map", "id": "m", "items": list(range(20)), "task_template": {"kind": "echo"}}]
+        claims: list[tuple[str, bytes]] = []
+        async with rig.node() as node:
+            await node.own()
+            for store in node.stores:
+                store.before_put = lambda batch: claims.extend(batch.claims)
+            node.hear(slots=20)
+            rig.submit(RUN, **plan(*steps, max_parallel_tasks=20))
+            await node.round()
+            for at in range(20):
+                rig.send(f"{RUN}~m.{at}", c.ReportCompleted(1, "ex-1", response={"text": "x" * 60_000}))
+            await node.round()
+            state = node.memory.get(RUN)
+        assert state is not None
+        assert state.word == "completed"
+        assert [len(value) > 1_200_000 for _, value in claims] == [True]
+        assert "$claim" in rig.events(RUN)[-1].event.response  # type: ignore[union-attr]
+
     async def test_nobody_outside_can_submit_a_step(self, rig: Rig) -> None:
         async with rig.node() as node:
             await node.own()

@@ -52,10 +52,13 @@ def test_a_place_is_free_when_its_attempt_ends_however_it_ends(end: str) -> None
     else:
         assert world.started() == ["a"]
         ends: dict[str, Callable[[], None]] = {
+            "complete": lambda: world.complete("a"),
+            "fail": lambda: world.fail("a"),
+            "lose": lambda: world.lose("a"),
             "decline": lambda: world.tell("a", c.ReportDeclined(1, "ex-1")),
             "forget": lambda: world.scheduler.forget(["a"]),
         }
-        ends.get(end, lambda: getattr(world, end)("a"))()
+        ends[end]()
     assert world.started(1) == ["b"]
     assert world.scheduler.keys.count(("default", "k")) == 1
 
