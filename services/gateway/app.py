@@ -28,7 +28,17 @@ from services.gateway.problems import (
 from services.gateway.read import Reader
 from services.gateway.readside import PostgresViews
 from services.gateway.ready import OrchestratorPing
-from services.gateway.routes import dependencies, executors, health, histories, queues, sessions, streams, tasks
+from services.gateway.routes import (
+    dependencies,
+    executors,
+    health,
+    histories,
+    queues,
+    sessions,
+    streams,
+    tasks,
+    workflows,
+)
 from services.gateway.security import BrowserGuard, check_address, is_loopback
 from services.gateway.send import CommandSender
 from services.gateway.server import HttpServer
@@ -48,7 +58,7 @@ from taskloom.store.history import HistoryReader
 from taskloom.views.reading import TooSlow, read_pool
 from taskloom.wire.topics import Topics
 
-_ROUTES = (tasks, dependencies, histories, sessions, executors, queues, streams, health)
+_ROUTES = (tasks, dependencies, histories, sessions, executors, queues, streams, workflows, health)
 
 
 def create_app(parts: Parts) -> Litestar:

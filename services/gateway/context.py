@@ -16,7 +16,7 @@ from services.gateway.security import Caller, caller_of
 from services.gateway.streaming import Streams
 from services.gateway.submission import Origin
 from services.gateway.submit import Submitter
-from taskloom.domain.ids import is_valid_id
+from taskloom.domain.ids import is_task_id, is_valid_id
 from taskloom.ops import Readiness
 
 MAX_WAIT_S: Final = 30.0
@@ -91,6 +91,6 @@ def checked_id(text: str, field: str = "task_id") -> str:
     Raises:
         BadRequest: it is none.
     """
-    if not is_valid_id(text):
+    if not (is_task_id if field in ("task_id", "workflow_id") else is_valid_id)(text):
         raise BadRequest(f"{text!r} is not an id (1 to 128 of A-Z a-z 0-9 : _ - .)", field=field)
     return text

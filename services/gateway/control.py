@@ -13,10 +13,13 @@ from taskloom.domain.task.commands import (
     AddDependency,
     CancelTask,
     ClientCommand,
+    DecideApproval,
     ExplainTask,
+    PatchVariables,
     PauseTask,
     RemoveDependency,
     ResumeTask,
+    SignalTask,
 )
 from taskloom.wire.cloudevents import Attributes
 from taskloom.wire.commands import Envelope, command_type
@@ -24,7 +27,16 @@ from taskloom.wire.messages import Reply
 
 C = TypeVar("C", bound=CancelTask | PauseTask | ResumeTask)
 
-ControlCommand = CancelTask | PauseTask | ResumeTask | AddDependency | RemoveDependency
+ControlCommand = (
+    CancelTask
+    | PauseTask
+    | ResumeTask
+    | AddDependency
+    | RemoveDependency
+    | SignalTask
+    | DecideApproval
+    | PatchVariables
+)
 
 MESSAGES: Final[dict[type, str]] = {
     CancelTask: "Cancel signal sent",
@@ -32,6 +44,9 @@ MESSAGES: Final[dict[type, str]] = {
     ResumeTask: "Resume signal sent",
     AddDependency: "The task waits for it too",
     RemoveDependency: "The task waits for it no more",
+    SignalTask: "Signal sent",
+    DecideApproval: "Decision taken",
+    PatchVariables: "Variables set",
 }
 
 

@@ -144,7 +144,8 @@ async def put_away(submission: Submission, claims: ClaimSink) -> Submission:
     command, spec = submission.envelope.command, submission.spec
     assert isinstance(command, SubmitTask)
     changes: dict[str, Any] = {}
-    for field in ("input", "context"):
+    # A workflow stays whole: its run is folded from the event that holds it.
+    for field in ("context",) if spec.kind == "workflow" else ("input", "context"):
         value, stored = check_in(getattr(spec, field))
         if stored is not None:
             if len(stored[1]) > MAX_VALUE_BYTES:

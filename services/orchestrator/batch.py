@@ -25,8 +25,9 @@ class Answer:
 @dataclass(slots=True)
 class Batch:
     """``events`` in the order of their decision, each with the traceparent it is published under; ``touched`` are the
-    tasks whose state changed; ``peers`` are commands for other tasks that follow from the events; ``forwards`` are
-    commands that no event stands for; ``offsets`` the next offset to read, by partition."""
+    tasks whose state changed; ``peers`` are commands for other tasks that follow from the events, ``local`` those
+    between a workflow and its steps, applied in the same round; ``forwards`` are commands that no event stands for;
+    ``offsets`` the next offset to read, by partition."""
 
     events: list[Recorded] = field(default_factory=list)
     directives: list[Directive] = field(default_factory=list)
@@ -34,6 +35,7 @@ class Batch:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     forwards: list[Envelope] = field(default_factory=list)
     peers: list[Envelope] = field(default_factory=list)
+    local: list[Envelope] = field(default_factory=list)
     claims: list[tuple[str, bytes]] = field(default_factory=list)
     snapshots: list[TaskState] = field(default_factory=list)
     touched: dict[str, TaskState] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Parcel, Records, parcel_of, passed_on
 from services.orchestrator.ownership import Owner, due_changed
 from services.orchestrator.peers import unknown_dependency
+from services.orchestrator.steps import Steps
 from services.orchestrator.timers import Timers
 from taskloom import telemetry
 from taskloom.domain.refusals import Refusal
@@ -85,6 +86,7 @@ class CommandLoop:
         self._timers = timers
         self._decisions = decisions
         self._ingest = ingest
+        self._steps = Steps(memory, decisions, ingest.check)
         self._outbox = outbox
         self._records = records
         self._partitions = partitions
@@ -127,6 +129,8 @@ class CommandLoop:
                 apply(self._batch_of(batches, envelope.task_id), envelope, record, now)
             for task_id, command in [*inbox, *((task_id, FireTimers()) for task_id in due)]:
                 self._apply_own(batches, task_id, command, now)
+            for batch in batches.values():
+                self._steps.settle(batch, now)
             self._assign(batches, now)
             batches[0].directives += self._directives
             self._directives = []

@@ -8,7 +8,7 @@ from msgspec import structs
 
 from services.orchestrator.batch import Batch
 from services.orchestrator.memory import Memory
-from services.orchestrator.peers import peers_of
+from services.orchestrator.peers import is_local, told_by
 from taskloom.bus.publish import MAX_RECORD_BYTES
 from taskloom.domain.envelope import EventMeta
 from taskloom.domain.policies import react
@@ -16,7 +16,7 @@ from taskloom.domain.refusals import Refusal
 from taskloom.domain.task.caller import Caller
 from taskloom.domain.task.commands import SubmitTask, TaskCommand
 from taskloom.domain.task.decide import decide
-from taskloom.domain.task.events import TaskEvent, TaskSubmitted
+from taskloom.domain.task.events import TaskCompleted, TaskEvent, TaskSubmitted
 from taskloom.domain.task.evolve import evolve
 from taskloom.domain.task.state import TaskState
 from taskloom.errors import TaskloomError
@@ -60,6 +60,8 @@ class Decisions:
         if not decision:
             return False
         events = self._checked_in(batch, decision) if isinstance(command, SubmitTask) else decision
+        if isinstance(events[-1], TaskCompleted) and not events[-1].attempt:
+            events = [*events[:-1], _run_result_checked_in(batch, events[-1])]
         try:
             self._record(batch, before, events, caller, at)
         except EventTooLarge as error:
@@ -92,18 +94,25 @@ class Decisions:
             state = after
         assert state is not None
         for recorded in sealed:
-            batch.peers += peers_of(recorded, state.traceparent)
+            for envelope in told_by(recorded, state.traceparent):
+                (batch.local if is_local(envelope, caller.task_id) else batch.peers).append(envelope)
         batch.events += sealed
         batch.directives += directives
         batch.touched[caller.task_id] = state
         self._memory.put(state)
+        if state.run is not None:
+            return  # a run is folded from its events alone
         if version // self._snapshot_every > (0 if before is None else before.version) // self._snapshot_every:
             batch.snapshots.append(state)
 
     def _checked_in(self, batch: Batch, events: list[TaskEvent]) -> list[TaskEvent]:
         """Large values of a submission that came inline, by Kafka, are stored once and referenced (claim check)."""
         first = events[0]
-        if not isinstance(first, TaskSubmitted) or len(msgspec.json.encode(first.spec)) <= CLAIM_OVER_BYTES:
+        if (
+            not isinstance(first, TaskSubmitted)
+            or first.spec.kind == "workflow"
+            or len(msgspec.json.encode(first.spec)) <= CLAIM_OVER_BYTES
+        ):
             return events
         changes = {}
         for name in ("input", "context"):
@@ -114,6 +123,15 @@ class Decisions:
             if stored is not None:
                 batch.claims.append(stored)
         return [structs.replace(first, spec=structs.replace(first.spec, **changes)), *events[1:]]
+
+
+def _run_result_checked_in(batch: Batch, completed: TaskCompleted) -> TaskCompleted:
+    """A large result of a workflow as a claim, as executors send those of other tasks."""
+    value, stored = check_in(completed.response)
+    if stored is None:
+        return completed
+    batch.claims.append(stored)
+    return structs.replace(completed, response=value)
 
 
 def _shown(refusal: Refusal) -> Refusal:

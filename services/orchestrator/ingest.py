@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 from msgspec import Struct, structs
 
 from taskloom.bus.publish import MAX_RECORD_BYTES
-from taskloom.domain.ids import is_valid_id
+from taskloom.domain.ids import is_task_id
 from taskloom.domain.scheduling.match import ANY_QUEUE
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.task.submission import BUILT_IN_KINDS, BUILT_IN_QUEUES, Invalid
@@ -83,6 +83,15 @@ class Ingest:
         command = envelope.command
         if not isinstance(command, SubmitTask) or envelope.attributes.source.startswith(GATEWAY_SOURCE):
             return
+        self.check(command)
+
+    def check(self, command: SubmitTask) -> None:
+        """What the gateway checks too.
+
+        Raises:
+            Invalid: a claim, or a kind or queue that no executor has.
+            InvalidInput: the input does not fit its kind.
+        """
         for name in ("input", "context"):
             if is_claim(getattr(command, name)):
                 raise Invalid("a reference to a stored value cannot be sent from outside; send the value", name)
@@ -106,7 +115,7 @@ def _rejected(record: Any, now: datetime, reason: str, field: str = "", task_id:
     asked = asked_by(record.headers, value, fallback_id=_place(record))
     if not task_id and asked is not None:
         named = asked.subject or (record.key or b"").decode("utf-8", "replace")
-        task_id = named if is_valid_id(named) else ""
+        task_id = named if is_task_id(named) else ""
     return Rejected(dead_letter(record, now, reason, field), task_id, asked)
 
 

@@ -1,8 +1,9 @@
 """What tasks tell each other: commands for other tasks, sent like anybody's, through the commands topic."""
 
 from taskloom.domain.envelope import Recorded
+from taskloom.domain.ids import placing_key
 from taskloom.domain.policies import elsewhere
-from taskloom.domain.task.commands import NoteDependency, WatchTask
+from taskloom.domain.task.commands import NoteDependency, TaskCommand, WatchTask
 from taskloom.wire.cloudevents import Attributes
 from taskloom.wire.commands import Envelope, command_type
 
@@ -11,6 +12,17 @@ SOURCE = "/taskloom/orchestrator"
 
 def peers_of(recorded: Recorded, traceparent: str) -> list[Envelope]:
     """Commands for other tasks that follow from a stored event; made again from the same event, with the same ids."""
+    envelopes = told_by(recorded, traceparent)
+    return [envelope for envelope in envelopes if not is_local(envelope, recorded.task_id)]
+
+
+def is_local(envelope: Envelope, task_id: str) -> bool:
+    """Between a workflow and its steps: applied in the round it came from, never sent."""
+    return placing_key(envelope.task_id) == placing_key(task_id)
+
+
+def told_by(recorded: Recorded, traceparent: str) -> list[Envelope]:
+    """``peers_of`` with those that are local."""
     meta = recorded.meta
     return [
         _envelope(other, command, f"{meta.task_id}/{meta.version}/{place}", meta.tenant_id, traceparent)
@@ -24,9 +36,7 @@ def unknown_dependency(watch: WatchTask, asked: Attributes, task_id: str) -> Env
     return _envelope(watch.watcher, told, f"{asked.id}/unknown", asked.tenant_id, asked.traceparent)
 
 
-def _envelope(
-    task_id: str, command: WatchTask | NoteDependency, command_id: str, tenant_id: str, traceparent: str
-) -> Envelope:
+def _envelope(task_id: str, command: TaskCommand, command_id: str, tenant_id: str, traceparent: str) -> Envelope:
     attributes = Attributes(
         id=command_id,
         type=command_type(command),

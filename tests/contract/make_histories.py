@@ -136,6 +136,23 @@ def lives() -> Iterator[GivenTask]:
     it.when(c.WatchTask("w-2"), after_s=1, command_id="w-2/2/0")
     yield it
 
+    steps = [
+        {"step_type": "task", "id": "a", "task_template": {"kind": "echo", "input": {"n": "{{ n }}"}}},
+        {"step_type": "wait", "id": "nap", "wait_seconds": 60, "depends_on": ["a"]},
+        {"step_type": "signal", "id": "go", "signal": "go", "depends_on": ["nap"]},
+        {"step_type": "approval", "id": "ok", "depends_on": ["go"]},
+    ]
+    plan = {"definition": {"name": "plan", "steps": steps}, "variables": {"n": 1}}
+    it = task("workflow", kind="workflow", input=plan, query="")
+    it.when(c.PauseTask("lunch"), after_s=1, command_id="workflow/p", actor="bob")
+    it.when(c.NoteChild("a", "completed", {"variables": {"m": 2}}), after_s=1, command_id="workflow~a/5/0")
+    it.when(c.ResumeTask("back"), after_s=1, command_id="workflow/r", actor="bob")
+    it.when(FIRE, after_s=60)
+    it.when(c.PatchVariables({"n": 3}), after_s=1, command_id="workflow/v", actor="bob")
+    it.when(c.SignalTask("go", {"x": 1}), after_s=1, command_id="workflow/s", actor="bob")
+    it.when(c.DecideApproval("ok", True, "fine"), after_s=1, command_id="workflow/d", actor="ann")
+    yield it
+
 
 def expectation(it: GivenTask) -> dict[str, Any]:
     state: TaskState | None = None

@@ -11,6 +11,7 @@ import pytest
 from taskloom.domain.task import events as e
 from taskloom.domain.task.evolve import evolve, fold
 from taskloom.domain.task.state import TaskState
+from taskloom.domain.workflow.events import WorkflowEvent
 from taskloom.views.task_executions.fold import fold as fold_view
 from taskloom.views.task_executions.row import Row
 from taskloom.wire.recorded import chain_fault, unseal
@@ -66,12 +67,15 @@ def test_a_replay_may_go_on_from_any_snapshot(release: Path, expected: dict[str,
     history = [unseal(body) for body in bodies_of(release)[expected["task_id"]]]
     whole = fold(history)
     for version in range(1, len(history)):
-        snapshot = msgspec.json.encode(fold(history[:version]))
+        before = fold(history[:version])
+        if before is not None and before.run is not None:
+            continue
+        snapshot = msgspec.json.encode(before)
         assert fold(history[version:], msgspec.json.decode(snapshot, type=TaskState)) == whole
 
 
-def test_the_histories_use_every_type_of_event_of_today() -> None:
-    known = {kind.__struct_config__.tag for kind in get_args(e.TaskEvent)}
+def test_the_histories_use_every_type_of_a_tasks_own_events_of_today() -> None:
+    known = {kind.__struct_config__.tag for kind in get_args(e.TaskEvent) if not issubclass(kind, WorkflowEvent)}
     used = {unseal(body).type for release in RELEASES for bodies in bodies_of(release).values() for body in bodies}
     assert known - used == set()
 

@@ -15,9 +15,22 @@ newline pass; it means nothing to other dialects, so the pattern can stand in JS
 
 _ID = re.compile(r"[A-Za-z0-9:_\-.]{1,128}")
 
+_TASK_ID = re.compile(r"[A-Za-z0-9:_\-.]{1,128}(~[A-Za-z0-9:_\-.]+)*")
+MAX_TASK_ID_CHARS: Final = 512
+
 DEFAULT_TENANT: Final = TenantId("default")
 
 
 def is_valid_id(text: str) -> bool:
     """True when ``text`` may be used as a task, session, tenant or executor id."""
     return _ID.fullmatch(text) is not None
+
+
+def is_task_id(text: str) -> bool:
+    """True for an id that a task may bear: a chosen one, or ``<run>~<path>`` of a workflow's step."""
+    return len(text) <= MAX_TASK_ID_CHARS and _TASK_ID.fullmatch(text) is not None
+
+
+def placing_key(task_id: str) -> str:
+    """The part of an id that decides on its partition: a workflow's steps are where the workflow is."""
+    return task_id.partition("~")[0]

@@ -7,8 +7,11 @@ from taskloom.domain.task import commands as c
 from taskloom.domain.task import events as e
 from taskloom.domain.task.directives import Directive, PauseAttempt, ResumeAttempt, RunAttempt, StopAttempt
 from taskloom.domain.task.state import LiveAttempt, TaskState
+from taskloom.domain.values import ErrorInfo
+from taskloom.domain.workflow import events as w
+from taskloom.domain.workflow.wanted import CancelChild, SubmitChild, child_id, parent_of, wanted
 
-ForOther = tuple[str, c.PeerCommand]
+ForOther = tuple[str, c.PeerCommand | c.SubmitTask | c.CancelTask]
 """A command and the task that it is for."""
 
 _STOP_GRACE_S: Final = 5.0
@@ -111,9 +114,38 @@ def _tell_watchers(task_id: str, event: e.WatchersTold) -> list[ForOther]:
     return [(watcher, c.NoteDependency(task_id, event.outcome)) for watcher in event.watchers]
 
 
+def _child(task_id: str, event: w.StepEvent) -> list[ForOther]:
+    deed = wanted(event)
+    if isinstance(deed, SubmitChild):
+        return [(child_id(task_id, deed.path), deed.command)]
+    return [(child_id(task_id, deed.path), c.CancelTask(deed.reason))] if isinstance(deed, CancelChild) else []
+
+
+def _tell_run(task_id: str, event: e.TaskEvent) -> list[ForOther]:
+    parent = parent_of(task_id)
+    if parent is None:
+        return []
+    run_id, path = parent
+    if isinstance(event, e.TaskCompleted):
+        result = event.result if event.response is None else event.response
+        return [(run_id, c.NoteChild(path, "completed", result))]
+    if isinstance(event, e.TaskFailed):
+        return [(run_id, c.NoteChild(path, "failed", error=event.error))]
+    if isinstance(event, e.TaskTimedOut):
+        error = ErrorInfo("timeout", f"{event.timeout} limit of {event.limit_s:g} s passed", retryable=False)
+        return [(run_id, c.NoteChild(path, "timed_out", error=error))]
+    return [(run_id, c.NoteChild(path, "cancelled"))]
+
+
 _ELSEWHERE: Final[dict[type[e.Event], Callable[[str, Any], list[ForOther]]]] = {
     e.TaskWaiting: _watch_all,
     e.DependencyAdded: _watch_one,
     e.WatcherAdded: _tell_late_watcher,
     e.WatchersTold: _tell_watchers,
+    w.StepScheduled: _child,
+    w.StepCancelRequested: _child,
+    e.TaskCompleted: _tell_run,
+    e.TaskFailed: _tell_run,
+    e.TaskTimedOut: _tell_run,
+    e.TaskCancelled: _tell_run,
 }

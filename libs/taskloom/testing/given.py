@@ -128,7 +128,7 @@ class GivenTask:
         bodies = [recorded.body for recorded in self.history]
         assert chain_fault(bodies) is None
         assert fold(map(unseal, bodies)) == self._state
-        if self._state is not None:
+        if self._state is not None and self._state.run is None:
             assert _state_decoder.decode(msgspec.json.encode(self._state)) == self._state
 
 

@@ -6,8 +6,16 @@ from typing import Any, Final, get_args
 import msgspec
 from msgspec import Struct
 
-from taskloom.domain.ids import is_valid_id
-from taskloom.domain.task.commands import ClientCommand, Command, PeerCommand, Report, SubmitTask, TaskCommand
+from taskloom.domain.ids import is_task_id, is_valid_id
+from taskloom.domain.task.commands import (
+    ClientCommand,
+    Command,
+    NoteChild,
+    PeerCommand,
+    Report,
+    SubmitTask,
+    TaskCommand,
+)
 from taskloom.wire.cloudevents import Attributes, Headers, read, to_headers
 from taskloom.wire.errors import WireError
 
@@ -29,6 +37,7 @@ _NAMED: Final = re.compile(r"Object (?:contains unknown|missing required) field 
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     str(kind.__struct_config__.tag): msgspec.json.Decoder(kind)
     for kind in get_args(ClientCommand) + get_args(PeerCommand) + get_args(Report)
+    if kind is not NoteChild  # it passes only between a run and its steps, in memory
 }
 
 
@@ -66,7 +75,7 @@ def decode_command(key: bytes | None, value: bytes | None, headers: Headers, *, 
     if is_too_deep(data):
         raise WireError(f"the data nests deeper than {MAX_DEPTH} levels", field="$")
     task_id = _task_id(key, attributes, command) or (fallback_id if isinstance(command, SubmitTask) else "")
-    if not is_valid_id(task_id):
+    if not (is_valid_id if isinstance(command, SubmitTask) else is_task_id)(task_id):
         raise WireError(f"{task_id!r} is not a task id (1 to 128 of A-Z a-z 0-9 : _ - .)", field="key")
     if not is_valid_id(attributes.tenant_id):
         raise WireError(f"{attributes.tenant_id!r} is not a tenant id", field="ce_tenantid")

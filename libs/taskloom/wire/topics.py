@@ -5,17 +5,22 @@ from zlib import crc32
 
 from msgspec import Struct
 
+from taskloom.domain.ids import placing_key
+
 SLOTS: Final = 64
 """Fixed hash slots. Partitions and shards are divisors of it, so neither change ever splits a task's stream."""
 
 
 def slot_of(key: str) -> int:
-    """Hash slot of a key, 0..63: CRC-32, as librdkafka's default partitioner does it, so kcat hits the right one."""
-    return crc32(key.encode()) % SLOTS
+    """Hash slot of a key, 0..63: CRC-32, as librdkafka's default partitioner does it, so kcat hits the right one.
+
+    Of a workflow's step (``<run>~<path>``) the run alone counts: they have one owner and one transaction.
+    """
+    return crc32(placing_key(key).encode()) % SLOTS
 
 
 def partition_of(key: str, partitions: int) -> int:
-    return crc32(key.encode()) % SLOTS % partitions
+    return slot_of(key) % partitions
 
 
 def shard_of(partition: int, shards: int) -> int:

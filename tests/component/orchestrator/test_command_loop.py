@@ -7,9 +7,10 @@ from tests.component.orchestrator.suite import CommandLoopSuite
 from tests.component.orchestrator.suite_dependencies import DependenciesSuite
 from tests.component.orchestrator.suite_executors import ExecutorsSuite
 from tests.component.orchestrator.suite_ownership import OwnershipSuite
+from tests.component.orchestrator.suite_workflows import WorkflowsSuite
 
 
-class TestCommandLoopInMemory(CommandLoopSuite, OwnershipSuite, ExecutorsSuite, DependenciesSuite):
+class TestCommandLoopInMemory(CommandLoopSuite, OwnershipSuite, ExecutorsSuite, DependenciesSuite, WorkflowsSuite):
     @pytest.fixture
     def rig(self, monkeypatch: pytest.MonkeyPatch) -> Rig:
         monkeypatch.setattr(ownership, "AFTER_FENCE_S", 0)

@@ -9,10 +9,11 @@ from tests.component.orchestrator.suite import CommandLoopSuite
 from tests.component.orchestrator.suite_dependencies import DependenciesSuite
 from tests.component.orchestrator.suite_executors import ExecutorsSuite
 from tests.component.orchestrator.suite_ownership import OwnershipSuite
+from tests.component.orchestrator.suite_workflows import WorkflowsSuite
 
 
 @pytest.mark.integration
-class TestCommandLoopOnPostgres(CommandLoopSuite, OwnershipSuite, ExecutorsSuite, DependenciesSuite):
+class TestCommandLoopOnPostgres(CommandLoopSuite, OwnershipSuite, ExecutorsSuite, DependenciesSuite, WorkflowsSuite):
     @pytest.fixture
     def rig(self, database_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
         monkeypatch.setattr(ownership, "AFTER_FENCE_S", 0)

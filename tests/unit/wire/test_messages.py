@@ -40,7 +40,13 @@ def test_readers_ignore_fields_that_they_do_not_know() -> None:
     assert msgspec.convert({**body, "new": 1}, OrchestratorHeartbeat) == MESSAGES[1]
 
 
-@given(st.text(max_size=200))
+@given(st.text(max_size=100), st.text(max_size=100))
+def test_a_workflows_steps_are_where_the_workflow_is(run: str, path: str) -> None:
+    run = run.replace("~", "")
+    assert slot_of(f"{run}~{path}") == slot_of(run)
+
+
+@given(st.text(max_size=200).filter(lambda text: "~" not in text))
 def test_a_key_keeps_its_slot_whatever_the_number_of_partitions_and_shards(key: str) -> None:
     slot = slot_of(key)
     assert 0 <= slot < SLOTS

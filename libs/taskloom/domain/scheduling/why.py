@@ -1,12 +1,14 @@
 """Which gates hold a task that is not running, since when, and who holds them."""
 
 from datetime import datetime
+from typing import Final
 
 from msgspec import Struct
 
 from taskloom.domain.scheduling.gates import MAX_HOLDERS, Gate, placement_gates
 from taskloom.domain.scheduling.scheduler import Scheduler
 from taskloom.domain.task.state import TaskState
+from taskloom.domain.workflow.results import held_by
 
 
 class Explanation(Struct, frozen=True, omit_defaults=True):
@@ -28,7 +30,24 @@ def explain(state: TaskState, scheduler: Scheduler, now: datetime) -> Explanatio
     elif state.phase == "assigned" and state.live is not None:
         detail = f"assigned to executor {state.live.executor_id}, which has not started it yet"
         gates.append(Gate("start", detail, state.live.assigned_at, (state.live.executor_id,)))
+    elif state.run is not None and state.pause is None:
+        gates += _gates_of_run(state)
     return Explanation(state.word, tuple(gates), expected)
+
+
+def _gates_of_run(state: TaskState) -> list[Gate]:
+    """What a workflow's steps wait for."""
+    waits = held_by(state.run)[:MAX_HOLDERS]
+    return [Gate("step", _GATES.get(w["gate"], w["gate"]), state.changed_at, (w["step"],)) for w in waits]
+
+
+_GATES: Final = {
+    "task": "its task is under way",
+    "wait": "waits for its time or condition",
+    "approval": "waits for a decision",
+    "signal": "waits for its signal",
+    "max_parallel_tasks": "as many steps run as max_parallel_tasks allows",
+}
 
 
 def _own_gates(state: TaskState) -> tuple[list[Gate], datetime | None]:

@@ -3,6 +3,8 @@
 from datetime import datetime, timedelta
 
 from taskloom.domain.task import events as e
+from taskloom.domain.task import runs
+from taskloom.domain.task.dependencies import release
 from taskloom.domain.task.state import (
     EXECUTOR_REPORT_SLACK_S,
     TaskState,
@@ -53,7 +55,7 @@ def fire_timers(state: TaskState, now: datetime) -> list[e.TaskEvent]:
     events: list[e.TaskEvent] = []
     if not state.overdue and _is_due(state.spec.deadline, now) and state.spec.deadline is not None:
         events.append(e.TaskOverdue(state.spec.deadline))
-    return events + (_total(state, now) or _attempt_limits(state, now) or _wake(state, now))
+    return events + (_total(state, now) or _attempt_limits(state, now) or _wake(state, now) or runs.fire(state, now))
 
 
 def _total(state: TaskState, now: datetime) -> list[e.TaskEvent]:
@@ -82,7 +84,7 @@ def _attempt_limits(state: TaskState, now: datetime) -> list[e.TaskEvent]:
 
 def _wake(state: TaskState, now: datetime) -> list[e.TaskEvent]:
     if state.phase == "scheduled" and _is_due(state.spec.run_at, now):
-        return [e.TaskQueued("run_at")]
+        return release(state.spec, now, "run_at", held=state.pause is not None)
     if state.phase == "retrying" and _is_due(state.retry_at, now):
         return [e.TaskQueued("retry")]
     return []

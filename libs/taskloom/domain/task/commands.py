@@ -28,6 +28,7 @@ from taskloom.domain.values import (
 
 Reason = Annotated[str, Meta(max_length=4096)]
 Attempt = Annotated[int, Meta(ge=1)]
+ChildOutcome = Literal["completed", "failed", "cancelled", "timed_out"]
 GraceSeconds = Annotated[float, Meta(ge=0, le=3600)]
 
 
@@ -105,6 +106,27 @@ class ExplainTask(Command, frozen=True, tag="taskloom.task.explain.v1"):
     """Asks which gate holds the task; answered by the owner of its partition, changes nothing."""
 
 
+class SignalTask(Command, frozen=True, tag="taskloom.task.signal.v1"):
+    """A signal for a workflow; it is kept until a step takes it."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=256)]
+    payload: Any = None
+
+
+class DecideApproval(Command, frozen=True, tag="taskloom.task.decide-approval.v1"):
+    """A decision on the approval that waits at ``step``: its path, or its id where only one of that id waits."""
+
+    step: Annotated[str, Meta(min_length=1, max_length=1024)]
+    approved: bool
+    comment: Reason = ""
+
+
+class PatchVariables(Command, frozen=True, tag="taskloom.task.patch-variables.v1"):
+    """Sets variables of a workflow that runs; those that are not named stay."""
+
+    values: dict[str, Any]
+
+
 # What the scheduler and the clock wish.
 
 
@@ -136,6 +158,15 @@ class NoteDependency(Command, frozen=True, tag="taskloom.task.note-dependency.v1
 
     dependency: Identifier
     outcome: DependencyOutcome
+
+
+class NoteChild(Command, frozen=True, tag="taskloom.task.note-child.v1"):
+    """The task of the step at ``path`` of this run has ended. It never travels: both have one owner."""
+
+    path: str
+    outcome: ChildOutcome
+    result: Any = None
+    error: ErrorInfo | None = None
 
 
 # What executors report.
@@ -225,8 +256,19 @@ class ReportStopped(Command, frozen=True, tag="taskloom.attempt.report-stopped.v
     resources: ResourceUse = ResourceUse()
 
 
-ClientCommand = SubmitTask | CancelTask | PauseTask | ResumeTask | AddDependency | RemoveDependency | ExplainTask
-PeerCommand = WatchTask | NoteDependency
+ClientCommand = (
+    SubmitTask
+    | CancelTask
+    | PauseTask
+    | ResumeTask
+    | AddDependency
+    | RemoveDependency
+    | ExplainTask
+    | SignalTask
+    | DecideApproval
+    | PatchVariables
+)
+PeerCommand = WatchTask | NoteDependency | NoteChild
 Report = (
     ReportStarted
     | ReportDeclined

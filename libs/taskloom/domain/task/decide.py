@@ -6,12 +6,13 @@ from typing import Any, Final, get_args
 
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.task import commands as c
-from taskloom.domain.task import dependencies, reports
+from taskloom.domain.task import dependencies, reports, runs
 from taskloom.domain.task import events as e
 from taskloom.domain.task.attempts import end_lost, fire_timers
 from taskloom.domain.task.caller import Caller
 from taskloom.domain.task.state import TaskState
 from taskloom.domain.task.submission import Invalid, body_hash, normalise
+from taskloom.domain.workflow import happenings as h
 
 Decision = list[e.TaskEvent] | Refusal
 
@@ -27,6 +28,8 @@ def decide(state: TaskState | None, command: c.TaskCommand, now: datetime, calle
     handler = _HANDLERS.get(type(command))
     if handler is not None:
         decision = handler(state, command, now)
+    elif isinstance(command, runs.COMMANDS):
+        decision = runs.tell(state, command, now, caller)
     else:
         decision = reports.decide_report(state, command, now, caller)
     return decision if isinstance(decision, Refusal) else dependencies.tell_watchers(state, decision)
@@ -51,10 +54,10 @@ def _submit(state: TaskState | None, command: c.SubmitTask, now: datetime, calle
     submitted = e.TaskSubmitted(spec, digest, caller.correlation_id, caller.traceparent)
     if spec.depends_on:
         return [submitted, e.TaskWaiting(spec.depends_on)]
-    return [submitted, *dependencies.release(spec.run_at, now, "submitted")]
+    return [submitted, *dependencies.release(spec, now, "submitted")]
 
 
-def _cancel(state: TaskState, command: c.CancelTask, _now: datetime) -> Decision:
+def _cancel(state: TaskState, command: c.CancelTask, now: datetime) -> Decision:
     if state.ended:
         return Refusal("conflict", f"Task is already in terminal state: {state.word}", state=state.word)
     if state.cancel is not None:
@@ -62,24 +65,43 @@ def _cancel(state: TaskState, command: c.CancelTask, _now: datetime) -> Decision
     requested = e.CancelRequested(command.reason, command.grace_s)
     if state.live is not None:
         return [requested]
+    if state.run is not None:
+        return _and_run(state, h.Cancel(command.reason), now, requested)
     return [requested, e.TaskCancelled(was_paused=state.pause is not None, reason=command.reason)]
 
 
-def _pause(state: TaskState, command: c.PauseTask, _now: datetime) -> Decision:
+def _pause(state: TaskState, command: c.PauseTask, now: datetime) -> Decision:
     if state.ended or state.cancel is not None:
         return Refusal("conflict", f"cannot pause {state.word} task", state=state.word)
     if state.pause is not None:
         return Refusal("conflict", "task is already paused", state=state.word)
     requested = e.PauseRequested(command.reason)
-    return [requested] if state.live is not None else [requested, e.TaskPaused()]
+    if state.live is not None:
+        return [requested]
+    if state.run is not None:
+        return _and_run(state, h.Pause(command.reason), now, requested, e.TaskPaused())
+    return [requested, e.TaskPaused()]
 
 
-def _resume(state: TaskState, command: c.ResumeTask, _now: datetime) -> Decision:
+def _resume(state: TaskState, command: c.ResumeTask, now: datetime) -> Decision:
     if state.ended or state.cancel is not None:
         return Refusal("conflict", f"cannot resume {state.word} task", state=state.word)
     if state.pause is None:
         return Refusal("conflict", "task is not paused", state=state.word)
-    return [e.TaskResumed(command.reason)]
+    resumed = e.TaskResumed(command.reason)
+    if state.run is not None and state.run.paused:
+        return _and_run(state, h.Resume(command.reason), now, resumed)
+    if state.spec.kind == "workflow" and state.phase == "ready":
+        return [resumed, *runs.begin(state.spec, now)]
+    return [resumed]
+
+
+def _and_run(
+    state: TaskState, happening: h.Happening, now: datetime, before: e.TaskEvent, *after: e.TaskEvent
+) -> Decision:
+    """The wish, and what it does to the workflow's run."""
+    decision = runs.happen(state, happening, now)
+    return decision if isinstance(decision, Refusal) else [before, *decision, *after]
 
 
 def _explain(_state: TaskState, _command: c.ExplainTask, _now: datetime) -> Decision:

@@ -10,17 +10,23 @@ from datetime import datetime
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.task import commands as c
 from taskloom.domain.task import events as e
+from taskloom.domain.task import runs
 from taskloom.domain.task.state import TaskState
-from taskloom.domain.values import DependencyOutcome, ErrorInfo
+from taskloom.domain.values import DependencyOutcome, ErrorInfo, TaskSpec
 
 Decision = list[e.TaskEvent] | Refusal
 
 
-def release(run_at: datetime | None, now: datetime, reason: e.QueueReason = "dependencies") -> list[e.TaskEvent]:
-    """What follows when nothing holds a task back any more but, maybe, its own start time."""
-    if run_at is not None and run_at > now:
-        return [e.TaskScheduled(run_at)]
-    return [e.TaskQueued(reason)]
+def release(
+    spec: TaskSpec, now: datetime, reason: e.QueueReason = "dependencies", *, held: bool = False
+) -> list[e.TaskEvent]:
+    """What follows when nothing holds a task back any more but, maybe, its own start time.
+
+    A workflow begins at once; one that is ``held`` by a pause is queued, and begins when it is resumed.
+    """
+    if spec.run_at is not None and spec.run_at > now:
+        return [e.TaskScheduled(spec.run_at)]
+    return runs.begin(spec, now) if spec.kind == "workflow" and not held else [e.TaskQueued(reason)]
 
 
 def note(state: TaskState, command: c.NoteDependency, now: datetime) -> Decision:
@@ -34,7 +40,11 @@ def note(state: TaskState, command: c.NoteDependency, now: datetime) -> Decision
         if policy == "skip":
             return [*ended, e.TaskCancelled(was_paused=state.pause is not None, reason=f"skipped: {reason}")]
         return [*ended, e.TaskFailed(ErrorInfo("dependency_failed", reason, retryable=False))]
-    return ended if len(state.waiting_for) > 1 else [*ended, *release(state.spec.run_at, now)]
+    return ended if len(state.waiting_for) > 1 else [*ended, *_let_go(state, now)]
+
+
+def _let_go(state: TaskState, now: datetime) -> list[e.TaskEvent]:
+    return release(state.spec, now, held=state.pause is not None)
 
 
 def add(state: TaskState, command: c.AddDependency, _now: datetime) -> Decision:
@@ -49,7 +59,7 @@ def remove(state: TaskState, command: c.RemoveDependency, now: datetime) -> Deci
     if command.dependency not in state.waiting_for:
         return Refusal("conflict", f"the task does not wait for {command.dependency}", "dependency", state.word)
     removed: list[e.TaskEvent] = [e.DependencyRemoved(command.dependency)]
-    return removed if len(state.waiting_for) > 1 else [*removed, *release(state.spec.run_at, now)]
+    return removed if len(state.waiting_for) > 1 else [*removed, *_let_go(state, now)]
 
 
 def watch(state: TaskState, command: c.WatchTask, _now: datetime) -> Decision:

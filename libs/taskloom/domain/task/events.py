@@ -6,8 +6,9 @@ An event holds only what its envelope (``wire.recorded``) does not: no task id, 
 from datetime import datetime
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import field
 
+from taskloom.domain.event import Event as Event  # noqa: PLC0414 - part of this module's names
 from taskloom.domain.values import (
     DependencyOutcome,
     ErrorInfo,
@@ -18,12 +19,9 @@ from taskloom.domain.values import (
     TimeoutKind,
     Usage,
 )
+from taskloom.domain.workflow.events import AnyWorkflowEvent
 
 QueueReason = Literal["submitted", "dependencies", "run_at", "retry", "declined"]
-
-
-class Event(Struct, frozen=True, omit_defaults=True):
-    """Base of all task events."""
 
 
 class TaskSubmitted(Event, frozen=True, tag="taskloom.task.submitted.v1"):
@@ -104,7 +102,7 @@ class AttemptHeartbeat(Event, frozen=True, tag="taskloom.attempt.heartbeat.v1"):
     attempt: int
     progress: float | None = None
     message: str = ""
-    details: dict[str, Any] = {}
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 class OutputStarted(Event, frozen=True, tag="taskloom.attempt.output-started.v1"):
@@ -263,6 +261,7 @@ TaskEvent = (
     | TaskTimedOut
     | TaskOverdue
     | ReportIgnored
+    | AnyWorkflowEvent
 )
 
 TERMINAL_EVENTS = (TaskCompleted, TaskFailed, TaskTimedOut, TaskCancelled)

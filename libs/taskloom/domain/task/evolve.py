@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from msgspec import structs
 
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.task import events as e
+from taskloom.domain.task.runs import after_event
 from taskloom.domain.task.state import REMEMBERED_COMMANDS, REMEMBERED_REPORTS, Cancel, LiveAttempt, Pause, TaskState
+from taskloom.domain.workflow.events import AnyWorkflowEvent, WorkflowEvent, WorkflowStarted
 
 Changes = dict[str, Any]
 
@@ -159,23 +161,32 @@ def _unchanged(_s: TaskState, _e: e.Event, _r: Recorded) -> Changes:
 
 def _cancelled(state: TaskState, event: e.TaskCancelled, r: Recorded) -> Changes:
     output = event.output if event.attempt else state.output
-    return {"phase": "cancelled", "live": None, "output": output, "ended_by": r.meta.command_id}
+    return {"phase": "cancelled", "live": None, "output": output, "ended_by": r.meta.command_id, "run": None}
 
 
 def _completed(_s: TaskState, event: e.TaskCompleted, r: Recorded) -> Changes:
-    return {"phase": "completed", "live": None, "error": None, "output": event.output, "ended_by": r.meta.command_id}
+    ended = {"phase": "completed", "live": None, "error": None, "output": event.output}
+    return {**ended, "ended_by": r.meta.command_id, "run": None}
 
 
 def _failed(_s: TaskState, event: e.TaskFailed, _r: Recorded) -> Changes:
-    return {"phase": "failed", "live": None, "error": event.error}
+    return {"phase": "failed", "live": None, "error": event.error, "run": None}
 
 
 def _timed_out(_s: TaskState, _e: e.TaskTimedOut, _r: Recorded) -> Changes:
-    return {"phase": "timed_out", "live": None}
+    return {"phase": "timed_out", "live": None, "run": None}
 
 
 def _ignored(state: TaskState, _e: e.ReportIgnored, _r: Recorded) -> Changes:
     return {"ignored": state.ignored + 1}
+
+
+def _run_began(state: TaskState, event: WorkflowStarted, _r: Recorded) -> Changes:
+    return {"phase": "running", "queued_at": None, "run": after_event(state, event)}
+
+
+def _run_changed(state: TaskState, event: WorkflowEvent, _r: Recorded) -> Changes:
+    return {"run": after_event(state, event)}
 
 
 def _overdue(_s: TaskState, _e: e.TaskOverdue, _r: Recorded) -> Changes:
@@ -212,4 +223,6 @@ _CHANGES: Final[dict[type[e.Event], Callable[[TaskState, Any, Recorded], Changes
     e.TaskTimedOut: _timed_out,
     e.TaskOverdue: _overdue,
     e.ReportIgnored: _ignored,
+    **dict.fromkeys(get_args(AnyWorkflowEvent), _run_changed),
+    WorkflowStarted: _run_began,
 }

@@ -1,11 +1,12 @@
 """What the orchestrator remembers of a task: folded from its events, frozen, one shallow copy a change."""
 
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 
 from taskloom.domain.values import ErrorInfo, OutputSummary, TaskSpec
+from taskloom.domain.workflow.state import next_due as due_of_run
 
 Phase = Literal[
     "waiting", "scheduled", "ready", "assigned", "running", "retrying", "completed", "failed", "cancelled", "timed_out"
@@ -62,7 +63,8 @@ class TaskState(Struct, frozen=True, omit_defaults=True):
 
     ``held_s`` is how long it was paused since it was queued. ``command_ids`` are the client commands applied, newest
     first; ``ended_by`` the report that ended the last attempt; ``ignored`` counts late reports. ``waiting_for`` are the
-    tasks that have to end before this one may run, ``watchers`` those that wait for this one.
+    tasks that have to end before this one may run, ``watchers`` those that wait for this one. ``run`` is the state of a
+    workflow that runs (``workflow.state.RunState``); it is not part of a snapshot.
     """
 
     task_id: str
@@ -91,6 +93,7 @@ class TaskState(Struct, frozen=True, omit_defaults=True):
     ignored: int = 0
     waiting_for: frozenset[str] = frozenset()
     watchers: tuple[str, ...] = ()
+    run: Any = None
 
     @property
     def ended(self) -> bool:
@@ -109,7 +112,9 @@ class TaskState(Struct, frozen=True, omit_defaults=True):
 
     @property
     def dispatchable(self) -> bool:
-        return self.phase == "ready" and self.pause is None and self.cancel is None
+        """A workflow never is: it runs here, and only its steps go to executors."""
+        held = self.pause is not None or self.cancel is not None
+        return self.phase == "ready" and not held and self.spec.kind != "workflow"
 
 
 def close_deadline(state: TaskState) -> datetime | None:
@@ -138,7 +143,13 @@ def _timers(state: TaskState) -> tuple[datetime | None, ...]:
         total_deadline(state),
         spec.deadline if not state.overdue else None,
         stop_deadline(state) if live is not None else None,
+        run_due(state),
     )
+
+
+def run_due(state: TaskState) -> datetime | None:
+    """When the workflow's run next needs the clock."""
+    return None if state.run is None else due_of_run(state.run)
 
 
 def total_deadline(state: TaskState) -> datetime | None:

@@ -11,10 +11,13 @@ import msgspec
 
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.values import Priority, Retry, TaskSpec
+from taskloom.domain.workflow.check import validate_input
 
-BUILT_IN_KINDS: Final = frozenset({"query", "echo", "sleep", "shell", "python", "http"})
+BUILT_IN_KINDS: Final = frozenset({"query", "echo", "sleep", "shell", "python", "http", "workflow"})
 BUILT_IN_QUEUES: Final = frozenset({"default"})
 MAX_QUERY_CHARS: Final = 100_000
+MAX_WORKFLOW_BYTES: Final = 512 * 1024
+"""JSON of a workflow's input: the definition stays in the event, since the run is folded from there."""
 
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
@@ -55,6 +58,8 @@ def normalise(
         Invalid: a field is wrong; the message says what to send instead.
     """
     kind = _kind(command, kinds)
+    if kind == "workflow":
+        _check_workflow(command)
     return TaskSpec(
         kind=kind,
         input=command.input,
@@ -83,6 +88,15 @@ def normalise(
         depends_on=_dependencies(command, task_id),
         on_dependency_failure=command.on_dependency_failure,
     )
+
+
+def _check_workflow(command: SubmitTask) -> None:
+    if command.timeouts.total_s is not None:
+        raise Invalid("set timeout_seconds in the definition of the workflow", "timeouts.total_s")
+    if (size := len(msgspec.json.encode(command.input))) > MAX_WORKFLOW_BYTES:
+        raise Invalid(f"{size} bytes of JSON, {MAX_WORKFLOW_BYTES} are allowed for a workflow", "input")
+    for fault in validate_input(command.input):
+        raise Invalid(fault.message, fault.path)
 
 
 def own_session(tenant_id: str, task_id: str) -> str:

@@ -8,12 +8,11 @@ exception: its results are those of its steps, and are put together again when t
 from datetime import datetime
 from typing import Any, Literal
 
-from msgspec import Struct
-
+from taskloom.domain.event import Event
 from taskloom.domain.values import ErrorInfo
 
 
-class WorkflowEvent(Struct, frozen=True, omit_defaults=True):
+class WorkflowEvent(Event, frozen=True):
     """Base of all events of a run."""
 
 

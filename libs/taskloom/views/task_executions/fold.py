@@ -1,11 +1,12 @@
 """``fold(row, recorded)``: how each event changes a task's row. Projection, as-of reads and verify run it."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.task import events as e
 from taskloom.domain.values import OutputSummary, Usage
+from taskloom.domain.workflow.events import AnyWorkflowEvent, WorkflowStarted
 from taskloom.errors import TaskloomError
 from taskloom.views.task_executions.row import STATUSES, Row
 
@@ -121,6 +122,11 @@ def _started(row: Row, _e: e.AttemptStarted, r: Recorded) -> None:
     row.phase = "running"
     if row.started_at is None:
         row.started_at = r.meta.at
+
+
+def _run_began(row: Row, _e: WorkflowStarted, r: Recorded) -> None:
+    row.phase = "running"
+    row.started_at = r.meta.at
 
 
 def _heartbeat(row: Row, event: e.AttemptHeartbeat, _r: Recorded) -> None:
@@ -308,4 +314,6 @@ _CHANGES: Final[dict[type[e.Event], Callable[[Row, Any, Recorded], None]]] = {
     e.TaskTimedOut: _timed_out,
     e.TaskOverdue: _overdue,
     e.ReportIgnored: _unchanged,
+    **dict.fromkeys(get_args(AnyWorkflowEvent), _unchanged),
+    WorkflowStarted: _run_began,
 }

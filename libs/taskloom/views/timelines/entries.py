@@ -11,6 +11,7 @@ from taskloom.domain.envelope import Recorded
 from taskloom.domain.task import events as e
 from taskloom.views.timelines.stream import payload_of
 from taskloom.views.timelines.texts import text_of
+from taskloom.views.timelines.workflows import WORKFLOW_ENTRY_TYPES
 
 Mode = Literal["summary", "full"]
 
@@ -46,6 +47,7 @@ _PLAIN: Final[dict[type[e.Event], str]] = {
     e.TaskTimedOut: "WF_TIMEOUT",
     e.TaskOverdue: "MARKER_RECORDED",
     e.ReportIgnored: "EVENT",
+    **WORKFLOW_ENTRY_TYPES,
 }
 
 _ATTEMPT_ENDS: Final[dict[type[e.Event], str]] = {

@@ -15,6 +15,7 @@ from msgspec import Struct
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.task import events as e
 from taskloom.views.timelines.texts import text_of
+from taskloom.views.timelines.workflows import WORKFLOW_STREAM_TYPES
 
 _TYPES: Final[dict[type[e.Event], str]] = {
     e.TaskSubmitted: "WORKFLOW_STARTED",
@@ -47,6 +48,7 @@ _TYPES: Final[dict[type[e.Event], str]] = {
     e.TaskTimedOut: "WORKFLOW_FAILED",
     e.TaskOverdue: "WARNING",
     e.ReportIgnored: "REPORT_IGNORED",
+    **WORKFLOW_STREAM_TYPES,
 }
 
 STREAM_EVENT_TYPES: Final = frozenset({*_TYPES.values(), "LLM_OUTPUT", "DEPENDENCY_FAILED", "STREAM_END"})

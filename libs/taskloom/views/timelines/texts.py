@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from taskloom.domain.task import events as e
+from taskloom.views.timelines.workflows import WORKFLOW_TEXTS
 
 
 def text_of(event: e.TaskEvent) -> str:
@@ -80,5 +81,6 @@ _TEXTS: Final[dict[type[e.Event], Callable[[Any], str]]] = {
     e.TaskFailed: lambda event: f"Failed: {event.error.type}: {event.error.message}",
     e.TaskTimedOut: lambda event: f"Ended by its {event.timeout} limit of {event.limit_s:g} s",
     e.TaskOverdue: lambda event: f"The deadline {event.deadline.isoformat()} has passed; the task goes on",
+    **WORKFLOW_TEXTS,
     e.ReportIgnored: lambda event: f"Late {event.report} of attempt {event.attempt} ignored{_because(event.reason)}",
 }

@@ -6,6 +6,7 @@ from taskloom.domain.scheduling.gates import Gate
 from taskloom.domain.scheduling.why import explain
 from taskloom.domain.task import commands as c
 from taskloom.testing.clock import START
+from taskloom.testing.given import given
 from tests.unit.domain.scheduling.test_scheduling import offer, ready, scheduler
 from tests.unit.domain.task.lives import ENDED, in_state
 
@@ -75,3 +76,14 @@ def test_tasks_that_go_first_are_named() -> None:
     it.observe(second.state)
     [gate] = explain(second.state, it, START).gates
     assert (gate.gate, gate.held_by) == ("priority", ("first",))
+
+
+def test_why_names_what_the_steps_of_a_workflow_wait_for() -> None:
+    steps = [{"step_type": "signal", "id": "go", "signal": "go"}, {"step_type": "approval", "id": "ok"}]
+    task = given(c.SubmitTask(kind="workflow", input={"definition": {"name": "p", "steps": steps}}))
+    found = explain(task.state, scheduler(), START)
+    assert found.state == "running"
+    assert [(gate.gate, gate.held_by, gate.detail) for gate in found.gates] == [
+        ("step", ("go",), "waits for its signal"),
+        ("step", ("ok",), "waits for a decision"),
+    ]

@@ -1,0 +1,89 @@
+"""A workflow's task: its run advances in the task's own stream, and the run's end is the task's end."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from taskloom.domain.refusals import Refusal
+from taskloom.domain.task import commands as c
+from taskloom.domain.task import events as e
+from taskloom.domain.task.caller import Caller
+from taskloom.domain.task.state import TaskState, run_due
+from taskloom.domain.values import TaskSpec
+from taskloom.domain.workflow import happenings as h
+from taskloom.domain.workflow.advance import advance, start
+from taskloom.domain.workflow.events import WORKFLOW_ENDS, WorkflowEvent
+from taskloom.domain.workflow.evolve import fold_run, open_run
+from taskloom.domain.workflow.results import run_result
+from taskloom.domain.workflow.state import RunState
+from taskloom.domain.workflow.wanted import EndRun, wanted
+
+Decision = list[e.TaskEvent] | Refusal
+
+
+def begin(spec: TaskSpec, now: datetime) -> list[e.TaskEvent]:
+    """The first events of the run that a workflow's specification describes."""
+    run = open_run(spec.input)
+    return _with_end(run, start(run, now))
+
+
+def happen(state: TaskState, happening: h.Happening, now: datetime) -> Decision:
+    """What a happening leads to, with the end of the task when the run ends; an empty list when the run never began."""
+    if state.run is None:
+        return []
+    decision = advance(state.run, happening, now)
+    if isinstance(decision, Refusal):
+        return decision
+    return _with_end(state.run, decision, was_paused=state.pause is not None)
+
+
+def fire(state: TaskState, now: datetime) -> list[e.TaskEvent]:
+    """Events of the run's timers that are due."""
+    due = run_due(state)
+    decision = happen(state, h.TimerDue(), now) if due is not None and due <= now else []
+    return [] if isinstance(decision, Refusal) else decision
+
+
+def _with_end(run: RunState, events: Sequence[Any], *, was_paused: bool = False) -> list[e.TaskEvent]:
+    for event in reversed(events):
+        deed = wanted(event) if isinstance(event, WORKFLOW_ENDS) else None
+        if isinstance(deed, EndRun):
+            return [*events, _end(fold_run(run, events), deed, was_paused)]
+    return list(events)
+
+
+def _end(run: RunState, deed: EndRun, was_paused: bool) -> e.TaskEvent:
+    if deed.outcome == "completed":
+        return e.TaskCompleted(0, response=run_result(run))
+    if deed.outcome == "timed_out":
+        return e.TaskTimedOut("total", deed.limit_s)
+    if deed.outcome == "cancelled":
+        return e.TaskCancelled(was_paused=was_paused, reason=deed.reason)
+    assert deed.error is not None
+    return e.TaskFailed(deed.error)
+
+
+def after_event(state: TaskState, event: WorkflowEvent) -> RunState:
+    """The run after one more of its events; the first one opens it."""
+    return fold_run(open_run(state.spec.input) if state.run is None else state.run, (event,))
+
+
+def tell(state: TaskState, command: Any, now: datetime, caller: Caller) -> Decision:
+    """A child's end, a signal, a decision on an approval, new variables."""
+    if isinstance(command, c.NoteChild):
+        return happen(state, h.ChildEnded(command.path, command.outcome, command.result, command.error), now)
+    if state.spec.kind != "workflow":
+        return Refusal("conflict", "the task is no workflow", state=state.word)
+    if state.ended:
+        return Refusal("conflict", f"Task is already in terminal state: {state.word}", state=state.word)
+    if state.run is None:
+        return Refusal("conflict", f"the workflow has not begun, it is {state.word}", state=state.word)
+    return happen(state, _HAPPENINGS[type(command)](command, caller), now)
+
+
+_HAPPENINGS: Final[dict[type[c.Command], Callable[[Any, Caller], h.Happening]]] = {
+    c.SignalTask: lambda command, _caller: h.Signal(command.name, command.payload),
+    c.DecideApproval: lambda command, caller: h.Decide(command.step, command.approved, caller.actor, command.comment),
+    c.PatchVariables: lambda command, _caller: h.PatchVariables(command.values),
+}
+COMMANDS: Final[tuple[type[c.Command], ...]] = (c.NoteChild, *_HAPPENINGS)

@@ -1,0 +1,88 @@
+"""Commands between a workflow and its steps: applied in memory, in the round and the transaction they came from."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+from msgspec import structs
+
+from services.orchestrator.batch import Batch
+from services.orchestrator.decisions import Decisions
+from services.orchestrator.memory import Memory
+from taskloom.domain.ids import MAX_TASK_ID_CHARS, is_task_id
+from taskloom.domain.refusals import Refusal
+from taskloom.domain.task.caller import Caller
+from taskloom.domain.task.commands import NoteChild, SubmitTask, TaskCommand
+from taskloom.domain.task.submission import Invalid
+from taskloom.domain.values import ErrorInfo
+from taskloom.domain.workflow.wanted import parent_of
+from taskloom.kinds.inputs import InvalidInput
+from taskloom.wire.commands import Envelope
+
+_log = structlog.get_logger(__name__)
+
+
+class Steps:
+    """``check`` raises for a submission that nobody could run, as at the other doors."""
+
+    def __init__(self, memory: Memory, decisions: Decisions, check: Callable[[SubmitTask], None]) -> None:
+        self._memory = memory
+        self._decisions = decisions
+        self._check = check
+
+    def settle(self, batch: Batch, now: datetime) -> None:
+        """Applies what workflows and their steps tell each other, until nothing is left to tell."""
+        while batch.local:
+            told, batch.local = batch.local, []
+            for envelope in told:
+                self._apply(batch, envelope, now)
+
+    def _apply(self, batch: Batch, envelope: Envelope, now: datetime) -> None:
+        command = envelope.command
+        if isinstance(command, SubmitTask):
+            self._submit(batch, envelope, command, now)
+            return
+        refusal = self._decide(batch, envelope, command, now)
+        if refusal is not None and refusal.code != "not_found" and isinstance(command, NoteChild):
+            error = ErrorInfo("Refused", refusal.message, retryable=False)
+            if self._decide(batch, envelope, NoteChild(command.path, "failed", error=error), now) is not None:
+                _log.error("a workflow could not be told of a step's end", task_id=envelope.task_id, path=command.path)
+
+    def _submit(self, batch: Batch, envelope: Envelope, command: SubmitTask, now: datetime) -> None:
+        parent = parent_of(envelope.task_id)
+        assert parent is not None
+        run_id, path = parent
+        run = self._memory.get(run_id)
+        assert run is not None
+        refusal = self._refused(envelope.task_id, command)
+        if refusal is None:
+            metadata = {**command.metadata, "workflow_id": run_id, "workflow_step_id": path}
+            session_id = command.session_id or run.spec.session_id
+            step = structs.replace(command, session_id=session_id, metadata=metadata)
+            refusal = self._decide(batch, envelope, step, now, run.spec.user_id)
+        if refusal is not None:
+            where = f"{refusal.field}: " if refusal.field else ""
+            error = ErrorInfo("Refused", f"{where}{refusal.message}", retryable=False)
+            note = structs.replace(envelope, task_id=run_id, command=NoteChild(path, "failed", error=error))
+            batch.local.append(note)
+
+    def _refused(self, task_id: str, command: SubmitTask) -> Refusal | None:
+        if not is_task_id(task_id):
+            return Refusal("invalid", f"the id of the step's task has more than {MAX_TASK_ID_CHARS} characters")
+        try:
+            self._check(command)
+        except (Invalid, InvalidInput) as invalid:
+            return Refusal("invalid", invalid.message, invalid.field)
+        return None
+
+    def _decide(
+        self, batch: Batch, envelope: Envelope, command: TaskCommand, now: datetime, actor: str = ""
+    ) -> Refusal | None:
+        asked = envelope.attributes
+        caller = Caller(envelope.task_id, asked.tenant_id, asked.id, actor, traceparent=asked.traceparent)
+        try:
+            outcome = self._decisions.apply(batch, command, caller, now)
+        except Exception as error:  # noqa: BLE001 - one bad step must not fail its batch
+            _log.exception("a workflow's command could not be applied", task_id=envelope.task_id, command=asked.type)
+            return Refusal("unavailable", f"it could not be applied: {error!r}")
+        return outcome if isinstance(outcome, Refusal) else None
