@@ -31,7 +31,7 @@ async def test_an_executor_says_what_it_can_do_and_says_good_bye(new_rig: Rig) -
     assert {"echo", "sleep", "shell", "python", "http", "query"} <= set(beat.kinds)
     assert (beat.slots, beat.prefetch, beat.queues, beat.capabilities, beat.labels) == (
         7,
-        3,
+        0,
         ("fast", "slow"),
         ("gpu",),
         {"zone": "a"},
