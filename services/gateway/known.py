@@ -3,21 +3,18 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
 
 from msgspec import Struct
 
-from taskloom.domain.task.submission import BUILT_IN_KINDS
+from taskloom.domain.task.submission import BUILT_IN_KINDS, BUILT_IN_QUEUES
 from taskloom.telemetry import get_logger
 
 _log = get_logger(__name__)
 
-DEFAULT_QUEUES: Final = frozenset({"default"})
-
 
 class Known(Struct, frozen=True):
     kinds: frozenset[str] = BUILT_IN_KINDS
-    queues: frozenset[str] = DEFAULT_QUEUES
+    queues: frozenset[str] = BUILT_IN_QUEUES
 
 
 class KnownThings:
@@ -56,4 +53,4 @@ class KnownThings:
         except Exception as fault:  # noqa: BLE001 - submissions must not depend on the read side
             _log.warning("known kinds not renewed", error=str(fault))
         else:
-            self.now = Known(found.kinds | BUILT_IN_KINDS, found.queues | DEFAULT_QUEUES)
+            self.now = Known(found.kinds | BUILT_IN_KINDS, found.queues | BUILT_IN_QUEUES)

@@ -16,10 +16,10 @@ from taskloom.domain.task.submission import Invalid, normalise
 from taskloom.domain.values import TaskSpec
 from taskloom.kinds.inputs import InvalidInput, validate
 from taskloom.wire.claims import CLAIM_OVER_BYTES, MAX_VALUE_BYTES, check_in, claimed_digest
-from taskloom.wire.cloudevents import Attributes
+from taskloom.wire.cloudevents import GATEWAY_SOURCE, Attributes
 from taskloom.wire.commands import Envelope
 
-SOURCE: Final = "/taskloom/gateway"
+SOURCE: Final = GATEWAY_SOURCE
 _SUBMIT: Final = str(SubmitTask.__struct_config__.tag)
 _MERGED: Final = ("model_tier", "model_override", "provider_override", "research_strategy", "skill")
 _MERGED_OPTIONAL: Final = ("max_iterations", "max_concurrent_agents", "enable_verification")

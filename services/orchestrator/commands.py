@@ -14,7 +14,7 @@ from msgspec import structs
 from services.orchestrator import metrics
 from services.orchestrator.batch import Answer, Batch
 from services.orchestrator.decisions import Decisions
-from services.orchestrator.ingest import GATEWAY_SOURCE, Ingest, Misplaced, Rejected, dead_letter, with_actor
+from services.orchestrator.ingest import Ingest, Misplaced, Rejected, dead_letter, with_actor
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Parcel, Records, parcel_of, passed_on
 from services.orchestrator.ownership import Owner, due_changed
@@ -41,6 +41,7 @@ from taskloom.domain.task.directives import Directive
 from taskloom.domain.task.state import next_due
 from taskloom.store.batch import Batch as StoreBatch
 from taskloom.store.batch import OpenTask, SnapshotRow
+from taskloom.wire.cloudevents import GATEWAY_SOURCE
 from taskloom.wire.commands import Envelope
 from taskloom.wire.messages import Reply
 from taskloom.wire.topics import partition_of, shard_of

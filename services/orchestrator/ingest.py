@@ -12,14 +12,11 @@ from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.task.submission import BUILT_IN_KINDS, BUILT_IN_QUEUES, Invalid
 from taskloom.kinds.inputs import InvalidInput, validate
 from taskloom.wire.claims import is_claim
-from taskloom.wire.cloudevents import Attributes, asked_by
+from taskloom.wire.cloudevents import GATEWAY_SOURCE, Attributes, asked_by
 from taskloom.wire.commands import Envelope, decode_command
 from taskloom.wire.errors import WireError
 from taskloom.wire.messages import DeadLetter
 from taskloom.wire.topics import partition_of
-
-GATEWAY_SOURCE = "/taskloom/gateway"
-"""Commands from there were validated against the same rules before they were acknowledged."""
 
 MAX_COMMAND_BYTES: Final = MAX_RECORD_BYTES - 64 * 1024
 """A compressed batch can bring in a value that no producer of ours could send on."""

@@ -20,17 +20,20 @@ from taskloom.bus.errors import BusUnavailable
 from taskloom.bus.publish import OutRecord
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.task.directives import Directive
-from taskloom.wire.cloudevents import Attributes, to_headers
+from taskloom.wire.cloudevents import ORCHESTRATOR_SOURCE, Attributes, to_headers
 from taskloom.wire.commands import Envelope, encode_command
 from taskloom.wire.messages import DeadLetter, Reply
 from taskloom.wire.topics import Topics, partition_of
 
-SOURCE = "/taskloom/orchestrator"
 MAX_QUEUED_BATCHES = 16
 
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
-_FIXED = [("ce_specversion", b"1.0"), ("content-type", b"application/json"), ("ce_source", SOURCE.encode())]
+_FIXED = [
+    ("ce_specversion", b"1.0"),
+    ("content-type", b"application/json"),
+    ("ce_source", ORCHESTRATOR_SOURCE.encode()),
+]
 
 
 @lru_cache(maxsize=64)
@@ -66,7 +69,7 @@ class Records:
         attributes = Attributes(
             id=f"{directive.task_id}/{directive.attempt}/{kind}",
             type=kind,
-            source=SOURCE,
+            source=ORCHESTRATOR_SOURCE,
             subject=directive.task_id,
             traceparent=traceparent,
         )
@@ -78,7 +81,7 @@ class Records:
         attributes = Attributes(
             id=f"{reply.command_id}/reply",
             type=str(reply.__struct_config__.tag),
-            source=SOURCE,
+            source=ORCHESTRATOR_SOURCE,
             subject=reply.task_id,
             time=reply.at,
             tenant_id=asked.tenant_id,
@@ -98,7 +101,7 @@ class Records:
         attributes = Attributes(
             id=f"{letter.topic}/{letter.partition}/{letter.offset}",
             type=str(letter.__struct_config__.tag),
-            source=SOURCE,
+            source=ORCHESTRATOR_SOURCE,
             subject=letter.key,
             time=now,
         )

@@ -4,10 +4,8 @@ from taskloom.domain.envelope import Recorded
 from taskloom.domain.ids import placing_key
 from taskloom.domain.policies import elsewhere
 from taskloom.domain.task.commands import NoteDependency, TaskCommand, WatchTask
-from taskloom.wire.cloudevents import Attributes
+from taskloom.wire.cloudevents import ORCHESTRATOR_SOURCE, Attributes
 from taskloom.wire.commands import Envelope, command_type
-
-SOURCE = "/taskloom/orchestrator"
 
 
 def peers_of(recorded: Recorded, traceparent: str) -> list[Envelope]:
@@ -40,7 +38,7 @@ def _envelope(task_id: str, command: TaskCommand, command_id: str, tenant_id: st
     attributes = Attributes(
         id=command_id,
         type=command_type(command),
-        source=SOURCE,
+        source=ORCHESTRATOR_SOURCE,
         subject=task_id,
         tenant_id=tenant_id,
         traceparent=traceparent,

@@ -18,6 +18,11 @@ Headers = Sequence[tuple[str, bytes]]
 MAX_ATTRIBUTE_CHARS: Final = 1024
 """Ids and names of a message travel on with every event that it leads to."""
 
+GATEWAY_SOURCE: Final = "/taskloom/gateway"
+"""Commands from there were validated against the rules of the Kafka door before they were acknowledged."""
+
+ORCHESTRATOR_SOURCE: Final = "/taskloom/orchestrator"
+
 STRUCTURED: Final = b"application/cloudevents+json"
 _JSON: Final = ("content-type", b"application/json")
 _SPECVERSION: Final = ("ce_specversion", b"1.0")

@@ -5,12 +5,11 @@ from typing import Any, Final, get_args
 
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.task import events as e
+from taskloom.domain.task.state import TERMINAL
 from taskloom.domain.values import OutputSummary, Usage
 from taskloom.domain.workflow.events import AnyWorkflowEvent, WorkflowStarted
 from taskloom.errors import TaskloomError
 from taskloom.views.task_executions.row import STATUSES, Row
-
-TERMINAL_PHASES: Final = frozenset({"completed", "failed", "cancelled", "timed_out"})
 
 
 class OutOfSequence(TaskloomError):
@@ -81,7 +80,7 @@ def _submitted(recorded: Recorded) -> Row:
 
 def _word(row: Row) -> str:
     """The fine state, as ``TaskState.word``: an end hides a cancel, a cancel hides a pause, a pause hides the phase."""
-    if row.phase in TERMINAL_PHASES:
+    if row.phase in TERMINAL:
         return row.phase
     if row.is_cancelled:
         return "cancelling"
