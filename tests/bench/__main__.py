@@ -1,4 +1,7 @@
-"""``make bench``: prints a JSON line for each figure as it is measured, and a table at the end."""
+"""``make bench``: prints a JSON line for each figure as it is measured, and a table at the end.
+
+``--only`` names the parts to run: latency, tasks, memory, workflows, fan-out, scheduler, flat.
+"""
 
 import argparse
 import asyncio
@@ -14,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from taskloom.testing.processes import RunningSystem
-from tests.bench import load
+from tests.bench import load, scheduler_rate, workflows
 from tests.bench.system import (
     SETTINGS,
     cpu_seconds,
@@ -27,6 +30,9 @@ from tests.bench.system import (
 )
 
 Figure = dict[str, Any]
+
+
+Note = Callable[[Figure], None]
 
 
 async def rate(system: RunningSystem, name: str, target: str, run: Callable[[], Awaitable[load.Rate]]) -> Figure:
@@ -45,14 +51,7 @@ async def rate(system: RunningSystem, name: str, target: str, run: Callable[[], 
     }
 
 
-async def measure(system: RunningSystem, tasks: int, flat_to: int) -> list[Figure]:
-    figures: list[Figure] = []
-
-    def note(figure: Figure) -> None:
-        figures.append(figure)
-        print(json.dumps(figure), flush=True)
-
-    await load.by_kafka(system, 2_000)  # Warm-up: connections, prepared statements, the JVM.
+async def latency(system: RunningSystem, _options: argparse.Namespace, note: Note) -> None:
     idle = await load.idle_latency_ms(system, 200)
     note(
         {
@@ -62,31 +61,94 @@ async def measure(system: RunningSystem, tasks: int, flat_to: int) -> list[Figur
             "target": "p50 <= 30 ms, p99 <= 100 ms",
         }
     )
-    note(await rate(system, "echo by Kafka", ">= 1,500/s", lambda: load.by_kafka(system, tasks)))
-    note(await rate(system, "echo by HTTP batches of 500", ">= 1,500/s", lambda: load.by_batches(system, tasks)))
-    note(
-        await rate(
-            system,
-            "echo by single POSTs, 50 connections",
-            ">= 400/s",
-            lambda: load.by_single_posts(system, tasks // 4),
-        )
-    )
-    memory = memory_mib(system)
+
+
+async def tasks(system: RunningSystem, options: argparse.Namespace, note: Note) -> None:
+    count = options.tasks
+    note(await rate(system, "echo by Kafka", ">= 1,500/s", lambda: load.by_kafka(system, count)))
+    note(await rate(system, "echo by HTTP batches of 500", ">= 1,500/s", lambda: load.by_batches(system, count)))
+    singly = "echo by single POSTs, 50 connections"
+    note(await rate(system, singly, ">= 400/s", lambda: load.by_single_posts(system, count // 4)))
+
+
+async def memory(system: RunningSystem, _options: argparse.Namespace, note: Note) -> None:
+    used = memory_mib(system)
     note(
         {
             "figure": "memory after the runs (PSS)",
-            "mib": round(sum(memory.values())),
-            "mib_by_process": memory,
+            "mib": round(sum(used.values())),
+            "mib_by_process": used,
             "processes": sum(len(members) for members in processes(system).values()),
             "target": "<= 1,638 MiB",
         }
     )
-    await flat_cost(system, flat_to, note)
+
+
+async def workflow_runs(system: RunningSystem, options: argparse.Namespace, note: Note) -> None:
+    """Rates of whole runs. Right before them as many plain tasks as such runs have: the ratio of the two stays when the
+    machine is not quiet."""
+    runs = options.runs
+    plain = await load.by_kafka(system, runs * workflows.TASKS_OF_A_RUN)
+    for name, run in (("Kafka", workflows.runs_by_kafka), ("HTTP batches of 500", workflows.runs_by_batches)):
+        figure = await rate(system, f"three-step workflows by {name}", ">= 500/s", lambda run=run: run(system, runs))  # type: ignore[misc]
+        ratio = figure["tasks_per_s"] * workflows.TASKS_OF_A_RUN / plain.per_s
+        note({**figure, "tasks_to_plain_tasks": round(ratio, 2)})
+
+
+async def fan_out(system: RunningSystem, options: argparse.Namespace, note: Note) -> None:
+    shapes: tuple[workflows.Shape, ...] = ("map", "parallel")
+    for shape in shapes:
+        taken = sorted([await workflows.fan_out_s(system, options.children, shape) for _ in range(5)])
+        figure = f"{options.children:,} children of one {shape} step, POST until COMPLETED is read, of 5"
+        note({"figure": figure, "median_s": round(taken[2], 2), "worst_s": round(taken[4], 2), "target": "<= 2 s"})
+
+
+async def scheduler(_system: RunningSystem, options: argparse.Namespace, note: Note) -> None:
+    """The scheduler alone: how many tasks it pairs while so many wait, to none waiting."""
+    empty = await asyncio.to_thread(scheduler_rate.measure, "one line", 0)
+    waiting = await asyncio.to_thread(scheduler_rate.measure, "one line", options.waiting)
+    note(
+        {
+            "figure": f"dispatch while {options.waiting:,} tasks wait, to an empty queue",
+            "percent": round(100 * waiting["tasks_per_s"] / empty["tasks_per_s"]),
+            "pairs_per_s": waiting["tasks_per_s"],
+            "bytes_per_waiting": waiting["bytes_per_waiting"],
+            "target": ">= 80 %",
+        }
+    )
+
+
+async def flat(system: RunningSystem, options: argparse.Namespace, note: Note) -> None:
+    await flat_cost(system, options.flat_to, note)
+
+
+PARTS: dict[str, Callable[[RunningSystem, argparse.Namespace, Note], Awaitable[None]]] = {
+    "latency": latency,
+    "tasks": tasks,
+    "memory": memory,
+    "workflows": workflow_runs,
+    "fan-out": fan_out,
+    "scheduler": scheduler,
+    "flat": flat,
+}
+
+
+async def measure(system: RunningSystem, options: argparse.Namespace) -> list[Figure]:
+    figures: list[Figure] = []
+
+    def note(figure: Figure) -> None:
+        figures.append(figure)
+        print(json.dumps(figure), flush=True)
+
+    await load.by_kafka(system, 2_000)  # Warm-up: connections, prepared statements, the JVM.
+    await workflows.runs_by_kafka(system, 200)
+    for name, part in PARTS.items():
+        if name in options.only:
+            await part(system, options, note)
     return figures
 
 
-async def flat_cost(system: RunningSystem, flat_to: int, note: Callable[[Figure], None]) -> None:
+async def flat_cost(system: RunningSystem, flat_to: int, note: Note) -> None:
     """CPU per task as the store grows: the last thousands of ``flat_to`` tasks must not cost more than the first."""
     stored = 0
     while stored < flat_to:
@@ -105,9 +167,13 @@ def table(figures: list[Figure]) -> Table:
     drawn = Table("figure", "measured", "CPU ms/task", "target", title="Taskloom, one machine, everything on it")
     for figure in figures:
         if "tasks_per_s" in figure:
-            measured = f"{figure['tasks_per_s']:,} tasks/s"
+            measured = f"{figure['tasks_per_s']:,} {'runs' if 'workflows' in figure['figure'] else 'tasks'}/s"
         elif "p50_ms" in figure:
             measured = f"p50 {figure['p50_ms']} ms, p99 {figure['p99_ms']} ms"
+        elif "median_s" in figure:
+            measured = f"median {figure['median_s']} s, worst {figure['worst_s']} s"
+        elif "percent" in figure:
+            measured = f"{figure['percent']} %, {figure['bytes_per_waiting']:,} bytes a waiting task"
         else:
             measured = f"{figure['mib']:,} MiB"
         drawn.add_row(figure["figure"], measured, str(figure.get("cpu_ms_per_task", "")), figure["target"])
@@ -118,6 +184,10 @@ async def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=20_000, help="tasks of each throughput run")
     parser.add_argument("--flat-to", type=int, default=100_000, help="tasks in the store at the end; 0 leaves that out")
+    parser.add_argument("--runs", type=int, default=5_000, help="workflow runs of each throughput run")
+    parser.add_argument("--children", type=int, default=1_000, help="children of a fan-out")
+    parser.add_argument("--waiting", type=int, default=100_000, help="tasks that wait while the scheduler is measured")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="taskloom-bench-") as home:
         system = RunningSystem(Path(home), SETTINGS)
@@ -127,7 +197,7 @@ async def main() -> int:
             measured = facts(system)
             refuse_without_fsync(measured)
             print(json.dumps({"at": datetime.now(UTC).isoformat(timespec="seconds"), **measured}), flush=True)
-            figures = await measure(system, options.tasks, options.flat_to)
+            figures = await measure(system, options)
         finally:
             await system.stop(20.0)
     Console(width=120).print(table(figures))

@@ -67,7 +67,7 @@ async def by_batches(system: RunningSystem, tasks: int) -> Rate:
 
         async def send() -> None:
             async with room:
-                answer = await client.post("/api/v1/tasks/batch", content=content, headers=_JSON)
+                answer = await client.post("/api/v1/tasks/batch", content=content, headers=JSON)
                 answer.raise_for_status()
 
         await asyncio.gather(*(send() for _ in range(tasks // BATCH)))
@@ -95,7 +95,7 @@ async def idle_latency_ms(system: RunningSystem, tasks: int) -> list[float]:
     async with httpx.AsyncClient(base_url=system.url, timeout=30) as client:
         for _ in range(tasks):
             started = time.perf_counter()
-            task_id = (await client.post("/api/v1/tasks", content=content, headers=_JSON)).json()["task_id"]
+            task_id = (await client.post("/api/v1/tasks", content=content, headers=JSON)).json()["task_id"]
             # Polling is what is measured here.
             while (await client.get(f"/api/v1/tasks/{task_id}")).json().get("status") != "TASK_STATUS_COMPLETED":  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
@@ -114,7 +114,7 @@ async def wait_completed(system: RunningSystem, session: str, tasks: int, timeou
         await eventually(completed, timeout_s, 0.05)
 
 
-_JSON = {"content-type": "application/json"}
+JSON = {"content-type": "application/json"}
 _COUNT = "SELECT count(*) FROM task_executions WHERE session_id = %s AND status = 'COMPLETED' AND tenant_id = 'default'"
 
 
