@@ -14,12 +14,14 @@ from services.orchestrator import metrics
 from services.orchestrator.announced import Announced
 from services.orchestrator.commands import CommandLoop
 from services.orchestrator.decisions import Decisions
+from services.orchestrator.entities import Entities
 from services.orchestrator.executors import Listener
 from services.orchestrator.ingest import Ingest
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Records
 from services.orchestrator.ownership import Owner
 from services.orchestrator.settings import OrchestratorSettings
+from services.orchestrator.stored_workflows import StoredWorkflows
 from services.orchestrator.timers import Timers
 from taskloom.bus.admin import MAX_LETTER_BYTES
 from taskloom.bus.batches import BatchConsumer
@@ -77,9 +79,18 @@ class Orchestrator:
         announced = Announced()
         timers = Timers()
         records = Records(self.topics, settings.partitions)
+        entities = Entities(settings.partitions)
         self.outbox = Outbox(self.publisher, self._published)
         self.owner = Owner(
-            self.stores, self.memory, self.scheduler, timers, self.outbox, records, settings.partitions, self._seek
+            self.stores,
+            self.memory,
+            self.scheduler,
+            timers,
+            self.outbox,
+            records,
+            settings.partitions,
+            self._seek,
+            entities,
         )
         self.loop = CommandLoop(
             self.owner,
@@ -90,6 +101,8 @@ class Orchestrator:
             Ingest(settings.partitions, announced),
             self.outbox,
             records,
+            entities,
+            StoredWorkflows(self.stores, settings.partitions),
             partitions=settings.partitions,
             shards=settings.shards,
             batch_max=settings.batch_max,

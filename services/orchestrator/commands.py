@@ -13,15 +13,19 @@ from msgspec import structs
 
 from services.orchestrator import metrics
 from services.orchestrator.batch import Answer, Batch
-from services.orchestrator.decisions import Decisions
+from services.orchestrator.decisions import Decisions, EventTooLarge
+from services.orchestrator.entities import Entities
 from services.orchestrator.ingest import Ingest, Misplaced, Rejected, dead_letter, with_actor
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Parcel, Records, parcel_of, passed_on
 from services.orchestrator.ownership import Owner, due_changed
 from services.orchestrator.peers import unknown_dependency
 from services.orchestrator.steps import Steps
+from services.orchestrator.stored_workflows import StoredWorkflows
 from services.orchestrator.timers import Timers
 from taskloom import telemetry
+from taskloom.domain.entities.commands import EntityCommand
+from taskloom.domain.entities.ids import is_entity_id
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.scheduling.scheduler import Scheduler
 from taskloom.domain.scheduling.why import explain
@@ -75,6 +79,8 @@ class CommandLoop:
         ingest: Ingest,
         outbox: Outbox,
         records: Records,
+        entities: Entities,
+        stored: StoredWorkflows,
         *,
         partitions: int,
         shards: int,
@@ -88,6 +94,8 @@ class CommandLoop:
         self._decisions = decisions
         self._ingest = ingest
         self._steps = Steps(memory, decisions, ingest.check)
+        self._entities = entities
+        self._stored = stored
         self._outbox = outbox
         self._records = records
         self._partitions = partitions
@@ -126,7 +134,7 @@ class CommandLoop:
             inbox, self._inbox = self._inbox, []
             await self._owner.load_missing(envelope.task_id for envelope, _ in envelopes if not self._is_new(envelope))
             apply = self._apply_traced if telemetry.enabled() else self._apply
-            for envelope, record in envelopes:
+            for envelope, record in [(await self._stored.pinned(envelope), record) for envelope, record in envelopes]:
                 apply(self._batch_of(batches, envelope.task_id), envelope, record, now)
             for task_id, command in [*inbox, *((task_id, FireTimers()) for task_id in due)]:
                 self._apply_own(batches, task_id, command, now)
@@ -137,6 +145,7 @@ class CommandLoop:
             self._directives = []
             self._count()
             await asyncio.gather(*(self._finish(shard, batch, now) for shard, batch in batches.items() if batch))
+            self._entities.shrink()
 
     def _is_new(self, envelope: Envelope) -> bool:
         """Whether the store need not be asked for the task.
@@ -199,7 +208,9 @@ class CommandLoop:
             envelope.task_id, asked.tenant_id, asked.id, asked.actor, asked.correlation_id, asked.traceparent
         )
         try:
-            outcome = self._decisions.apply(batch, envelope.command, caller, now)
+            outcome = self._carry_out(batch, envelope.command, caller, now)
+        except EventTooLarge as error:
+            outcome = Refusal("invalid", str(error))
         except Exception as error:  # noqa: BLE001 - one bad command must not fail its batch
             _log.exception("a command could not be applied", task_id=envelope.task_id, command=asked.type)
             outcome = Refusal("unavailable", f"the command could not be applied: {error!r}")
@@ -214,6 +225,13 @@ class CommandLoop:
             batch.dead_letters.append(dead_letter(record, now, refusal.message, refusal.field))
         explains = isinstance(envelope.command, ExplainTask) and refusal is None
         batch.answers.append(Answer(envelope.task_id, asked, refusal, outcome is False, explains))
+
+    def _carry_out(
+        self, batch: Batch, command: TaskCommand | EntityCommand, caller: Caller, now: datetime
+    ) -> Refusal | bool:
+        if isinstance(command, EntityCommand):
+            return self._entities.apply(batch, command, caller, now)
+        return self._decisions.apply(batch, command, caller, now)
 
     def _apply_own(self, batches: dict[int, Batch], task_id: str, command: TaskCommand, now: datetime) -> bool:
         state = self._memory.get(task_id)
@@ -269,7 +287,7 @@ class CommandLoop:
 
     async def _put(self, shard: int, batch: Batch) -> list[int] | None:
         """Positions of the stored events; None when the part was dropped since it is no longer ours to write."""
-        touched = {partition_of(name, self._partitions) for name in batch.touched}
+        touched = {partition_of(name, self._partitions) for name in (*batch.touched, *batch.entities)}
         moves = [self._owner.move(p, batch.offsets.get(p)) for p in sorted(touched | batch.offsets.keys())]
         if not moves:
             return []
@@ -280,7 +298,10 @@ class CommandLoop:
             open=upserts,
             closed=closed,
             claims=batch.claims,
-            snapshots=[SnapshotRow(s.task_id, s.version, msgspec.json.encode(s)) for s in batch.snapshots],
+            snapshots=[
+                *(SnapshotRow(s.task_id, s.version, msgspec.json.encode(s)) for s in batch.snapshots),
+                *batch.entity_snapshots,
+            ],
         )
         positions = await self._owner.store(shard, stored)
         if positions is None:
@@ -307,6 +328,8 @@ class CommandLoop:
         return upserts, closed
 
     def _reply(self, answer: Answer, now: datetime) -> Reply:
+        if is_entity_id(answer.task_id):
+            return self._entities.reply(answer, now)
         state = self._memory.get(answer.task_id)
         if state is not None and state.spec.tenant_id != answer.attributes.tenant_id:
             state = None

@@ -10,7 +10,7 @@ from services.orchestrator.batch import Batch
 from services.orchestrator.memory import Memory
 from services.orchestrator.peers import is_local, told_by
 from taskloom.bus.publish import MAX_RECORD_BYTES
-from taskloom.domain.envelope import EventMeta
+from taskloom.domain.envelope import EventMeta, Recorded
 from taskloom.domain.policies import react
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.task.caller import Caller
@@ -36,6 +36,17 @@ class EventTooLarge(TaskloomError):
         super().__init__(
             f"its event {type_} would have {size} bytes, {MAX_EVENT_BYTES} are allowed: send large values as a claim"
         )
+
+
+def checked_size(recorded: Recorded) -> Recorded:
+    """The same event.
+
+    Raises:
+        EventTooLarge: it would not fit onto the events topic.
+    """
+    if len(recorded.body) > MAX_EVENT_BYTES:
+        raise EventTooLarge(recorded.type, len(recorded.body))
+    return recorded
 
 
 class Decisions:
@@ -83,9 +94,7 @@ class Decisions:
                 caller.command_id,
                 caller.actor,
             )
-            recorded = seal(event, meta, GENESIS if state is None else state.digest)
-            if len(recorded.body) > MAX_EVENT_BYTES:
-                raise EventTooLarge(recorded.type, len(recorded.body))
+            recorded = checked_size(seal(event, meta, GENESIS if state is None else state.digest))
             after = evolve(state, recorded)
             directive = react(state, after, event)
             if directive is not None:

@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
+from services.orchestrator.entities import Entities, entity_of
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Records
 from services.orchestrator.peers import peers_of
 from services.orchestrator.ports import Store
 from services.orchestrator.timers import Timers
+from taskloom.domain.entities.ids import is_entity_id
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.policies import run_attempt
 from taskloom.domain.scheduling.scheduler import Scheduler
@@ -58,8 +60,10 @@ class Owner:
         records: Records,
         partitions: int,
         seek: Callable[[int, int], None],
+        entities: Entities,
     ) -> None:
         self._stores = stores
+        self._entities = entities
         self._memory = memory
         self._scheduler = scheduler
         self._timers = timers
@@ -174,6 +178,7 @@ class Owner:
             self._rewound.pop(partition, None)
             self._marked.pop(partition, None)
         gone = self._memory.drop(ours)
+        self._entities.drop(ours)
         self._scheduler.forget(gone)
         for task_id in gone:
             self._timers.set(task_id, None)
@@ -218,16 +223,22 @@ class Owner:
                 self._marked.update((partition, position) for partition, _, position in rows)
 
     async def load_missing(self, task_ids: Iterable[str]) -> None:
-        """Brings the states of tasks into memory that are not there; unknown tasks stay absent."""
+        """Brings the states of tasks and entities into memory that are not there; unknown ones stay absent."""
         by_shard: dict[int, list[str]] = {}
-        for task_id in self._memory.missing(task_ids):
+        names = list(task_ids)
+        tasks = (name for name in names if not is_entity_id(name))
+        for task_id in (*self._memory.missing(tasks), *self._entities.missing(names)):
             shard = shard_of(partition_of(task_id, self._partitions), len(self._stores))
             by_shard.setdefault(shard, []).append(task_id)
         await asyncio.gather(*(self._load(self._stores[shard], names) for shard, names in by_shard.items()))
 
     async def _load(self, store: Store, task_ids: list[str]) -> list[TaskState]:
         histories = await patiently("load tasks", lambda: store.load(task_ids))
-        states = [state for history in histories.values() if (state := _state_of(history)) is not None]
+        tasks = [history for name, history in histories.items() if not is_entity_id(name)]
+        for name in histories.keys() - {history.task_id for history in tasks}:
+            if (entity := entity_of(histories[name])) is not None:
+                self._entities.put(entity)
+        states = [state for history in tasks if (state := _state_of(history)) is not None]
         for state in states:
             self._memory.put(state)
         return states

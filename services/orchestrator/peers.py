@@ -1,5 +1,6 @@
 """What tasks tell each other: commands for other tasks, sent like anybody's, through the commands topic."""
 
+from taskloom.domain.entities.ids import is_entity_id
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.ids import placing_key
 from taskloom.domain.policies import elsewhere
@@ -22,6 +23,8 @@ def is_local(envelope: Envelope, task_id: str) -> bool:
 def told_by(recorded: Recorded, traceparent: str) -> list[Envelope]:
     """``peers_of`` with those that are local."""
     meta = recorded.meta
+    if is_entity_id(meta.task_id):
+        return []
     return [
         _envelope(other, command, f"{meta.task_id}/{meta.version}/{place}", meta.tenant_id, traceparent)
         for place, (other, command) in enumerate(elsewhere(meta.task_id, recorded.event))

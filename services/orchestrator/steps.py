@@ -9,6 +9,7 @@ from msgspec import structs
 from services.orchestrator.batch import Batch
 from services.orchestrator.decisions import Decisions
 from services.orchestrator.memory import Memory
+from taskloom.domain.entities.commands import EntityCommand
 from taskloom.domain.ids import MAX_TASK_ID_CHARS, is_task_id
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.task.caller import Caller
@@ -39,6 +40,7 @@ class Steps:
 
     def _apply(self, batch: Batch, envelope: Envelope, now: datetime) -> None:
         command = envelope.command
+        assert not isinstance(command, EntityCommand), "a workflow speaks to its steps alone"
         if isinstance(command, SubmitTask):
             self._submit(batch, envelope, command, now)
             return

@@ -29,10 +29,13 @@ from services.projection.cache import RowCache
 from services.projection.changes import Changes, write
 from services.projection.database import Database
 from services.projection.dead_letters import DeadLetters
+from services.projection.entities import fold_entities
 from services.projection.folding import History, fold_batch
 from taskloom import telemetry
+from taskloom.domain.entities.entity import Entity
 from taskloom.errors import TaskloomError
 from taskloom.views import positions
+from taskloom.views.entities import write as entities
 from taskloom.views.positions import Fenced, Move, Place
 from taskloom.views.task_executions.row import Row
 from taskloom.views.task_executions.write import MissingRow, load
@@ -230,6 +233,7 @@ class Applier:
     async def _apply(self, records: Records) -> None:
         batch = read_batch(records, self._topics)
         changes = await fold_batch(batch, self._cache, self._load, self._history)
+        changes.entities = await fold_entities(batch, self._load_entities, self._history)
         if batch.poison:
             await self._bury(batch.poison)
         with ExitStack() as spans:
@@ -238,11 +242,14 @@ class Applier:
                     spans.enter_context(telemetry.span("projection.apply", row.traceparent, task_id=row.task_id))
             await self._write(records, batch, changes)
         self._cache.put(changes.after.values())
-        metrics.APPLIED.inc(len(batch.events))
+        metrics.APPLIED.inc(len(batch.events) + len(batch.entities))
         metrics.CHUNKS.inc(len(batch.chunks))
 
     async def _load(self, task_ids: list[str]) -> dict[str, Row]:
         return await self._database.transaction(lambda cursor: load(cursor, task_ids))
+
+    async def _load_entities(self, ids: list[str]) -> dict[str, Entity]:
+        return await self._database.transaction(lambda cursor: entities.load(cursor, ids))
 
     async def _write(self, records: Records, batch: Batch, changes: Changes) -> None:
         moves = self._moves(records, batch.events[-1].recorded.meta.at if batch.events else None)

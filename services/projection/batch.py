@@ -7,6 +7,7 @@ import msgspec
 from aiokafka import ConsumerRecord, TopicPartition
 from msgspec import Struct, field
 
+from taskloom.domain.entities.ids import is_entity_id
 from taskloom.domain.envelope import Recorded
 from taskloom.wire.errors import WireError
 from taskloom.wire.messages import ExecutorHeartbeat, OrchestratorHeartbeat, OutputChunk
@@ -35,9 +36,11 @@ class Arrived(Struct, frozen=True):
 
 
 class Batch(Struct):
-    """What a poll brought, in the order of its records. Heartbeats: the last of each executor; None is a tombstone."""
+    """What a poll brought, in the order of its records. ``events`` are those of tasks, ``entities`` those of other
+    aggregates. Heartbeats: the last of each executor; None is a tombstone."""
 
     events: list[Arrived] = field(default_factory=list)
+    entities: list[Arrived] = field(default_factory=list)
     chunks: list[OutputChunk] = field(default_factory=list)
     heartbeats: dict[str, ExecutorHeartbeat | None] = field(default_factory=dict)
     poison: list[Poison] = field(default_factory=list)
@@ -64,7 +67,8 @@ def read_batch(records: Records, topics: Topics) -> Batch:
 
 
 def _read_event(batch: Batch, record: ConsumerRecord) -> None:
-    batch.events.append(Arrived(unseal(record.value or b""), record))
+    arrived = Arrived(unseal(record.value or b""), record)
+    (batch.entities if is_entity_id(arrived.recorded.task_id) else batch.events).append(arrived)
 
 
 def _read_chunk(batch: Batch, record: ConsumerRecord) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 from msgspec import Struct, field
 from psycopg import Cursor
 
+from taskloom.domain.entities.entity import Entity
 from taskloom.views import positions
+from taskloom.views.entities import write as entities
 from taskloom.views.executors import write as executors
 from taskloom.views.outputs import write as outputs
 from taskloom.views.positions import Move
@@ -24,6 +26,7 @@ class Changes(Struct):
     after: dict[str, Row] = field(default_factory=dict)
     before: dict[str, Row] = field(default_factory=dict)
     partitions: dict[str, int] = field(default_factory=dict)
+    entities: dict[str, Entity] = field(default_factory=dict)
 
 
 def counts_of(changes: Changes) -> dict[CountKey, int]:
@@ -77,6 +80,8 @@ def write(
     if changes.after:
         task_executions.count(cursor, counts_of(changes))
         sessions.add(cursor, shares_of(changes))
+    if changes.entities:
+        entities.put(cursor, changes.entities.values())
     if heartbeats:
         executors.put(cursor, heartbeats)
     return outputs.add(cursor, chunks)

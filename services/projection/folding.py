@@ -92,8 +92,13 @@ async def _fill_gap(row: Row | None, recorded: Recorded, history: History) -> Ro
     return filled
 
 
+def poisons(error: Exception) -> bool:
+    """Whether the event is at fault, rather than that the store or the bus is away."""
+    return not isinstance(error, TaskloomError) or isinstance(error, (WireError, Unfillable, OutOfSequence))
+
+
 def _set_aside(batch: Batch, arrived: Arrived, error: Exception) -> None:
     """An event that cannot be folded is poison; the store or the bus being away is not."""
-    if isinstance(error, TaskloomError) and not isinstance(error, (WireError, Unfillable, OutOfSequence)):
+    if not poisons(error):
         raise error
     batch.poison.append(Poison(arrived.record, f"{type(error).__name__}: {error}"))

@@ -5,6 +5,8 @@ from typing import Final, get_args
 from msgspec import Struct
 
 from taskloom.bus.dead_letters import Redriven
+from taskloom.domain.entities.commands import ENTITY_COMMANDS
+from taskloom.domain.entities.events import ENTITY_EVENTS
 from taskloom.domain.task.commands import ClientCommand, Report
 from taskloom.domain.task.events import TaskEvent
 from taskloom.wire.messages import (
@@ -45,7 +47,7 @@ CHANNELS: Final = (
         "commands",
         "task id",
         "Wishes for tasks and reports of attempts share a topic, so that a task is decided on in one order.",
-        (*get_args(ClientCommand), *get_args(Report)),
+        (*get_args(ClientCommand), *ENTITY_COMMANDS, *get_args(Report)),
         ("clients", "gateway", "executor"),
         (Reader("orchestrator", "orchestrator.commands"),),
     ),
@@ -53,7 +55,7 @@ CHANNELS: Final = (
         "events",
         "task id",
         "What happened, as it is stored, for everybody to build on; the only topic others should build on.",
-        get_args(TaskEvent),
+        (*get_args(TaskEvent), *ENTITY_EVENTS),
         ("orchestrator",),
         (Reader("projection", "projection.views"), Reader("gateway"), Reader("clients")),
     ),

@@ -7,9 +7,12 @@ import msgspec
 from msgspec import Struct
 
 from taskloom.bus.channels import CHANNELS, type_of
+from taskloom.domain.entities.commands import ENTITY_COMMANDS
+from taskloom.domain.entities.events import ENTITY_EVENTS
 from taskloom.domain.envelope import EventMeta
 from taskloom.domain.task.commands import ClientCommand, Report
 from taskloom.domain.task.events import TaskEvent
+from taskloom.wire.recorded import EntityMeta
 
 Json = dict[str, Any]
 
@@ -21,10 +24,17 @@ _HASH: Final[Json] = {
 }
 
 
+_FOLDERS: Final = {
+    "commands": (*get_args(ClientCommand), *ENTITY_COMMANDS),
+    "reports": get_args(Report),
+    "events": (*get_args(TaskEvent), *ENTITY_EVENTS),
+}
+
+
 def folder_of(message: type[Struct]) -> str:
     """``commands``, ``reports``, ``events`` or ``messages``."""
-    for folder, union in (("commands", ClientCommand), ("reports", Report), ("events", TaskEvent)):
-        if message in get_args(union):
+    for folder, known in _FOLDERS.items():
+        if message in known:
             return folder
     return "messages"
 
@@ -45,7 +55,7 @@ def schema_of(message: type[Struct]) -> Json:
     body, definitions = _own(message)
     folder = folder_of(message)
     if folder == "events":
-        envelope, more = _own(EventMeta)
+        envelope, more = _own(EntityMeta if message in ENTITY_EVENTS else EventMeta)
         definitions = {**more, **definitions}
         body["properties"] = {**envelope["properties"], **body["properties"], "hash": _HASH}
         body["required"] = [*envelope.get("required", []), *body.get("required", []), "hash"]

@@ -8,7 +8,10 @@ from taskloom.domain.task.events import TaskEvent
 
 
 class EventMeta(Struct, frozen=True, omit_defaults=True):
-    """Envelope of an event. ``version`` counts the task's events from 1; ``actor`` is the user who wished it."""
+    """Envelope of an event. ``version`` counts the task's events from 1; ``actor`` is the user who wished it.
+
+    ``task_id`` names the stream: that of a task, or of an aggregate that is none (``entities.ids``).
+    """
 
     task_id: str
     version: int
@@ -19,7 +22,10 @@ class EventMeta(Struct, frozen=True, omit_defaults=True):
 
 
 class Recorded(Struct, frozen=True):
-    """An event as it is stored. ``body`` are the stored bytes, ``digest`` its link of the hash chain."""
+    """An event as it is stored. ``body`` are the stored bytes, ``digest`` its link of the hash chain.
+
+    In the stream of an entity ``event`` is an ``EntityEvent``; who reads tasks' streams need not know of them.
+    """
 
     meta: EventMeta
     event: TaskEvent

@@ -15,10 +15,12 @@ from typing import Any, Final
 
 from msgspec import Struct, field
 
+from taskloom.domain.entities.ids import is_entity_id
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.task.evolve import fold as evolve_all
 from taskloom.domain.values import OUTPUT_SEQ_SPAN
 from taskloom.replay import verify_sql as sql
+from taskloom.replay.verify_entities import entity_faults
 from taskloom.store.history import HistoryReader
 from taskloom.views.attempts.fold import attempts
 from taskloom.views.positions import read_lag
@@ -92,7 +94,7 @@ class Verifier:
         for shard in range(self._shards):
             async for streams in self._pages(shard):
                 found = await self._compare(streams)
-                report.tasks += len(streams)
+                report.tasks += sum(not is_entity_id(stream.task_id) for stream in streams)
                 report.events += sum(len(stream.bodies) for stream in streams)
                 suspects.update(dict.fromkeys(found))
                 progress(report)
@@ -161,11 +163,12 @@ class Verifier:
 
     async def _compare(self, streams: Sequence[Stream]) -> dict[str, list[Difference]]:
         """Differences by task id; tasks without one are absent."""
+        found = await self._compare_entities([stream for stream in streams if is_entity_id(stream.task_id)])
+        streams = [stream for stream in streams if not is_entity_id(stream.task_id)]
         ids = [stream.task_id for stream in streams]
         stored = {row.task_id: row for row in map(row_of, await rows(self._pool, sql.ROWS, {"tasks": ids}))}
         open_ids = {task_id for (task_id,) in await rows(self._pool, sql.OPEN, {"tasks": ids})}
         histories: dict[str, list[Recorded]] = {}
-        found: dict[str, list[Difference]] = {}
         for stream in streams:
             history, expected, faults = read_history(stream)
             if expected is not None:
@@ -177,6 +180,18 @@ class Verifier:
         for task_id, faults in (await self._compare_outputs(histories)).items():
             found.setdefault(task_id, []).extend(faults)
         return found
+
+    async def _compare_entities(self, streams: Sequence[Stream]) -> dict[str, list[Difference]]:
+        if not streams:
+            return {}
+        ids = [stream.task_id for stream in streams]
+        stored = dict(await rows(self._pool, sql.ENTITIES, {"tasks": ids}))
+        faults = {each.task_id: entity_faults(each.bodies, stored.get(each.task_id)) for each in streams}
+        return {
+            name: [difference(name, place, is_there, is_due) for place, (is_there, is_due) in found.items()]
+            for name, found in faults.items()
+            if found
+        }
 
     async def _compare_outputs(self, histories: dict[str, list[Recorded]]) -> dict[str, list[Difference]]:
         wanted = {task_id: summaries_of(history) for task_id, history in histories.items()}
@@ -223,13 +238,14 @@ class Verifier:
         for what, count, ids in (
             ("read row", sql.COUNT_ROWS, sql.ROW_IDS),
             ("open task", sql.COUNT_OPEN, sql.OPEN_IDS),
+            ("entity", sql.COUNT_ENTITIES, sql.ENTITY_IDS),
         ):
             [(there,)] = await rows(self._pool, count)
             if what == "read row" and there <= tasks:
                 continue
             async for task_id in self._ids(ids):
                 if not await self._history.bodies(task_id, limit=1):
-                    found.append(difference(task_id, what, "a row", "no row: the store has no event of this task"))
+                    found.append(difference(task_id, what, "a row", "no row: the store has no event of it"))
                     if len(found) >= MAX_DIFFERENCES:
                         return found
         return found

@@ -8,6 +8,8 @@ ROWS: Final = f"SELECT {', '.join(FIELDS)} FROM task_executions WHERE task_id = 
 
 OPEN: Final = "SELECT task_id FROM open_tasks WHERE task_id = ANY(%(tasks)s)"
 
+ENTITIES: Final = "SELECT entity_id, entity FROM entities WHERE entity_id = ANY(%(tasks)s)"
+
 OUTPUTS: Final = """
 SELECT task_id, attempt, count(*), max(seq), coalesce(sum(octet_length(body)), 0)::bigint
 FROM task_outputs WHERE task_id = ANY(%(tasks)s) GROUP BY task_id, attempt
@@ -58,6 +60,11 @@ WHERE coalesce(stored.tasks, 0) <> coalesce(expected.tasks, 0)
 COUNT_ROWS: Final = "SELECT count(*) FROM task_executions"
 ROW_IDS: Final = """
 SELECT task_id FROM task_executions WHERE task_id > %(after)s::text COLLATE "C" ORDER BY task_id LIMIT %(limit)s
+"""
+
+COUNT_ENTITIES: Final = "SELECT count(*) FROM entities"
+ENTITY_IDS: Final = """
+SELECT entity_id FROM entities WHERE entity_id > %(after)s::text COLLATE "C" ORDER BY entity_id LIMIT %(limit)s
 """
 
 COUNT_OPEN: Final = "SELECT count(*) FROM open_tasks"

@@ -101,6 +101,17 @@ class ShardStore:
         """
         return self._read(lambda app: _load(app, list(dict.fromkeys(task_ids))))
 
+    def body(self, task_id: str, version: int) -> bytes:
+        """The stored bytes of one event.
+
+        Raises:
+            LookupError: there is none of that version.
+        """
+        rows = self._read(lambda app: app.rows.select(app.rows.sql.select_events, (task_id, version - 1, version, 1)))
+        if not rows:
+            raise LookupError(f"{task_id} has no event {version}")
+        return self._application().codec.unpack(rows[0][0])
+
     def open_tasks(self, partition: int) -> list[OpenTask]:
         """The partition's tasks that have not ended, by task id."""
         self._check_partition(partition)

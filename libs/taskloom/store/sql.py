@@ -153,7 +153,9 @@ ORDER BY originator_id, originator_version LIMIT %b::bigint
 """
 
 COUNT_EVENTS: Final = """
-SELECT count(*), count(*) FILTER (WHERE originator_version = 1), coalesce(max(notification_id), 0) FROM events_{shard}
+SELECT count(*), count(*) FILTER (WHERE originator_version = 1 AND originator_id !~ '^@'),
+    coalesce(max(notification_id), 0)
+FROM events_{shard}
 """
 
 COUNT_REST: Final = "SELECT (SELECT count(*) FROM open_tasks), (SELECT count(*) FROM claims)"

@@ -75,6 +75,10 @@ class InMemoryShardStore:
                     found[task_id] = History(task_id, None if snapshot is None else snapshot.state, version, events)
             return found
 
+    def body(self, task_id: str, version: int) -> bytes:
+        with self._database.lock:
+            return self._database.streams[task_id][version - 1]
+
     def open_tasks(self, partition: int) -> list[OpenTask]:
         with self._database.lock:
             return sorted(row for row in self._database.open.values() if row.partition == partition)

@@ -6,6 +6,8 @@ from typing import Any, Final, get_args
 import msgspec
 from msgspec import Struct
 
+from taskloom.domain.entities.commands import ENTITY_COMMANDS, EntityCommand, kind_of
+from taskloom.domain.entities.ids import entity_id, is_entity_id, parts_of
 from taskloom.domain.ids import is_task_id, is_valid_id
 from taskloom.domain.task.commands import (
     ClientCommand,
@@ -24,10 +26,10 @@ MAX_DEPTH: Final = 100
 
 
 class Envelope(Struct, frozen=True):
-    """A command on its way: which task, what is wished, and by whom."""
+    """A command on its way: which task or entity, what is wished, and by whom."""
 
     task_id: str
-    command: TaskCommand
+    command: TaskCommand | EntityCommand
     attributes: Attributes
 
 
@@ -36,7 +38,7 @@ _BRACKETS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 _NAMED: Final = re.compile(r"Object (?:contains unknown|missing required) field `([^`]*)`")
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     str(kind.__struct_config__.tag): msgspec.json.Decoder(kind)
-    for kind in get_args(ClientCommand) + get_args(PeerCommand) + get_args(Report)
+    for kind in get_args(ClientCommand) + get_args(PeerCommand) + get_args(Report) + ENTITY_COMMANDS
     if kind is not NoteChild  # it passes only between a run and its steps, in memory
 }
 
@@ -52,7 +54,8 @@ def encode_command(envelope: Envelope) -> tuple[bytes, bytes, list[tuple[str, by
 
 
 def decode_command(key: bytes | None, value: bytes | None, headers: Headers, *, fallback_id: str) -> Envelope:
-    """Reads a command record. The task id is the subject, else ``task_id`` of a submission, else the key.
+    """Reads a command record. The task id is the subject, else ``task_id`` of a submission, else the key; for an entity
+    subject or key are its name, or its whole id.
 
     ``fallback_id`` (made from the record's place, so the same after a re-read) stands in for a missing command id, and
     names a submission that came without any id.
@@ -67,18 +70,21 @@ def decode_command(key: bytes | None, value: bytes | None, headers: Headers, *, 
             f"{attributes.type!r} is not a command; known are: {', '.join(sorted(_DECODERS))}", field="ce_type"
         )
     try:
-        command: TaskCommand = decoder.decode(data or b"{}")
+        command: TaskCommand | EntityCommand = decoder.decode(data or b"{}")
     except msgspec.ValidationError as error:
         raise WireError(str(error), field=faulty_field(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"the data is not JSON: {error}", field="$") from error
     if is_too_deep(data):
         raise WireError(f"the data nests deeper than {MAX_DEPTH} levels", field="$")
-    task_id = _task_id(key, attributes, command) or (fallback_id if isinstance(command, SubmitTask) else "")
-    if not (is_valid_id if isinstance(command, SubmitTask) else is_task_id)(task_id):
-        raise WireError(f"{task_id!r} is not a task id (1 to 128 of A-Z a-z 0-9 : _ - .)", field="key")
     if not is_valid_id(attributes.tenant_id):
         raise WireError(f"{attributes.tenant_id!r} is not a tenant id", field="ce_tenantid")
+    if isinstance(command, EntityCommand):
+        task_id = _entity_id(key, attributes, command)
+    else:
+        task_id = _task_id(key, attributes, command) or (fallback_id if isinstance(command, SubmitTask) else "")
+        if not (is_valid_id if isinstance(command, SubmitTask) else is_task_id)(task_id):
+            raise WireError(f"{task_id!r} is not a task id (1 to 128 of A-Z a-z 0-9 : _ - .)", field="key")
     if not attributes.id:
         attributes = msgspec.structs.replace(attributes, id=fallback_id)
     return Envelope(task_id, command, attributes)
@@ -88,6 +94,18 @@ def _task_id(key: bytes | None, attributes: Attributes, command: TaskCommand) ->
     if isinstance(command, SubmitTask) and command.task_id:
         return command.task_id
     return attributes.subject or (key or b"").decode("utf-8", "replace")
+
+
+def _entity_id(key: bytes | None, attributes: Attributes, command: EntityCommand) -> str:
+    named, kind = attributes.subject or (key or b"").decode("utf-8", "replace"), kind_of(command)
+    found = named if is_entity_id(named) else entity_id(kind, attributes.tenant_id, named)
+    try:
+        name = parts_of(found)
+    except ValueError as error:
+        raise WireError(f"{named!r} is not an id (1 to 128 of A-Z a-z 0-9 : _ - .)", field="ce_subject") from error
+    if name[:2] != (kind, attributes.tenant_id):
+        raise WireError(f"{named!r} is not a {kind} of this tenant", field="ce_subject")
+    return found
 
 
 def is_too_deep(data: bytes) -> bool:

@@ -13,6 +13,7 @@ from aiokafka import TopicPartition
 
 from services.gateway.known import Known
 from taskloom.bus.errors import BusUnavailable, ReplyTimeout
+from taskloom.domain.entities.commands import EntityCommand
 from taskloom.domain.envelope import EventMeta, Recorded
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.task.caller import Caller
@@ -89,6 +90,7 @@ class MemorySystem:
 
     def _decide(self, envelope: Envelope) -> None:
         attributes, now = envelope.attributes, datetime.now(UTC)
+        assert not isinstance(envelope.command, EntityCommand)
         caller = Caller(
             envelope.task_id,
             attributes.tenant_id,

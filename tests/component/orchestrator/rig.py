@@ -12,13 +12,16 @@ from aiokafka import TopicPartition
 from services.orchestrator.announced import Announced
 from services.orchestrator.commands import CommandLoop
 from services.orchestrator.decisions import Decisions
+from services.orchestrator.entities import Entities
 from services.orchestrator.executors import Listener
 from services.orchestrator.ingest import Ingest
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Records
 from services.orchestrator.ownership import Owner
 from services.orchestrator.ports import Store
+from services.orchestrator.stored_workflows import StoredWorkflows
 from services.orchestrator.timers import Timers
+from taskloom.domain.entities.commands import EntityCommand
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.scheduling.executors import ExecutorPool
 from taskloom.domain.scheduling.scheduler import Scheduler
@@ -64,6 +67,9 @@ class WatchedStore:
     def load(self, task_ids: Sequence[str]) -> dict[str, History]:
         return self._store.load(task_ids)
 
+    def body(self, task_id: str, version: int) -> bytes:
+        return self._store.body(task_id, version)
+
     def open_tasks(self, partition: int) -> list[OpenTask]:
         return self._store.open_tasks(partition)
 
@@ -89,6 +95,7 @@ class Node:
         self.offsets: dict[int, int] = {}
         records = Records(rig.topics, PARTITIONS)
         self.outbox = Outbox(rig.bus, lambda positions: self.owner.note_published(positions))
+        entities = Entities(PARTITIONS)
         self.owner = Owner(
             self.stores,
             self.memory,
@@ -98,6 +105,7 @@ class Node:
             records,
             PARTITIONS,
             self.offsets.__setitem__,
+            entities,
         )
         self.loop = CommandLoop(
             self.owner,
@@ -108,6 +116,8 @@ class Node:
             Ingest(PARTITIONS, announced),
             self.outbox,
             records,
+            entities,
+            StoredWorkflows(self.stores, PARTITIONS),
             partitions=PARTITIONS,
             shards=SHARDS,
             batch_max=500,
@@ -188,7 +198,7 @@ class Rig:
                 with suppress(asyncio.CancelledError):
                     await publishing
 
-    def send(self, task_id: str, command: c.TaskCommand, **attributes: Any) -> InMemoryRecord:
+    def send(self, task_id: str, command: c.TaskCommand | EntityCommand, **attributes: Any) -> InMemoryRecord:
         """A command on its topic, with a reply asked for."""
         self._sent += 1
         given = {"id": f"c-{self._sent}", "type": command_type(command), "reply_to": "asker", **attributes}

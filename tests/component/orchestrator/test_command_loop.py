@@ -4,13 +4,16 @@ from services.orchestrator import ownership
 from taskloom.testing.memory import InMemoryDatabase, InMemoryShardStore
 from tests.component.orchestrator.rig import SHARDS, Rig
 from tests.component.orchestrator.suite import CommandLoopSuite
+from tests.component.orchestrator.suite_definitions import DefinitionsSuite
 from tests.component.orchestrator.suite_dependencies import DependenciesSuite
 from tests.component.orchestrator.suite_executors import ExecutorsSuite
 from tests.component.orchestrator.suite_ownership import OwnershipSuite
 from tests.component.orchestrator.suite_workflows import WorkflowsSuite
 
 
-class TestCommandLoopInMemory(CommandLoopSuite, OwnershipSuite, ExecutorsSuite, DependenciesSuite, WorkflowsSuite):
+class TestCommandLoopInMemory(
+    CommandLoopSuite, OwnershipSuite, ExecutorsSuite, DependenciesSuite, WorkflowsSuite, DefinitionsSuite
+):
     @pytest.fixture
     def rig(self, monkeypatch: pytest.MonkeyPatch) -> Rig:
         monkeypatch.setattr(ownership, "AFTER_FENCE_S", 0)

@@ -6,6 +6,7 @@ from services.orchestrator import ownership
 from taskloom.store.shard import ShardStore
 from tests.component.orchestrator.rig import PARTITIONS, SHARDS, Rig
 from tests.component.orchestrator.suite import CommandLoopSuite
+from tests.component.orchestrator.suite_definitions import DefinitionsSuite
 from tests.component.orchestrator.suite_dependencies import DependenciesSuite
 from tests.component.orchestrator.suite_executors import ExecutorsSuite
 from tests.component.orchestrator.suite_ownership import OwnershipSuite
@@ -13,7 +14,9 @@ from tests.component.orchestrator.suite_workflows import WorkflowsSuite
 
 
 @pytest.mark.integration
-class TestCommandLoopOnPostgres(CommandLoopSuite, OwnershipSuite, ExecutorsSuite, DependenciesSuite, WorkflowsSuite):
+class TestCommandLoopOnPostgres(
+    CommandLoopSuite, OwnershipSuite, ExecutorsSuite, DependenciesSuite, WorkflowsSuite, DefinitionsSuite
+):
     @pytest.fixture
     def rig(self, database_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
         monkeypatch.setattr(ownership, "AFTER_FENCE_S", 0)

@@ -13,6 +13,7 @@ from taskloom.domain.task.caller import Caller
 from taskloom.domain.task.state import TaskState
 from taskloom.domain.task.submission import Invalid, body_hash, normalise
 from taskloom.domain.workflow import happenings as h
+from taskloom.domain.workflow.check import not_pinned
 
 Decision = list[e.TaskEvent] | Refusal
 
@@ -51,6 +52,8 @@ def _submit(state: TaskState | None, command: c.SubmitTask, now: datetime, calle
             "task_id",
             state.word if ours else "",
         )
+    if spec.kind == "workflow" and (missing := not_pinned(spec.input)):
+        return Refusal("invalid", missing[0].message, missing[0].path)
     submitted = e.TaskSubmitted(spec, digest, caller.correlation_id, caller.traceparent)
     if spec.depends_on:
         return [submitted, e.TaskWaiting(spec.depends_on)]

@@ -8,10 +8,12 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import structs
 
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.values import Priority, Retry, TaskSpec
 from taskloom.domain.workflow.check import validate_input
+from taskloom.domain.workflow.references import PINNED
 
 BUILT_IN_KINDS: Final = frozenset({"query", "echo", "sleep", "shell", "python", "http", "workflow"})
 BUILT_IN_QUEUES: Final = frozenset({"default"})
@@ -107,6 +109,9 @@ def own_session(tenant_id: str, task_id: str) -> str:
 
 def body_hash(spec: TaskSpec) -> str:
     """Tells the same submission sent twice from another one: SHA-256 over the specification's JSON, sorted keys."""
+    if spec.kind == "workflow" and PINNED in spec.input:
+        # What a stored workflow was when it was looked up is no part of what was sent.
+        spec = structs.replace(spec, input={name: value for name, value in spec.input.items() if name != PINNED})
     return hashlib.sha256(msgspec.json.encode(spec, order="deterministic")).hexdigest()
 
 

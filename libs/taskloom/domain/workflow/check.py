@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from taskloom.domain.task.commands import SubmitTask
-from taskloom.domain.workflow import conditions, expressions, graph
+from taskloom.domain.workflow import conditions, expressions, graph, references
 from taskloom.domain.workflow import definition as d
 from taskloom.errors import TaskloomError
 
@@ -55,12 +55,36 @@ def validate(raw: Any, path: str = "definition") -> list[Fault]:
 
 
 def validate_input(run_input: Any, path: str = "input") -> list[Fault]:
-    """All faults of a run's input: ``{"definition", "variables", "context", "checkpoint"}``; the first is a must."""
+    """All faults of a run's input: ``{"definition" or "workflow", "variables", "context", "checkpoint"}``."""
     try:
         given = msgspec.convert(run_input, _RunInput)
     except msgspec.ValidationError as error:
         return [_malformed(error, path)]
-    return validate(given.definition, f"{path}.definition")
+    if (given.definition is None) == (given.workflow is None):
+        return [Fault(f"{path}.definition", "give either definition, or workflow: the id of a stored one")]
+    faults = [] if given.definition is None else validate(given.definition, f"{path}.definition")
+    for key, pinned in (given.pinned or {}).items():
+        faults += validate(pinned.definition, f"{path}.pinned.{key}")
+    return faults
+
+
+def not_pinned(run_input: dict[str, Any]) -> list[Fault]:
+    """What is wrong with the stored workflows that a run's input names, itself or within: not there, or in a circle."""
+    pinned = run_input.get(references.PINNED) or {}
+    waiting, edges, faults = list(references.stored_names_in(run_input)), {}, []
+    while waiting:
+        path, reference = waiting.pop()
+        if reference.key not in pinned:
+            faults.append(Fault(path, f"there is no stored workflow {reference.key!r}"))
+        elif reference.key not in edges:
+            inner = list(references.stored_names(pinned[reference.key]["definition"], path))
+            edges[reference.key] = tuple(dict.fromkeys(name.key for _, name in inner if name.key in pinned))
+            waiting += inner
+    if len(pinned) > references.MAX_PINNED:
+        faults.append(Fault("input", f"more than {references.MAX_PINNED} stored workflows are within this one"))
+    if not faults and (circle := graph.cycle(edges, edges)) is not None:
+        faults.append(Fault("input", f"stored workflows contain each other without end: {' -> '.join(circle)}"))
+    return faults
 
 
 class _CheckpointStep(Struct, frozen=True):
@@ -75,7 +99,9 @@ class _Checkpoint(Struct, frozen=True):
 
 
 class _RunInput(Struct, frozen=True, forbid_unknown_fields=True):
-    definition: dict[str, Any]
+    definition: dict[str, Any] | None = None
+    workflow: references.Named | None = None
+    pinned: dict[str, references.Pinned] | None = None
     variables: dict[str, Any] = {}
     context: dict[str, Any] = {}
     checkpoint: _Checkpoint | None = None
@@ -260,7 +286,10 @@ def _expression(text: str, path: str) -> Iterator[Fault]:
 
 
 def _child(step: d.ChildStep, path: str) -> Iterator[Fault]:
-    yield from validate(step.definition, f"{path}.definition")
+    if (step.definition is None) == (step.workflow is None):
+        yield Fault(f"{path}.definition", "give either definition, or workflow: the id of a stored one")
+    if step.definition is not None:
+        yield from validate(step.definition, f"{path}.definition")
     yield from _templates(step.variables, f"{path}.variables")
     yield from _templates(step.context, f"{path}.context")
 

@@ -6,6 +6,7 @@ from msgspec import Meta, Struct, field
 
 from taskloom.domain.values import Seconds, Text256
 from taskloom.domain.workflow.conditions import AnyCondition
+from taskloom.domain.workflow.references import Named
 
 MAX_STEPS: Final = 2_000
 """Steps of one definition, those in bodies counted too."""
@@ -103,10 +104,11 @@ class MapStep(StepBase, frozen=True, tag="map", kw_only=True):
 
 
 class ChildStep(StepBase, frozen=True, tag="child", kw_only=True):
-    """A workflow of its own, as a child task. Its variables start from ``variables`` and do not flow back by
-    themselves; its result is ``{variables, results}``."""
+    """A workflow of its own, as a child task: the one in ``definition``, or the stored one that ``workflow`` names. Its
+    variables start from ``variables`` and do not flow back by themselves; its result is ``{variables, results}``."""
 
-    definition: dict[str, Any]
+    definition: dict[str, Any] | None = None
+    workflow: Named | None = None
     variables: dict[str, Any] = {}
     context: dict[str, Any] = {}
 

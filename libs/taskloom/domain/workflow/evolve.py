@@ -8,14 +8,15 @@ from immutables import Map
 from taskloom.domain.workflow import ending
 from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow.draft import Draft, draft_of, within
-from taskloom.domain.workflow.plan import plan_of
+from taskloom.domain.workflow.plan import plan_in
 from taskloom.domain.workflow.state import FAILURE_STEPS, ROOT, LoopData, MapData, RunState
 
 UNDO: Final = "undo"
 
 
 def open_run(run_input: dict[str, Any]) -> RunState:
-    """The state before the first event, from the pinned ``spec.input``: ``{"definition", "variables", "context"}``.
+    """The state before the first event, from ``spec.input``: ``{"definition", "variables", "context"}``, or
+    ``{"workflow", "pinned", …}`` where a stored one was named.
 
     The run's variables and context go over those of the definition. ``"checkpoint"`` (from ``results.checkpoint``) lets
     the top-level steps that had completed count as done; its variables and context come in between. The input must have
@@ -24,7 +25,7 @@ def open_run(run_input: dict[str, Any]) -> RunState:
     Raises:
         BadDefinition: the definition has faults.
     """
-    plan = plan_of(run_input["definition"])
+    plan = plan_in(run_input)
     checkpoint = run_input.get("checkpoint") or {}
     definition, steps = plan.definition, checkpoint.get("steps") or {}
     return RunState(

@@ -1,12 +1,13 @@
 """A definition made ready to run: each body with its edges in both directions."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
-from taskloom.domain.workflow import check, graph
+from taskloom.domain.workflow import check, graph, references
 from taskloom.domain.workflow import definition as d
 
 
@@ -33,25 +34,33 @@ class Body(Struct, frozen=True, eq=False):
 
 
 class Plan(Struct, frozen=True, eq=False):
+    """``pinned``: the stored workflows that its child steps name (``references``)."""
+
     definition: d.Definition
     root: Body
     failure: Body | None
+    pinned: dict[str, Any]
 
 
-def plan_of(raw: dict[str, Any]) -> Plan:
+def plan_of(raw: dict[str, Any], pinned: Mapping[str, Any] | None = None) -> Plan:
     """The plan of a definition; runs of the same definition share one.
 
     Raises:
         BadDefinition: it has faults.
     """
-    return _plan(msgspec.json.encode(raw))
+    return _plan(msgspec.json.encode(raw), msgspec.json.encode(pinned or {}))
+
+
+def plan_in(run_input: Mapping[str, Any]) -> Plan:
+    """The plan that a run's input describes, or names."""
+    return plan_of(references.definition_in(run_input), run_input.get(references.PINNED))
 
 
 @lru_cache(maxsize=256)
-def _plan(encoded: bytes) -> Plan:
+def _plan(encoded: bytes, pinned: bytes) -> Plan:
     definition = check.decode(msgspec.json.decode(encoded))
     failure = _body(definition.failure_steps, chained=True) if definition.failure_steps else None
-    return Plan(definition, _body(definition.steps, chained=False), failure)
+    return Plan(definition, _body(definition.steps, chained=False), failure, msgspec.json.decode(pinned))
 
 
 _CHAINED: Final = frozenset({"sequential", "conditional", "loop", "map"})

@@ -14,6 +14,7 @@ from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow.draft import within
 from taskloom.domain.workflow.expressions import BadExpression, render
 from taskloom.domain.workflow.plan import StepPlan
+from taskloom.domain.workflow.references import PINNED, pinned_for, reference_of
 from taskloom.domain.workflow.scope import Scope
 from taskloom.domain.workflow.state import MAX_WATCHING, ROOT, LoopData, MapData, Node
 from taskloom.domain.workflow.stopping import answer_approval, fail
@@ -121,13 +122,24 @@ def _submission(plan: StepPlan, template: d.Template, scope: Scope) -> dict[str,
 def _child(work: Work, node: Node, step: d.ChildStep) -> None:
     scope = work.scope(node)
     run_input = {
-        "definition": step.definition,
+        **_followed(step, work.d.plan.pinned),
         "variables": render(step.variables, scope),
         "context": render(step.context, scope),
     }
     template = {"kind": "workflow", "name": step.name or step.id, "metadata": step.metadata}
     fields = _submission(node.plan, template, scope)
     work.emit(e.StepScheduled(node.path, {**fields, "input": run_input}))
+
+
+def _followed(step: d.ChildStep, pinned: dict[str, Any]) -> dict[str, Any]:
+    """The child's definition, with the stored ones in it as they were pinned into this run."""
+    if step.workflow is None:
+        within = pinned_for(step.definition, pinned)
+        return {"definition": step.definition, **({PINNED: within} if within else {})}
+    reference = reference_of(step.workflow)
+    stored = pinned[reference.key]
+    within = {reference.key: stored, **pinned_for(stored["definition"], pinned)}
+    return {"workflow": step.workflow, PINNED: within}
 
 
 def _body(work: Work, node: Node, _step: d.ParallelStep | d.SequentialStep) -> None:

@@ -1,0 +1,1 @@
+"""Aggregates that are no tasks, one module a kind: few, small, and seldom changed."""

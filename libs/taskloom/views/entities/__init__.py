@@ -1,0 +1,1 @@
+"""Aggregates that are no tasks, as they stand."""

@@ -1,0 +1,41 @@
+"""Reads of entities by kind and name. Everything is bound to a tenant; a removed one is not there."""
+
+from typing import Final, LiteralString
+
+import msgspec
+
+from taskloom.domain.entities.entity import Entity
+from taskloom.views.reading import Pool, row, rows
+
+GET: Final[LiteralString] = """
+SELECT entity FROM entities
+WHERE tenant_id = %(tenant)s AND kind = %(kind)s AND name = %(name)s AND NOT removed
+"""
+
+LIST: Final[LiteralString] = """
+SELECT entity FROM entities
+WHERE tenant_id = %(tenant)s AND kind = %(kind)s AND name > %(after)s::text COLLATE "C" AND NOT removed
+ORDER BY name LIMIT %(limit)s
+"""
+
+COUNT: Final[LiteralString] = """
+SELECT count(*) FROM entities WHERE tenant_id = %(tenant)s AND kind = %(kind)s AND NOT removed
+"""
+
+_decode = msgspec.json.Decoder(Entity).decode
+
+
+async def get(pool: Pool, kind: str, tenant_id: str, name: str) -> Entity | None:
+    found = await row(pool, GET, {"tenant": tenant_id, "kind": kind, "name": name})
+    return None if found is None else _decode(found[0])
+
+
+async def list_entities(pool: Pool, kind: str, tenant_id: str, *, after: str, limit: int) -> list[Entity]:
+    """Those whose name comes after ``after``, by name."""
+    wanted = {"tenant": tenant_id, "kind": kind, "after": after, "limit": limit}
+    return [_decode(stored) for (stored,) in await rows(pool, LIST, wanted)]
+
+
+async def count(pool: Pool, kind: str, tenant_id: str) -> int:
+    found = await row(pool, COUNT, {"tenant": tenant_id, "kind": kind})
+    return 0 if found is None else int(found[0])
