@@ -1,7 +1,7 @@
 """The command loop, top to bottom: poll, decode, load, decide, assign, put, publish. One writer a partition."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -15,12 +15,13 @@ from services.orchestrator import metrics
 from services.orchestrator.batch import Answer, Batch
 from services.orchestrator.decisions import Decisions, EventTooLarge
 from services.orchestrator.entities import Entities
+from services.orchestrator.faults import Faults
 from services.orchestrator.ingest import Ingest, Misplaced, Rejected, dead_letter, with_actor
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Parcel, Records, parcel_of, passed_on
 from services.orchestrator.ownership import Owner, due_changed
 from services.orchestrator.peers import unknown_dependency
-from services.orchestrator.steps import Steps
+from services.orchestrator.steps import BATCH_EVENTS, Steps, room_in
 from services.orchestrator.stored_workflows import StoredWorkflows
 from services.orchestrator.timers import Timers
 from taskloom import telemetry
@@ -32,6 +33,7 @@ from taskloom.domain.scheduling.why import explain
 from taskloom.domain.task.caller import Caller
 from taskloom.domain.task.commands import (
     AssignAttempt,
+    BreakRun,
     ExplainTask,
     FireTimers,
     PeerCommand,
@@ -42,7 +44,9 @@ from taskloom.domain.task.commands import (
     WatchTask,
 )
 from taskloom.domain.task.directives import Directive
-from taskloom.domain.task.state import next_due
+from taskloom.domain.task.state import next_due, run_due
+from taskloom.domain.values import ErrorInfo
+from taskloom.domain.workflow.state import AT_ONCE
 from taskloom.store.batch import Batch as StoreBatch
 from taskloom.store.batch import OpenTask, SnapshotRow
 from taskloom.wire.cloudevents import GATEWAY_SOURCE
@@ -96,6 +100,7 @@ class CommandLoop:
         self._steps = Steps(memory, decisions, ingest.check)
         self._entities = entities
         self._stored = stored
+        self._faults = Faults()
         self._outbox = outbox
         self._records = records
         self._partitions = partitions
@@ -140,6 +145,7 @@ class CommandLoop:
                 self._apply_own(batches, task_id, command, now)
             for batch in batches.values():
                 self._steps.settle(batch, now)
+                self._go_on(batches, batch, now)
             self._assign(batches, now)
             batches[0].directives += self._directives
             self._directives = []
@@ -205,7 +211,8 @@ class CommandLoop:
             envelope = with_actor(envelope)
         asked = envelope.attributes
         caller = Caller(
-            envelope.task_id, asked.tenant_id, asked.id, asked.actor, asked.correlation_id, asked.traceparent
+            *(envelope.task_id, asked.tenant_id, asked.id, asked.actor, asked.correlation_id, asked.traceparent),
+            means=room_in(batch),
         )
         try:
             outcome = self._carry_out(batch, envelope.command, caller, now)
@@ -237,16 +244,40 @@ class CommandLoop:
         state = self._memory.get(task_id)
         if state is None or not self._owner.owns_task(task_id):
             return False
-        caller = Caller(task_id, state.spec.tenant_id)
         batch = self._batch_of(batches, task_id)
+        caller = Caller(task_id, state.spec.tenant_id, means=room_in(batch))
+        outcome: Refusal | bool
         try:
             outcome = self._decisions.apply(batch, command, caller, now)
-        except Exception:  # noqa: BLE001 - one bad command must not fail its batch
+        except Exception as error:  # noqa: BLE001 - one bad command must not fail its batch
             _log.exception("an own command could not be applied", task_id=task_id, command=type(command).__name__)
-            return False
+            outcome = Refusal("unavailable", repr(error))
         if isinstance(command, FireTimers):
             batch.touched.setdefault(task_id, state)
+            self._note_timer(batches, task_id, outcome, now)
         return outcome is True
+
+    def _note_timer(self, batches: dict[int, Batch], task_id: str, outcome: Refusal | bool, now: datetime) -> None:
+        """A timer that cannot be applied is tried again after a pause; in the end its workflow fails and says why."""
+        if not isinstance(outcome, Refusal):
+            self._faults.clear(task_id)
+        elif self._faults.note(task_id, now) or outcome.code == "invalid":
+            _log.error("a timer cannot be applied", task_id=task_id, reason=outcome.message)
+            error = ErrorInfo("Broken", f"the workflow cannot go on: {outcome.message}", retryable=False)
+            if self._apply_own(batches, task_id, BreakRun(error), now):
+                self._faults.clear(task_id)
+
+    def _go_on(self, batches: dict[int, Batch], batch: Batch, now: datetime) -> None:
+        """Runs that left work over take turns, until the batch is large enough; the next round goes on from there."""
+        limit = len(batch.events) + BATCH_EVENTS
+        waiting = deque(task_id for task_id, state in batch.touched.items() if run_due(state) == AT_ONCE)
+        while waiting and len(batch.events) < limit:
+            task_id = waiting.popleft()
+            if self._apply_own(batches, task_id, FireTimers(), now):
+                self._steps.settle(batch, now)
+                state = self._memory.get(task_id)
+                if state is not None and run_due(state) == AT_ONCE:
+                    waiting.append(task_id)
 
     def _count(self) -> None:
         for labels, number in self._counts.items():
@@ -274,7 +305,12 @@ class CommandLoop:
         if positions is None:
             return
         for state in batch.touched.values():
-            self._timers.set(state.task_id, next_due(state))
+            if state.ended:
+                self._faults.clear(state.task_id)
+            due = next_due(state)
+            # What is due at once stands behind what was due before, not in front of all.
+            due = now if due == AT_ONCE else due
+            self._timers.set(state.task_id, self._faults.due(state.task_id, due))
         replies = [
             (self._reply(answer, now), answer.attributes) for answer in batch.answers if answer.attributes.reply_to
         ]

@@ -76,7 +76,7 @@ class Decisions:
         try:
             self._record(batch, before, events, caller, at)
         except EventTooLarge as error:
-            return Refusal("invalid", str(error))
+            return Refusal("invalid", str(error))  # a timer that is refused ends its workflow (commands.py)
         return True
 
     def _record(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Final
 
 import structlog
 from msgspec import structs
@@ -13,14 +14,25 @@ from taskloom.domain.entities.commands import EntityCommand
 from taskloom.domain.ids import MAX_TASK_ID_CHARS, is_task_id
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.task.caller import Caller
-from taskloom.domain.task.commands import NoteChild, SubmitTask, TaskCommand
+from taskloom.domain.task.commands import BreakRun, NoteChild, SubmitTask, TaskCommand
 from taskloom.domain.task.submission import Invalid
 from taskloom.domain.values import ErrorInfo
+from taskloom.domain.workflow.means import ROOM, Means
 from taskloom.domain.workflow.wanted import parent_of
 from taskloom.kinds.inputs import InvalidInput
 from taskloom.wire.commands import Envelope
 
+BATCH_EVENTS: Final = 2_000
+"""Events that workflows and their steps may add to a batch beyond what follows at once: some 50 ms of work."""
+
+LEAST_ROOM: Final = 8
+
 _log = structlog.get_logger(__name__)
+
+
+def room_in(batch: Batch) -> Means:
+    """What a decision may use that follows from a command of the round: less once the batch is large."""
+    return Means(max(LEAST_ROOM, min(ROOM, BATCH_EVENTS - len(batch.events))))
 
 
 class Steps:
@@ -32,25 +44,37 @@ class Steps:
         self._check = check
 
     def settle(self, batch: Batch, now: datetime) -> None:
-        """Applies what workflows and their steps tell each other, until nothing is left to tell."""
+        """Applies what workflows and their steps tell each other, until nothing is left to tell.
+
+        What follows at once from a command of the round always has some room, so that a step's end and the start of the
+        next one are one transaction. What follows from that shares ``BATCH_EVENTS``; beyond them runs only take down
+        what they are told, and are due again at once (``next_due``): the next round goes on.
+        """
+        limit, least = len(batch.events) + BATCH_EVENTS, LEAST_ROOM
         while batch.local:
             told, batch.local = batch.local, []
             for envelope in told:
-                self._apply(batch, envelope, now)
+                self._apply(batch, envelope, now, max(least, min(ROOM, limit - len(batch.events))))
+            least = 0
 
-    def _apply(self, batch: Batch, envelope: Envelope, now: datetime) -> None:
-        command = envelope.command
+    def _apply(self, batch: Batch, envelope: Envelope, now: datetime, room: int) -> None:
+        command, means = envelope.command, Means(room)
         assert not isinstance(command, EntityCommand), "a workflow speaks to its steps alone"
         if isinstance(command, SubmitTask):
-            self._submit(batch, envelope, command, now)
+            self._submit(batch, envelope, command, now, means)
             return
-        refusal = self._decide(batch, envelope, command, now)
-        if refusal is not None and refusal.code != "not_found" and isinstance(command, NoteChild):
-            error = ErrorInfo("Refused", refusal.message, retryable=False)
-            if self._decide(batch, envelope, NoteChild(command.path, "failed", error=error), now) is not None:
-                _log.error("a workflow could not be told of a step's end", task_id=envelope.task_id, path=command.path)
+        refusal = self._decide(batch, envelope, command, now, means)
+        if refusal is None or refusal.code == "not_found" or not isinstance(command, NoteChild):
+            return
+        error = ErrorInfo("Refused", refusal.message, retryable=False)
+        refusal = self._decide(batch, envelope, NoteChild(command.path, "failed", error=error), now, means)
+        if refusal is not None:
+            # The end of a step is told only once: a run that cannot take it down would wait for it for ever.
+            broken = ErrorInfo("Broken", f"the end of step {command.path}: {refusal.message}", retryable=False)
+            _log.error("a workflow is given up", task_id=envelope.task_id, path=command.path, reason=refusal.message)
+            self._decide(batch, envelope, BreakRun(broken), now, means)
 
-    def _submit(self, batch: Batch, envelope: Envelope, command: SubmitTask, now: datetime) -> None:
+    def _submit(self, batch: Batch, envelope: Envelope, command: SubmitTask, now: datetime, means: Means) -> None:
         parent = parent_of(envelope.task_id)
         assert parent is not None
         run_id, path = parent
@@ -61,7 +85,7 @@ class Steps:
             metadata = {**command.metadata, "workflow_id": run_id, "workflow_step_id": path}
             session_id = command.session_id or run.spec.session_id
             step = structs.replace(command, session_id=session_id, metadata=metadata)
-            refusal = self._decide(batch, envelope, step, now, run.spec.user_id)
+            refusal = self._decide(batch, envelope, step, now, means, run.spec.user_id)
         if refusal is not None:
             where = f"{refusal.field}: " if refusal.field else ""
             error = ErrorInfo("Refused", f"{where}{refusal.message}", retryable=False)
@@ -78,10 +102,10 @@ class Steps:
         return None
 
     def _decide(
-        self, batch: Batch, envelope: Envelope, command: TaskCommand, now: datetime, actor: str = ""
+        self, batch: Batch, envelope: Envelope, command: TaskCommand, now: datetime, means: Means, actor: str = ""
     ) -> Refusal | None:
         asked = envelope.attributes
-        caller = Caller(envelope.task_id, asked.tenant_id, asked.id, actor, traceparent=asked.traceparent)
+        caller = Caller(envelope.task_id, asked.tenant_id, asked.id, actor, traceparent=asked.traceparent, means=means)
         try:
             outcome = self._decisions.apply(batch, command, caller, now)
         except Exception as error:  # noqa: BLE001 - one bad step must not fail its batch

@@ -8,11 +8,12 @@ from tests.component.orchestrator.suite_definitions import DefinitionsSuite
 from tests.component.orchestrator.suite_dependencies import DependenciesSuite
 from tests.component.orchestrator.suite_executors import ExecutorsSuite
 from tests.component.orchestrator.suite_ownership import OwnershipSuite
+from tests.component.orchestrator.suite_runs import RunsSuite
 from tests.component.orchestrator.suite_workflows import WorkflowsSuite
 
 
 class TestCommandLoopInMemory(
-    CommandLoopSuite, OwnershipSuite, ExecutorsSuite, DependenciesSuite, WorkflowsSuite, DefinitionsSuite
+    CommandLoopSuite, OwnershipSuite, ExecutorsSuite, DependenciesSuite, WorkflowsSuite, DefinitionsSuite, RunsSuite
 ):
     @pytest.fixture
     def rig(self, monkeypatch: pytest.MonkeyPatch) -> Rig:

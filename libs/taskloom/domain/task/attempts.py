@@ -15,6 +15,7 @@ from taskloom.domain.task.state import (
     total_deadline,
 )
 from taskloom.domain.values import ErrorInfo, TimeoutKind, backoff
+from taskloom.domain.workflow.means import USUAL, Means
 
 
 def after_failure(state: TaskState, error: ErrorInfo, now: datetime) -> list[e.TaskEvent]:
@@ -48,14 +49,16 @@ def hold(state: TaskState) -> list[e.TaskEvent]:
     return [e.TaskPaused()] if state.pause is not None and state.pause.paused_at is None else []
 
 
-def fire_timers(state: TaskState, now: datetime) -> list[e.TaskEvent]:
+def fire_timers(state: TaskState, now: datetime, means: Means = USUAL) -> list[e.TaskEvent]:
     """Events of whatever is due; an empty list when nothing is. A task's end wins over all else."""
     if state.ended:
         return []
     events: list[e.TaskEvent] = []
     if not state.overdue and _is_due(state.spec.deadline, now) and state.spec.deadline is not None:
         events.append(e.TaskOverdue(state.spec.deadline))
-    return events + (_total(state, now) or _attempt_limits(state, now) or _wake(state, now) or runs.fire(state, now))
+    return events + (
+        _total(state, now) or _attempt_limits(state, now) or _wake(state, now, means) or runs.fire(state, now, means)
+    )
 
 
 def _total(state: TaskState, now: datetime) -> list[e.TaskEvent]:
@@ -82,9 +85,9 @@ def _attempt_limits(state: TaskState, now: datetime) -> list[e.TaskEvent]:
     return []
 
 
-def _wake(state: TaskState, now: datetime) -> list[e.TaskEvent]:
+def _wake(state: TaskState, now: datetime, means: Means) -> list[e.TaskEvent]:
     if state.phase == "scheduled" and _is_due(state.spec.run_at, now):
-        return release(state.spec, now, "run_at", held=state.pause is not None)
+        return release(state.spec, now, "run_at", held=state.pause is not None, means=means)
     if state.phase == "retrying" and _is_due(state.retry_at, now):
         return [e.TaskQueued("retry")]
     return []

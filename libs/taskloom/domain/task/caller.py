@@ -2,9 +2,14 @@
 
 from msgspec import Struct
 
+from taskloom.domain.workflow.means import USUAL, Means
+
 
 class Caller(Struct, frozen=True):
-    """Who wishes it: from the command's envelope. ``command_id`` makes a repeat recognisable."""
+    """Who wishes it: from the command's envelope. ``command_id`` makes a repeat recognisable.
+
+    ``means`` is what a decision on a workflow's run may use in this round.
+    """
 
     task_id: str
     tenant_id: str
@@ -12,3 +17,4 @@ class Caller(Struct, frozen=True):
     actor: str = ""
     correlation_id: str = ""
     traceparent: str = ""
+    means: Means = USUAL

@@ -144,6 +144,12 @@ class FireTimers(Command, frozen=True, tag="taskloom.task.fire-timers.v1"):
     """Whatever of this task is due now happens; nothing when nothing is due."""
 
 
+class BreakRun(Command, frozen=True, tag="taskloom.workflow.break.v1"):
+    """A workflow that cannot go on fails as it stands. The orchestrator's own wish; it never travels."""
+
+    error: ErrorInfo
+
+
 # What tasks tell each other.
 
 
@@ -281,4 +287,4 @@ Report = (
     | ReportStopSignalled
     | ReportStopped
 )
-TaskCommand = ClientCommand | PeerCommand | AssignAttempt | LoseAttempt | FireTimers | Report
+TaskCommand = ClientCommand | PeerCommand | AssignAttempt | LoseAttempt | FireTimers | BreakRun | Report

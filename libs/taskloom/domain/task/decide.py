@@ -29,6 +29,8 @@ def decide(state: TaskState | None, command: c.TaskCommand, now: datetime, calle
     handler = _HANDLERS.get(type(command))
     if handler is not None:
         decision = handler(state, command, now)
+    elif isinstance(command, c.FireTimers):
+        decision = fire_timers(state, now, caller.means)
     elif isinstance(command, runs.COMMANDS):
         decision = runs.tell(state, command, now, caller)
     else:
@@ -57,7 +59,7 @@ def _submit(state: TaskState | None, command: c.SubmitTask, now: datetime, calle
     submitted = e.TaskSubmitted(spec, digest, caller.correlation_id, caller.traceparent)
     if spec.depends_on:
         return [submitted, e.TaskWaiting(spec.depends_on)]
-    return [submitted, *dependencies.release(spec, now, "submitted")]
+    return [submitted, *dependencies.release(spec, now, "submitted", means=caller.means)]
 
 
 def _cancel(state: TaskState, command: c.CancelTask, now: datetime) -> Decision:
@@ -123,8 +125,8 @@ def _lose(state: TaskState, command: c.LoseAttempt, now: datetime) -> Decision:
     return end_lost(state, command.reason, now)
 
 
-def _fire(state: TaskState, _command: c.FireTimers, now: datetime) -> Decision:
-    return fire_timers(state, now)
+def _break(state: TaskState, command: c.BreakRun, now: datetime) -> Decision:
+    return runs.break_off(state, command.error, now)
 
 
 _OF_TENANT: Final = (*get_args(c.ClientCommand), *get_args(c.PeerCommand))
@@ -139,5 +141,5 @@ _HANDLERS: Final[dict[type[c.Command], Callable[[TaskState, Any, datetime], Deci
     c.ExplainTask: _explain,
     c.AssignAttempt: _assign,
     c.LoseAttempt: _lose,
-    c.FireTimers: _fire,
+    c.BreakRun: _break,
 }

@@ -13,12 +13,18 @@ from taskloom.domain.task import events as e
 from taskloom.domain.task import runs
 from taskloom.domain.task.state import TaskState
 from taskloom.domain.values import DependencyOutcome, ErrorInfo, TaskSpec
+from taskloom.domain.workflow.means import USUAL, Means
 
 Decision = list[e.TaskEvent] | Refusal
 
 
 def release(
-    spec: TaskSpec, now: datetime, reason: e.QueueReason = "dependencies", *, held: bool = False
+    spec: TaskSpec,
+    now: datetime,
+    reason: e.QueueReason = "dependencies",
+    *,
+    held: bool = False,
+    means: Means = USUAL,
 ) -> list[e.TaskEvent]:
     """What follows when nothing holds a task back any more but, maybe, its own start time.
 
@@ -26,7 +32,7 @@ def release(
     """
     if spec.run_at is not None and spec.run_at > now:
         return [e.TaskScheduled(spec.run_at)]
-    return runs.begin(spec, now) if spec.kind == "workflow" and not held else [e.TaskQueued(reason)]
+    return runs.begin(spec, now, means) if spec.kind == "workflow" and not held else [e.TaskQueued(reason)]
 
 
 def note(state: TaskState, command: c.NoteDependency, now: datetime) -> Decision:

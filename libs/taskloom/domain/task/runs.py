@@ -9,11 +9,12 @@ from taskloom.domain.task import commands as c
 from taskloom.domain.task import events as e
 from taskloom.domain.task.caller import Caller
 from taskloom.domain.task.state import TaskState, run_due
-from taskloom.domain.values import TaskSpec
+from taskloom.domain.values import ErrorInfo, TaskSpec
 from taskloom.domain.workflow import happenings as h
 from taskloom.domain.workflow.advance import advance, start
 from taskloom.domain.workflow.events import WORKFLOW_ENDS, WorkflowEvent
 from taskloom.domain.workflow.evolve import fold_run, open_run
+from taskloom.domain.workflow.means import USUAL, Means
 from taskloom.domain.workflow.results import run_result
 from taskloom.domain.workflow.state import RunState
 from taskloom.domain.workflow.wanted import EndRun, wanted
@@ -21,26 +22,36 @@ from taskloom.domain.workflow.wanted import EndRun, wanted
 Decision = list[e.TaskEvent] | Refusal
 
 
-def begin(spec: TaskSpec, now: datetime) -> list[e.TaskEvent]:
+def begin(spec: TaskSpec, now: datetime, means: Means = USUAL) -> list[e.TaskEvent]:
     """The first events of the run that a workflow's specification describes."""
     run = open_run(spec.input)
-    return _with_end(run, start(run, now))
+    return _with_end(run, start(run, now, means))
 
 
-def happen(state: TaskState, happening: h.Happening, now: datetime) -> Decision:
+def happen(state: TaskState, happening: h.Happening, now: datetime, means: Means = USUAL) -> Decision:
     """What a happening leads to, with the end of the task when the run ends; an empty list when the run never began."""
     if state.run is None:
         return []
-    decision = advance(state.run, happening, now)
+    decision = advance(state.run, happening, now, means)
     if isinstance(decision, Refusal):
         return decision
     return _with_end(state.run, decision, was_paused=state.pause is not None)
 
 
-def fire(state: TaskState, now: datetime) -> list[e.TaskEvent]:
-    """Events of the run's timers that are due."""
+def fire(state: TaskState, now: datetime, means: Means = USUAL) -> list[e.TaskEvent]:
+    """Events of the run's timers that are due, or of the rest of a long piece of work."""
     due = run_due(state)
-    decision = happen(state, h.TimerDue(), now) if due is not None and due <= now else []
+    return _events_of(happen(state, h.TimerDue(), now, means)) if due is not None and due <= now else []
+
+
+def break_off(state: TaskState, error: ErrorInfo, now: datetime) -> list[e.TaskEvent]:
+    """A workflow that cannot go on fails as it stands."""
+    if state.ended or state.spec.kind != "workflow":
+        return []
+    return [e.TaskFailed(error)] if state.run is None else _events_of(happen(state, h.Break(error), now))
+
+
+def _events_of(decision: Decision) -> list[e.TaskEvent]:
     return [] if isinstance(decision, Refusal) else decision
 
 
@@ -71,14 +82,15 @@ def after_event(state: TaskState, event: WorkflowEvent) -> RunState:
 def tell(state: TaskState, command: Any, now: datetime, caller: Caller) -> Decision:
     """A child's end, a signal, a decision on an approval, new variables."""
     if isinstance(command, c.NoteChild):
-        return happen(state, h.ChildEnded(command.path, command.outcome, command.result, command.error), now)
+        ended = h.ChildEnded(command.path, command.outcome, command.result, command.error)
+        return happen(state, ended, now, caller.means)
     if state.spec.kind != "workflow":
         return Refusal("conflict", "the task is no workflow", state=state.word)
     if state.ended:
         return Refusal("conflict", f"Task is already in terminal state: {state.word}", state=state.word)
     if state.run is None:
         return Refusal("conflict", f"the workflow has not begun, it is {state.word}", state=state.word)
-    return happen(state, _HAPPENINGS[type(command)](command, caller), now)
+    return happen(state, _HAPPENINGS[type(command)](command, caller), now, caller.means)
 
 
 _HAPPENINGS: Final[dict[type[c.Command], Callable[[Any, Caller], h.Happening]]] = {

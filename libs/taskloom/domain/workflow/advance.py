@@ -13,32 +13,34 @@ from taskloom.domain.values import ErrorInfo
 from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow import happenings as h
 from taskloom.domain.workflow import stopping
-from taskloom.domain.workflow.settle import merge_variables, settle
-from taskloom.domain.workflow.state import ENDED, MAX_KEPT_SIGNALS, Node, RunState
+from taskloom.domain.workflow.means import USUAL, Means
+from taskloom.domain.workflow.settle import complete, settle, too_many
+from taskloom.domain.workflow.sizes import size_of
+from taskloom.domain.workflow.state import ENDED, MAX_KEPT_SIGNAL_BYTES, MAX_KEPT_SIGNALS, Node, RunState
 from taskloom.domain.workflow.work import Work
 
 Decision = list[e.WorkflowEvent] | Refusal
 
 
-def start(state: RunState, now: datetime) -> list[e.WorkflowEvent]:
+def start(state: RunState, now: datetime, means: Means = USUAL) -> list[e.WorkflowEvent]:
     """The first events of a run that ``open_run`` opened."""
     definition = state.plan.definition
     limit = definition.timeout_seconds
     due_at = None if limit is None else now + timedelta(seconds=limit)
-    work = Work(state, now)
+    work = Work(state, now, means)
     work.emit(e.WorkflowStarted(definition.name, definition.version, len(definition.steps), due_at))
     settle(work)
     return work.events
 
 
-def advance(state: RunState, happening: h.Happening, now: datetime) -> Decision:
+def advance(state: RunState, happening: h.Happening, now: datetime, means: Means = USUAL) -> Decision:
     """The events that a happening leads to: none when it changes nothing (a late or repeated one), or a refusal.
 
-    About 5,000 events at most: then ``next_due`` is in the past, and ``TimerDue`` goes on with the rest.
+    About ``means.room`` events at most: then ``next_due`` is in the past, and ``TimerDue`` goes on with the rest.
     """
     if state.status in ENDED or state.status == "pending":
         return _too_late(state, happening)
-    work = Work(state, now)
+    work = Work(state, now, means)
     refusal = _HANDLERS[type(happening)](work, happening)
     if refusal is not None:
         return refusal
@@ -47,7 +49,7 @@ def advance(state: RunState, happening: h.Happening, now: datetime) -> Decision:
 
 
 def _too_late(state: RunState, happening: h.Happening) -> Decision:
-    if isinstance(happening, (h.ChildEnded, h.TimerDue)):
+    if isinstance(happening, (h.ChildEnded, h.TimerDue, h.Break)):
         return []
     return Refusal("conflict", f"the workflow is {state.status}", state=state.status)
 
@@ -58,8 +60,9 @@ def _child_ended(work: Work, happening: h.ChildEnded) -> None:
         return
     if happening.outcome == "completed":
         if node.plan.kind == "task":
-            merge_variables(work, node.path, happening.result)
-        work.emit(e.StepCompleted(node.path, happening.result))
+            complete(work, node.path, happening.result)
+        else:
+            work.emit(e.StepCompleted(node.path, happening.result))
     elif happening.outcome == "cancelled" and node.stopping:
         work.emit(e.StepCancelled(node.path, node.stopping))
     else:
@@ -81,6 +84,12 @@ def _signal(work: Work, happening: h.Signal) -> Refusal | None:
     d = work.d
     if d.kept_signals >= MAX_KEPT_SIGNALS:
         return Refusal("conflict", f"{MAX_KEPT_SIGNALS} signals wait for steps to take them; no more are kept", "name")
+    size, wait = size_of(happening.payload), d.kept_signal_bytes
+    if size + wait > MAX_KEPT_SIGNAL_BYTES:
+        full = (
+            f"signals of {wait} bytes wait for steps to take them; with {size} more it is over {MAX_KEPT_SIGNAL_BYTES}"
+        )
+        return Refusal("conflict", full, "payload")
     work.emit(e.SignalReceived(happening.name, happening.payload))
     return None
 
@@ -110,14 +119,22 @@ def _approval(work: Work, step: str) -> Node | Refusal:
     return Refusal("conflict", f"no approval of {step!r} waits for a decision", "step")
 
 
-def _patch(work: Work, happening: h.PatchVariables) -> None:
+def _patch(work: Work, happening: h.PatchVariables) -> Refusal | None:
+    fault = too_many(work.d, happening.values) if happening.values else ""
+    if fault:
+        return Refusal("conflict", fault, "values")
     if happening.values:
         work.emit(e.VariablesMerged(happening.values))
+    return None
 
 
 def _cancel(work: Work, happening: h.Cancel) -> None:
     if work.d.stopping != "cancelled":
         stopping.stop_run(work, "cancelled", happening.reason)
+
+
+def _break(work: Work, happening: h.Break) -> None:
+    stopping.break_off(work, happening.error)
 
 
 def _pause(work: Work, happening: h.Pause) -> Refusal | None:
@@ -143,6 +160,7 @@ _HANDLERS: Final[dict[type[Any], Callable[[Work, Any], Refusal | None]]] = {
     h.Decide: _decide,
     h.PatchVariables: _patch,
     h.Cancel: _cancel,
+    h.Break: _break,
     h.Pause: _pause,
     h.Resume: _resume,
 }

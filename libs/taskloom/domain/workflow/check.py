@@ -11,6 +11,7 @@ from msgspec import Struct
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.workflow import conditions, expressions, graph, references
 from taskloom.domain.workflow import definition as d
+from taskloom.domain.workflow.sizes import MAX_VARIABLES_BYTES, size_of
 from taskloom.errors import TaskloomError
 
 MAX_FAULTS: Final = 100
@@ -65,7 +66,15 @@ def validate_input(run_input: Any, path: str = "input") -> list[Fault]:
     faults = [] if given.definition is None else validate(given.definition, f"{path}.definition")
     for key, pinned in (given.pinned or {}).items():
         faults += validate(pinned.definition, f"{path}.pinned.{key}")
-    return faults
+    return faults or list(_too_many_variables(given, path))
+
+
+def _too_many_variables(given: "_RunInput", path: str) -> Iterator[Fault]:
+    saved = {} if given.checkpoint is None else given.checkpoint.variables
+    variables = {**(given.definition or {}).get("variables", {}), **saved, **given.variables}
+    total = sum(map(size_of, variables.values()))
+    if total > MAX_VARIABLES_BYTES:
+        yield Fault(f"{path}.variables", f"they have {total} bytes in all, {MAX_VARIABLES_BYTES} are allowed")
 
 
 def not_pinned(run_input: dict[str, Any]) -> list[Fault]:
@@ -142,6 +151,8 @@ def _faults(definition: d.Definition, path: str) -> Iterator[Fault]:
     if definition.failure_steps:
         yield from _body(definition.failure_steps, f"{path}.failure_steps", 1, seen, chained=True)
     yield from _templates(definition.output, f"{path}.output")
+    if (size := size_of(definition.variables)) > MAX_VARIABLES_BYTES:
+        yield Fault(f"{path}.variables", f"they have {size} bytes in all, {MAX_VARIABLES_BYTES} are allowed")
 
 
 def _walk(steps: tuple[d.Step, ...], depth: int) -> Iterator[d.Step]:

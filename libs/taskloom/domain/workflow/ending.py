@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from immutables import Map
 from msgspec import structs
 
 from taskloom.domain.values import ErrorInfo
@@ -21,7 +22,17 @@ from taskloom.domain.workflow.state import (
     Undo,
 )
 
-__all__ = ["EMPTY_QUEUE", "NO_TIMERS", "ask_for_next", "end_step", "keep_round", "map_data", "own_result", "results_of"]
+__all__ = [
+    "EMPTY_QUEUE",
+    "NO_TIMERS",
+    "ask_for_next",
+    "end_step",
+    "item_told",
+    "keep_round",
+    "map_data",
+    "own_result",
+    "results_of",
+]
 
 
 def end_step(
@@ -120,6 +131,7 @@ def _item_of_map(d: Draft, owner: Node, node: Node) -> None:
         data,
         items=data.items.delete(at),
         live=data.live.delete(at),
+        untold=_without(data.untold, at),
         results=data.results.set(at, node.result),
         errors=data.errors.set(at, message) if failed else data.errors,
     )
@@ -132,8 +144,29 @@ def _item_of_map(d: Draft, owner: Node, node: Node) -> None:
     if through:
         d.slots = d.slots.remove(owner.path)
         d.agenda = d.agenda.push(owner.path)
+    elif owner.stopping:
+        _all_told(d, owner.path, data)
     else:
         ask_for_next(d, owner.path)
+
+
+def item_told(d: Draft, node: Node) -> None:
+    """The step was asked to end: as an item of a map being stopped it need not be asked again."""
+    owner = d.nodes.get(node.frame)
+    if node.frame not in d.frames and owner is not None and isinstance(owner.data, MapData) and owner.data.untold:
+        at = int(node.path.rpartition(".")[2])
+        data = map_data(owner.data, untold=_without(owner.data.untold, at))
+        d.change(owner.path, data=data)
+        _all_told(d, owner.path, data)
+
+
+def _all_told(d: Draft, path: str, data: MapData) -> None:
+    if not data.untold:
+        d.agenda = d.agenda.remove(path)
+
+
+def _without(numbers: Map[int, None], at: int) -> Map[int, None]:
+    return numbers.delete(at) if at in numbers else numbers
 
 
 def ask_for_next(d: Draft, path: str) -> None:

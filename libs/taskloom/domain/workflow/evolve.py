@@ -9,6 +9,7 @@ from taskloom.domain.workflow import ending
 from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow.draft import Draft, draft_of, within
 from taskloom.domain.workflow.plan import plan_in
+from taskloom.domain.workflow.sizes import size_of
 from taskloom.domain.workflow.state import FAILURE_STEPS, ROOT, LoopData, MapData, RunState
 
 UNDO: Final = "undo"
@@ -28,10 +29,14 @@ def open_run(run_input: dict[str, Any]) -> RunState:
     plan = plan_in(run_input)
     checkpoint = run_input.get("checkpoint") or {}
     definition, steps = plan.definition, checkpoint.get("steps") or {}
+    variables = {**definition.variables, **(checkpoint.get("variables") or {}), **(run_input.get("variables") or {})}
+    sizes = {name: size_of(value) for name, value in variables.items()}
     return RunState(
         plan,
-        Map({**definition.variables, **(checkpoint.get("variables") or {}), **(run_input.get("variables") or {})}),
+        Map(variables),
         {**definition.context, **(checkpoint.get("context") or {}), **(run_input.get("context") or {})},
+        sizes=Map(sizes),
+        variables_bytes=sum(sizes.values()),
         restored={name: step.get("result") for name, step in steps.items() if step.get("status") == "completed"},
     )
 
@@ -85,17 +90,22 @@ def outermost(d: Draft) -> list[str]:
 
 def _variables(d: Draft, event: e.VariablesMerged) -> None:
     d.variables = d.variables.update(event.values)
+    sizes = {name: size_of(value) for name, value in event.values.items()}
+    d.variables_bytes += sum(sizes.values()) - sum(d.sizes.get(name, 0) for name in sizes)
+    d.sizes = d.sizes.update(sizes)
 
 
 def _signal_received(d: Draft, event: e.SignalReceived) -> None:
     d.signals = d.signals.set(event.name, (*d.signals.get(event.name, ()), event.payload))
     d.kept_signals += 1
+    d.kept_signal_bytes += size_of(event.payload)
 
 
 def _signal_delivered(d: Draft, event: e.SignalDelivered) -> None:
-    kept = d.signals[event.name][1:]
-    d.signals = d.signals.set(event.name, kept) if kept else d.signals.delete(event.name)
+    taken, *kept = d.signals[event.name]
+    d.signals = d.signals.set(event.name, tuple(kept)) if kept else d.signals.delete(event.name)
     d.kept_signals -= 1
+    d.kept_signal_bytes -= size_of(taken)
 
 
 def _scheduled(d: Draft, event: e.StepScheduled) -> None:
@@ -228,15 +238,17 @@ def _cancelled(d: Draft, event: e.StepCancelled) -> None:
 
 
 def _cancel_requested(d: Draft, event: e.StepCancelRequested) -> None:
-    d.change(event.path, stopping=event.reason or "cancelled")
+    node = d.change(event.path, stopping=event.reason or "cancelled")
+    ending.item_told(d, node)
 
 
 def _stopping(d: Draft, event: e.StepStopping) -> None:
     node = d.change(event.path, stopping=event.reason or "stopped")
+    ending.item_told(d, node)
     d.slots = d.slots.remove(event.path)
     data = node.data
-    if isinstance(data, MapData) and not data.live:
-        d.change(event.path, joined=True)
+    if isinstance(data, MapData):
+        d.change(event.path, data=ending.map_data(data, untold=data.live), joined=not data.live)
         d.agenda = d.agenda.push(event.path)
     frame = within(event.path, data.n) if isinstance(data, LoopData) else event.path
     if frame in d.frames:

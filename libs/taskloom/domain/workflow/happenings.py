@@ -44,6 +44,12 @@ class Cancel(Struct, frozen=True):
     reason: str = ""
 
 
+class Break(Struct, frozen=True):
+    """The run cannot go on: it fails with ``error`` as it stands."""
+
+    error: ErrorInfo
+
+
 class Pause(Struct, frozen=True):
     reason: str = ""
 
@@ -52,4 +58,4 @@ class Resume(Struct, frozen=True):
     reason: str = ""
 
 
-Happening = ChildEnded | TimerDue | Signal | Decide | PatchVariables | Cancel | Pause | Resume
+Happening = ChildEnded | TimerDue | Signal | Decide | PatchVariables | Cancel | Break | Pause | Resume

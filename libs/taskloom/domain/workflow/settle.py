@@ -6,21 +6,28 @@ from taskloom.domain.values import ErrorInfo
 from taskloom.domain.workflow import conditions, starting, stopping
 from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow.definition import WaitStep
-from taskloom.domain.workflow.draft import within
+from taskloom.domain.workflow.draft import Draft, within
 from taskloom.domain.workflow.evolve import UNDO
 from taskloom.domain.workflow.expressions import BadExpression, render
 from taskloom.domain.workflow.scope import Scope
+from taskloom.domain.workflow.sizes import MAX_TASK_BYTES, MAX_VARIABLES_BYTES, check_size, size_of
 from taskloom.domain.workflow.state import ENDED, MAX_STARTS, ROOT, LoopData, Node
 from taskloom.domain.workflow.work import Work
 
 
 def settle(work: Work) -> None:
-    """Goes on until everything waits for something outside, or the decision is long enough."""
+    """Goes on until everything waits for something outside, or the decision is long enough.
+
+    Then a step to decide on, or a timer that is due, is left: the state says that it is due at once. Signals and
+    conditions leave no such trace, and are never left.
+    """
     looked_at = -1
-    while work.has_room() and not _holds_still(work):
+    while not _holds_still(work):
         path = _next(work)
         if path is not None:
-            _handle(work, path)
+            if not work.has_room():
+                return
+            _step_or_run(work, path)
         elif not (_deliver_signals(work) or _expire(work)):
             if not work.d.watching or looked_at == len(work.events):
                 return
@@ -28,11 +35,29 @@ def settle(work: Work) -> None:
             looked_at = len(work.events)
 
 
-def merge_variables(work: Work, path: str, result: Any) -> None:
-    """``result.variables`` of a step go into those of the run."""
+def complete(work: Work, path: str, result: Any) -> None:
+    """The step completed: ``result.variables`` go into those of the run. Where they do not fit the step fails."""
     values = result.get("variables") if isinstance(result, dict) else None
     if isinstance(values, dict) and values:
+        fault = too_many(work.d, values)
+        if fault:
+            stopping.fail(work, work.d.nodes[path], ErrorInfo("TooLarge", fault, retryable=False))
+            return
         work.emit(e.VariablesMerged(values, path))
+    work.emit(e.StepCompleted(path, result))
+
+
+def too_many(d: Draft, values: dict[str, Any]) -> str:
+    """Why the variables cannot be set; empty when they can."""
+    sizes = {name: size_of(value) for name, value in values.items()}
+    total = d.variables_bytes + sum(size - d.sizes.get(name, 0) for name, size in sizes.items())
+    if total <= MAX_VARIABLES_BYTES:
+        return ""
+    largest = max(sizes, key=lambda name: sizes[name])
+    return (
+        f"the run's variables would have {total} bytes, {MAX_VARIABLES_BYTES} are allowed; {largest!r:.80} has "
+        f"{sizes[largest]}: return large values beside `variables`, and read them as steps.<id>.result"
+    )
 
 
 def _holds_still(work: Work) -> bool:
@@ -49,7 +74,7 @@ def _next(work: Work) -> str | None:
     return head
 
 
-def _handle(work: Work, path: str) -> None:
+def _step_or_run(work: Work, path: str) -> None:
     d = work.d
     if path == ROOT:
         _decide_run(work)
@@ -64,6 +89,8 @@ def _handle(work: Work, path: str) -> None:
             starting.start_step(work, node)
     elif node.joined:
         _join(work, node)
+    elif node.stopping:
+        stopping.stop_next_item(work, node)
     else:
         starting.next_item(work, node)
 
@@ -120,7 +147,9 @@ def _unknown() -> ErrorInfo:
 def _complete(work: Work) -> None:
     template = work.d.plan.definition.output
     try:
-        work.emit(e.WorkflowCompleted(None if template is None else render(template, Scope(work.d, ROOT))))
+        output = None if template is None else render(template, Scope(work.d, ROOT))
+        check_size("it", output, MAX_TASK_BYTES, "name less of the steps' results")
+        work.emit(e.WorkflowCompleted(output))
     except BadExpression as error:
         work.emit(e.WorkflowFailed(starting.expression_error(error, "output")))
 
@@ -137,15 +166,14 @@ def _deliver_signals(work: Work) -> bool:
         return False
     payload = d.signals[name][0]
     work.emit(e.SignalDelivered(path, name))
-    merge_variables(work, path, payload)
-    work.emit(e.StepCompleted(path, payload))
+    complete(work, path, payload)
     return True
 
 
 def _expire(work: Work) -> bool:
     """Lets the earliest timer happen; False when none is due."""
     first = work.d.timers.first
-    if first is None or first.due_at > work.now:
+    if first is None or first.due_at > work.now or not work.has_room():
         return False
     if first.path == ROOT:
         limit_s = work.d.plan.definition.timeout_seconds

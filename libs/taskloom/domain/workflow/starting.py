@@ -16,6 +16,7 @@ from taskloom.domain.workflow.expressions import BadExpression, render
 from taskloom.domain.workflow.plan import StepPlan
 from taskloom.domain.workflow.references import PINNED, pinned_for, reference_of
 from taskloom.domain.workflow.scope import Scope
+from taskloom.domain.workflow.sizes import MAX_TASK_BYTES, MAX_TEXT_BYTES, TooLarge, check_size, size_of
 from taskloom.domain.workflow.state import MAX_WATCHING, ROOT, LoopData, MapData, Node
 from taskloom.domain.workflow.stopping import answer_approval, fail
 from taskloom.domain.workflow.work import Work
@@ -38,7 +39,7 @@ def start_step(work: Work, node: Node) -> None:
 
 
 def expression_error(error: BadExpression, field: str = "") -> ErrorInfo:
-    return ErrorInfo("BadExpression", f"{field}: {error}" if field else str(error), retryable=False)
+    return ErrorInfo(type(error).__name__, f"{field}: {error}" if field else str(error), retryable=False)
 
 
 def next_item(work: Work, node: Node) -> None:
@@ -115,6 +116,7 @@ def _submission(plan: StepPlan, template: d.Template, scope: Scope) -> dict[str,
         msgspec.convert(fields, SubmitTask)
     except msgspec.ValidationError as error:
         raise BadExpression(f"task_template: the task cannot be submitted: {error}") from error
+    check_size("task_template: the task", fields, MAX_TASK_BYTES, "hand on less of what the steps before gave")
     submission: dict[str, Any] = fields
     return submission
 
@@ -127,8 +129,9 @@ def _child(work: Work, node: Node, step: d.ChildStep) -> None:
         "context": render(step.context, scope),
     }
     template = {"kind": "workflow", "name": step.name or step.id, "metadata": step.metadata}
-    fields = _submission(node.plan, template, scope)
-    work.emit(e.StepScheduled(node.path, {**fields, "input": run_input}))
+    fields = {**_submission(node.plan, template, scope), "input": run_input}
+    check_size("the child workflow", fields, MAX_TASK_BYTES, "hand less to it in variables and context")
+    work.emit(e.StepScheduled(node.path, fields))
 
 
 def _followed(step: d.ChildStep, pinned: dict[str, Any]) -> dict[str, Any]:
@@ -185,7 +188,7 @@ def _map(work: Work, node: Node, step: d.MapStep) -> None:
     if len(items) > d.MAX_MAP_ITEMS:
         raise BadExpression(f"items: a map may have {d.MAX_MAP_ITEMS} items, this list has {len(items)}")
     offset = 0
-    for chunk in _chunks(items):
+    for chunk in list(_chunks(items)):
         work.emit(e.MapExpanded(node.path, offset, len(items), chunk))
         offset += len(chunk)
 
@@ -195,7 +198,9 @@ def _chunks(items: list[Any]) -> Iterator[list[Any]]:
     chunk: list[Any] = []
     size = 0
     for item in items:
-        bytes_of_it = len(msgspec.json.encode(item))
+        bytes_of_it = size_of(item)
+        if bytes_of_it > MAX_TASK_BYTES:
+            raise TooLarge(f"items: one item has {bytes_of_it} bytes, {MAX_TASK_BYTES} are allowed")
         if chunk and (len(chunk) == MAX_ITEMS_PER_EVENT or size + bytes_of_it > MAX_ITEM_BYTES_PER_EVENT):
             yield chunk
             chunk, size = [], 0
@@ -206,6 +211,7 @@ def _chunks(items: list[Any]) -> Iterator[list[Any]]:
 
 def _approval(work: Work, node: Node, step: d.ApprovalStep) -> None:
     message = str(render(step.message, work.scope(node)))
+    check_size("message: it", message, MAX_TEXT_BYTES, "it is for people to read")
     work.emit(e.ApprovalRequested(node.path, message, step.approvers, _due(work, step.timeout_seconds)))
 
 

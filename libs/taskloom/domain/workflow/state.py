@@ -23,9 +23,10 @@ KEPT_ROUNDS: Final = 100
 """Rounds of a loop whose results it remembers, the last ones."""
 
 MAX_KEPT_SIGNALS: Final = 1_000
-"""Signals that a run keeps for steps to come; one more is refused."""
+MAX_KEPT_SIGNAL_BYTES: Final = 1024 * 1024
+"""Signals that a run keeps for steps to come, and their payloads as JSON. One more is refused; none is ever dropped."""
 
-MAX_STARTS: Final = 1_000_000
+MAX_STARTS: Final = 250_000
 """Steps that one run may start; above it the run fails, since nested loops multiply."""
 
 MAX_WATCHING: Final = 1_000
@@ -44,7 +45,10 @@ class LoopData(Struct, frozen=True):
 
 
 class MapData(Struct, frozen=True):
-    """``items`` are those not ended yet, ``live`` the numbers of those that run, ``following`` the next to start."""
+    """``items`` are those not ended yet, ``live`` the numbers of those that run, ``following`` the next to start.
+
+    ``untold`` are those of a map being stopped that have still to be asked to end.
+    """
 
     items: Map[int, Any] = Map()
     total: int = 0
@@ -53,6 +57,7 @@ class MapData(Struct, frozen=True):
     live: Map[int, None] = Map()
     results: Map[int, Any] = Map()
     errors: Map[int, str] = Map()
+    untold: Map[int, None] = Map()
 
 
 class Node(Struct, frozen=True):
@@ -120,7 +125,7 @@ class RunFields(Struct):
     ``agenda`` are the steps that something must be decided on, ``slots`` those that wait for one of the
     ``max_parallel_tasks`` places. ``running`` counts the tasks under way, ``started`` all steps so far, ``ended`` all
     that ended. ``watching`` are waits for a condition, ``approvals`` those for a decision; ``restored``
-    are results by step id of the run whose checkpoint this one started from.
+    are results by step id of the run whose checkpoint this one started from. ``sizes`` are the bytes of each variable.
     """
 
     plan: Plan
@@ -145,6 +150,9 @@ class RunFields(Struct):
     listeners: Map[str, Queue] = Map()
     signals: Map[str, tuple[Any, ...]] = Map()
     kept_signals: int = 0
+    kept_signal_bytes: int = 0
+    sizes: Map[str, int] = Map()
+    variables_bytes: int = 0
     undo: UndoList = None
     undoing: Undo | None = None
     undo_count: int = 0

@@ -63,11 +63,26 @@ def stop_step(work: Work, node: Node, reason: str) -> None:
             _stop_within(work, node, reason)
 
 
+def break_off(work: Work, error: ErrorInfo) -> None:
+    """The run fails as it stands: its tasks are told to end, and nothing else is decided any more."""
+    d = work.d
+    for path in sorted(d.nodes):
+        node = d.nodes[path]
+        if node.status == "running" and node.plan.needs_slot and not node.stopping:
+            work.emit(e.StepCancelRequested(path, error.message))
+    work.emit(e.WorkflowFailed(error, compensated=d.compensated))
+
+
+def stop_next_item(work: Work, node: Node) -> None:
+    """A map that is stopped asks its items to end one by one, so that a wide one can be left half-way."""
+    assert isinstance(node.data, MapData)
+    at = next(iter(node.data.untold))
+    stop_step(work, work.d.nodes[within(node.path, at)], node.stopping)
+
+
 def _stop_within(work: Work, node: Node, reason: str) -> None:
     if isinstance(node.data, MapData):
-        for at in sorted(node.data.live):
-            stop_step(work, work.d.nodes[within(node.path, at)], reason)
-        return
+        return  # it is on the agenda now: see stop_next_item
     frame = within(node.path, node.data.n) if isinstance(node.data, LoopData) else node.path
     if frame in work.d.frames:
         _stop_frame(work, frame, reason)

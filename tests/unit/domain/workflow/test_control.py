@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow import happenings as h
+from taskloom.domain.workflow.means import ROOM
 from taskloom.domain.workflow.results import checkpoint, held_by, progress, step_counts
 from taskloom.domain.workflow.state import AT_ONCE, MAX_KEPT_SIGNALS
-from taskloom.domain.workflow.work import MAX_EVENTS
 from taskloom.testing.clock import START
 from tests.unit.domain.workflow.runs import Run, step, task
 
@@ -93,11 +93,11 @@ def test_a_run_keeps_a_bounded_number_of_signals() -> None:
 
 
 def test_long_work_goes_on_in_parts() -> None:
-    run = Run(step("l", "loop", max_iterations=MAX_EVENTS, loop_steps=[step("c", "checkpoint")]))
-    assert MAX_EVENTS <= len(run.history) <= MAX_EVENTS + 5
+    run = Run(step("l", "loop", max_iterations=ROOM, loop_steps=[step("c", "checkpoint")]))
+    assert ROOM <= len(run.history) <= ROOM + 5
     assert run.due() == AT_ONCE
     run.finish()
-    assert run.result["results"]["l"]["iterations"] == MAX_EVENTS
+    assert run.result["results"]["l"]["iterations"] == ROOM
 
 
 def test_a_new_run_can_start_from_a_checkpoint() -> None:

@@ -125,7 +125,7 @@ def test_a_loop_ends_at_its_limit() -> None:
 
 def test_a_loop_without_a_limit_ends_after_a_hundred_rounds() -> None:
     endless = {"field": "never", "operator": "not_equals", "value": 1}
-    run = Run(step("l", "loop", loop_condition=endless, loop_steps=[step("c", "checkpoint")]))
+    run = Run(step("l", "loop", loop_condition=endless, loop_steps=[step("c", "checkpoint")])).finish()
     assert run.result["results"]["l"]["iterations"] == 100
 
 

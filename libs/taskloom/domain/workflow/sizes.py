@@ -1,0 +1,34 @@
+"""How large values are, and what is said of those that are too large."""
+
+from typing import Any, Final
+
+import msgspec
+
+from taskloom.domain.workflow.expressions import BadExpression
+
+MAX_TASK_BYTES: Final = 1024 * 1024
+"""A step's task as JSON, all of its fields."""
+
+MAX_VARIABLES_BYTES: Final = 768 * 1024
+"""All variables of a run: together they fit into one event."""
+
+MAX_TEXT_BYTES: Final = 16 * 1024
+"""A text for people: the message of an approval."""
+
+_encoder = msgspec.json.Encoder()
+
+
+class TooLarge(BadExpression):
+    """An expression gave a value that no event could hold."""
+
+
+def size_of(value: Any) -> int:
+    """Bytes of a value as JSON."""
+    return len(_encoder.encode(value))
+
+
+def check_size(what: str, value: Any, limit: int, advice: str) -> None:
+    """Raises TooLarge: ``value`` has more bytes than ``limit``."""
+    size = size_of(value)
+    if size > limit:
+        raise TooLarge(f"{what} would have {size} bytes, {limit} are allowed: {advice}")
