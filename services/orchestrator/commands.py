@@ -44,7 +44,7 @@ from taskloom.domain.task.commands import (
     WatchTask,
 )
 from taskloom.domain.task.directives import Directive
-from taskloom.domain.task.state import next_due, run_due
+from taskloom.domain.task.state import run_due
 from taskloom.domain.values import ErrorInfo
 from taskloom.domain.workflow.state import AT_ONCE
 from taskloom.store.batch import Batch as StoreBatch
@@ -307,7 +307,7 @@ class CommandLoop:
         for state in batch.touched.values():
             if state.ended:
                 self._faults.clear(state.task_id)
-            due = next_due(state)
+            due = self._memory.rows.get(state.task_id)  # as just stored
             # What is due at once stands behind what was due before, not in front of all.
             due = now if due == AT_ONCE else due
             self._timers.set(state.task_id, self._faults.due(state.task_id, due))

@@ -36,10 +36,15 @@ _FIXED = [
 ]
 
 
-@lru_cache(maxsize=64)
-def _time(at: datetime) -> bytes:
-    """RFC 3339; the events of one round share their time."""
-    return at.isoformat().encode()
+@lru_cache(maxsize=1024)
+def _shared(type_: str, at: datetime, tenant_id: str) -> list[tuple[str, bytes]]:
+    """The headers that events of one type, round and tenant share."""
+    return [
+        *_FIXED,
+        ("ce_type", type_.encode()),
+        ("ce_time", at.isoformat().encode()),
+        ("ce_tenantid", tenant_id.encode()),
+    ]
 
 
 class Records:
@@ -48,21 +53,19 @@ class Records:
     def __init__(self, topics: Topics, partitions: int) -> None:
         self._topics = topics
         self._partitions = partitions
+        self._events_topic = topics.events  # made anew at each look
 
     def event(self, recorded: Recorded, traceparent: str) -> OutRecord:
         meta = recorded.meta
+        key = meta.task_id.encode()
         headers = [
-            *_FIXED,
-            ("ce_id", f"{meta.task_id}/{meta.version}".encode()),
-            ("ce_type", recorded.type.encode()),
-            ("ce_subject", meta.task_id.encode()),
-            ("ce_time", _time(meta.at)),
-            ("ce_tenantid", meta.tenant_id.encode()),
+            *_shared(recorded.type, meta.at, meta.tenant_id),
+            ("ce_id", b"%b/%d" % (key, meta.version)),
+            ("ce_subject", key),
         ]
         if traceparent:
             headers.append(("traceparent", traceparent.encode()))
-        partition = partition_of(meta.task_id, self._partitions)
-        return OutRecord(self._topics.events, partition, meta.task_id.encode(), recorded.body, headers)
+        return OutRecord(self._events_topic, partition_of(meta.task_id, self._partitions), key, recorded.body, headers)
 
     def directive(self, directive: Directive, traceparent: str) -> OutRecord:
         kind = str(directive.__struct_config__.tag)

@@ -23,11 +23,12 @@ def is_local(envelope: Envelope, task_id: str) -> bool:
 def told_by(recorded: Recorded, traceparent: str) -> list[Envelope]:
     """``peers_of`` with those that are local."""
     meta = recorded.meta
-    if is_entity_id(meta.task_id):
+    asked = [] if is_entity_id(meta.task_id) else elsewhere(meta.task_id, recorded.event)
+    if not asked:
         return []
     return [
         _envelope(other, command, f"{meta.task_id}/{meta.version}/{place}", meta.tenant_id, traceparent)
-        for place, (other, command) in enumerate(elsewhere(meta.task_id, recorded.event))
+        for place, (other, command) in enumerate(asked)
     ]
 
 

@@ -147,10 +147,16 @@ def _attributes(found: Mapping[str, str]) -> Attributes:
         at = datetime.fromisoformat(time) if time else None
     except ValueError as error:
         raise WireError(f"{time!r} is not an RFC 3339 time", field="ce_time") from error
+    get = found.get
     return Attributes(
-        id=found.get("ce_id", ""),
+        id=get("ce_id", ""),
         type=found["ce_type"],
+        source=get("ce_source", ""),
+        subject=get("ce_subject", ""),
         time=at if at is None or at.tzinfo else None,
-        **{name: found.get(header, "") for header, name in _NAMES if header != "ce_tenantid"},
-        tenant_id=found.get("ce_tenantid") or "default",
+        tenant_id=get("ce_tenantid") or "default",
+        actor=get("ce_actor", ""),
+        correlation_id=get("ce_correlationid", ""),
+        reply_to=get("ce_replyto", ""),
+        traceparent=get("traceparent", ""),
     )

@@ -1,5 +1,6 @@
 """Which topics there are, what their keys are, and which partition a key belongs to."""
 
+from functools import lru_cache
 from typing import Final
 from zlib import crc32
 
@@ -19,6 +20,7 @@ def slot_of(key: str) -> int:
     return crc32(placing_key(key).encode()) % SLOTS
 
 
+@lru_cache(maxsize=32_768)  # a round asks some twenty times for each task of it
 def partition_of(key: str, partitions: int) -> int:
     return slot_of(key) % partitions
 

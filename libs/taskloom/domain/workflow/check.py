@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
@@ -16,6 +17,9 @@ from taskloom.errors import TaskloomError
 
 MAX_FAULTS: Final = 100
 """Faults that are listed; the rest would not be read."""
+
+REMEMBERED_BYTES: Final = 32 * 1024
+"""JSON of a definition whose faults are remembered, for the last 256 of them."""
 
 RESERVED_IDS: Final = frozenset({"undo", "on_failure"})
 """They stand for compensations and failure steps in paths."""
@@ -55,6 +59,17 @@ def validate(raw: Any, path: str = "definition") -> list[Fault]:
     return found
 
 
+def _known_faults(raw: dict[str, Any], path: str) -> list[Fault]:
+    """As ``validate``; one definition is often started many times over, and then looked through once."""
+    encoded = msgspec.json.encode(raw)
+    return validate(raw, path) if len(encoded) > REMEMBERED_BYTES else list(_remembered(encoded, path))
+
+
+@lru_cache(maxsize=256)
+def _remembered(encoded: bytes, path: str) -> tuple[Fault, ...]:
+    return tuple(validate(msgspec.json.decode(encoded), path))
+
+
 def validate_input(run_input: Any, path: str = "input") -> list[Fault]:
     """All faults of a run's input: ``{"definition" or "workflow", "variables", "context", "checkpoint"}``."""
     try:
@@ -63,9 +78,9 @@ def validate_input(run_input: Any, path: str = "input") -> list[Fault]:
         return [_malformed(error, path)]
     if (given.definition is None) == (given.workflow is None):
         return [Fault(f"{path}.definition", "give either definition, or workflow: the id of a stored one")]
-    faults = [] if given.definition is None else validate(given.definition, f"{path}.definition")
+    faults = [] if given.definition is None else _known_faults(given.definition, f"{path}.definition")
     for key, pinned in (given.pinned or {}).items():
-        faults += validate(pinned.definition, f"{path}.pinned.{key}")
+        faults += _known_faults(pinned.definition, f"{path}.pinned.{key}")
     return faults or list(_too_many_variables(given, path))
 
 
