@@ -1,14 +1,15 @@
-"""How fast tasks are paired with executors, and what a waiting one costs: ``python -m tests.bench.scheduler_rate``.
+"""How fast tasks are paired with executors while many wait, and what a waiting one costs.
 
-In memory, one process, no I/O. Each measured task goes the way that the orchestrator sends it: seen ready, paired, seen
-assigned, seen completed. ``empty``: no more wait than are paired next; ``waiting``: so many more stay in line behind
-(or, for ``held``, beside) them. Prints JSON lines; rates are tasks a second
-of CPU time (what else the machine does disturbs them less), the best of several runs.
+``python -m tests.bench.scheduler_rate [waiting]``; also part of ``make bench``. In memory, one process, no I/O. Each
+measured task goes the way that the orchestrator sends it: seen ready, paired, seen assigned, seen completed. For each
+shape of work two schedulers take turns within one run: with the empty one no more wait than are paired next, with the
+other one so many more stay behind. So what else the machine does meets both, and ``ratio`` compares like with like:
+it is the median over the turns. Rates are tasks a second of CPU time, the best of the turns.
 """
 
 import gc
-import inspect
 import json
+import statistics
 import sys
 import time
 import tracemalloc
@@ -17,24 +18,46 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
-from msgspec import structs
+import msgspec
+from msgspec import Struct, structs
 
+from services.orchestrator.memory import Memory
+from taskloom.domain.envelope import EventMeta
 from taskloom.domain.scheduling.executors import ExecutorPool
 from taskloom.domain.scheduling.match import ExecutorOffer
 from taskloom.domain.scheduling.scheduler import Scheduler
+from taskloom.domain.task.caller import Caller
+from taskloom.domain.task.commands import SubmitTask
+from taskloom.domain.task.decide import decide
+from taskloom.domain.task.evolve import evolve
 from taskloom.domain.task.state import LiveAttempt, TaskState
 from taskloom.domain.values import Concurrency, TaskSpec
+from taskloom.wire.recorded import GENESIS, seal
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BATCH = 500
-RUNS = 5
+TURNS = 15
+TURN = 2_500
 PLAIN = TaskSpec(kind="echo")
+PER_KEY = BATCH // 100
 LINES = ("a", "b", "c", "d")
-_takes_time = "now" in inspect.signature(Scheduler.assign).parameters
-"""So that the same script measures the scheduler of an older commit."""
+
+SpecOf = Callable[[int], TaskSpec]
 
 
-def make_states(spec_of: Callable[[int], TaskSpec], start: int = 0) -> Iterator[TaskState]:
+class Shape(Struct):
+    """``spec_of`` makes the tasks that are measured and, where ``behind`` makes no others, those that wait. ``holding``
+    makes ``holders`` tasks that run elsewhere all the time, beside both schedulers."""
+
+    name: str
+    spec_of: SpecOf
+    behind: SpecOf | None = None
+    executors: int = 1
+    holding: SpecOf = lambda number: PLAIN
+    holders: int = 0
+
+
+def make_states(spec_of: SpecOf, start: int = 0) -> Iterator[TaskState]:
     for number in count(start):
         at = START + timedelta(milliseconds=number)
         yield TaskState(f"task-{number:012}", 1, b"", spec_of(number), "", at, at, queued_at=at)
@@ -53,118 +76,183 @@ def scheduler(executors: int = 1, slots: int = BATCH) -> Scheduler:
     return Scheduler(pool)
 
 
-def cycle(it: Scheduler, states: dict[str, TaskState], fresh: Iterator[TaskState], tasks: int) -> float:
-    """Seconds that ``tasks`` tasks take, in batches; as many come as leave."""
-    spent = 0.0
-    for _ in range(tasks // BATCH):
-        batch = [next(fresh) for _ in range(BATCH)]
+class Side:
+    """One scheduler, with its tasks."""
+
+    def __init__(self, shape: Shape, waiting: int) -> None:
+        self.it = scheduler(shape.executors)
+        holding = make_states(shape.holding, start=2 * 10**6)
+        self.states: dict[str, TaskState] = {}
+        for state in (next(holding) for _ in range(shape.holders)):
+            live = LiveAttempt(1, "elsewhere", "a", START)
+            self.it.observe(structs.replace(state, phase="running", live=live, attempts=1))
+        self.fresh = make_states(shape.spec_of, start=10**6)
+        behind = make_states(shape.behind or shape.spec_of)
+        for state in (next(behind) for _ in range(waiting)):
+            self.states[state.task_id] = state
+            self.it.observe(state)
+
+    def turn(self) -> float:
+        """Seconds of CPU that a turn's tasks take, in batches; as many come as leave."""
+        return sum(self._batch() for _ in range(TURN // BATCH))
+
+    def _batch(self) -> float:
+        it, states = self.it, self.states
+        batch = [next(self.fresh) for _ in range(BATCH)]
         states.update((state.task_id, state) for state in batch)
         now = batch[-1].changed_at
         begun = time.process_time()
         for state in batch:
             it.observe(state)
-        made = it.assign(BATCH, now) if _takes_time else it.assign(BATCH)  # type: ignore[call-arg, unused-ignore]
-        spent += time.process_time() - begun
-        assert len(made) == BATCH, f"only {len(made)} were paired"
+        made = it.assign(BATCH, now)
+        spent = time.process_time() - begun
         live = []
         for each in made:
             attempt = LiveAttempt(1, each.executor_id, each.incarnation, now)
             live.append(structs.replace(states.pop(each.task_id), phase="assigned", live=attempt, attempts=1))
         done = [structs.replace(state, phase="completed", live=None) for state in live]
+        assert len(made) == BATCH, f"only {len(made)} were paired"
         begun = time.process_time()
         for state in live:
             it.observe(state)
         for state in done:
             it.observe(state)
-        spent += time.process_time() - begun
-    return spent
+        return spent + time.process_time() - begun
+
+
+def measure(shape: Shape, waiting: int) -> dict[str, Any]:
+    empty, full = Side(shape, 0), Side(shape, waiting)
+    gc.collect()
+    gc.freeze()
+    pairs = [(empty.turn(), full.turn()) for _ in range(TURNS)][1:]
+    gc.unfreeze()
+    return {
+        "figure": f"dispatch with {waiting:,} waiting: {shape.name}",
+        "ratio": round(statistics.median(one / other for one, other in pairs), 2),
+        "tasks_per_s": round(TURN / min(other for _, other in pairs)),
+        "empty_tasks_per_s": round(TURN / min(one for one, _ in pairs)),
+        "bytes_per_waiting": round(bytes_each(shape, waiting)),
+        "target": "ratio >= 0.8",
+    }
+
+
+def bytes_each(shape: Shape, waiting: int) -> float:
+    """Bytes that the scheduler holds for one waiting task, without the task's state."""
+    behind = make_states(shape.behind or shape.spec_of)
+    states = [next(behind) for _ in range(waiting)]
+    it = scheduler(shape.executors)
+    return _traced(lambda: [it.observe(state) for state in states]) / waiting
+
+
+def whole_bytes_each(waiting: int) -> float:
+    """Bytes that an orchestrator holds for one waiting task: its state as made from its events, and its place."""
+    it, memory = scheduler(), Memory(partitions=1, ended_kept=100)
+
+    def submit_all() -> None:
+        for number in range(waiting):
+            memory.put(_submitted(number))
+            it.observe(memory.get(f"task-{number:012}"))  # type: ignore[arg-type]
+
+    return _traced(submit_all) / waiting
+
+
+def _submitted(number: int) -> TaskState:
+    """A task as it comes in by Kafka, with an input of its own."""
+    body = msgspec.json.encode({"kind": "echo", "input": {"value": number}, "name": f"number {number}"})
+    command = msgspec.json.decode(body, type=SubmitTask)
+    caller = Caller(f"task-{number:012}", "default", f"command-{number}", "bench")
+    state: TaskState | None = None
+    events = decide(None, command, START, caller)
+    assert isinstance(events, list)
+    for version, event in enumerate(events, start=1):
+        meta = EventMeta(caller.task_id, version, START, caller.tenant_id, caller.command_id, caller.actor)
+        state = evolve(state, seal(event, meta, GENESIS if state is None else state.digest))
+    assert state is not None
+    return state
+
+
+def _traced(fill: Callable[[], Any]) -> int:
+    """Bytes that are held after ``fill`` and were not before."""
+    gc.collect()
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    kept = fill()
+    del kept
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return after - before
 
 
 def one_kind(_number: int) -> TaskSpec:
     return PLAIN
 
 
-def measure(
-    name: str,
-    waiting: int,
-    spec_of: Callable[[int], TaskSpec] = one_kind,
-    held: Callable[[int], TaskSpec] | None = None,
-    executors: int = 1,
-    tasks: int = 20_000,
-) -> dict[str, Any]:
-    """``waiting`` tasks stay in line; of the kind ``held`` makes where it is given, else of the measured kind."""
-    best, bytes_each = float("inf"), 0.0
-    for run in range(RUNS):
-        it, states = scheduler(executors), {}
-        behind = make_states(held or spec_of, start=10**9 if held is None else 0)
-        kept = [next(behind) for _ in range(waiting)]
-        if run == 0 and waiting:
-            bytes_each = memory_each(executors, kept)
-        fresh = make_states(spec_of, start=10**6)
-        for state in kept:
-            states[state.task_id] = state
-            it.observe(state)
-        gc.collect()
-        gc.freeze()
-        best = min(best, cycle(it, states, fresh, tasks))
-        gc.unfreeze()
-    return {
-        "case": name,
-        "waiting": waiting,
-        "tasks_per_s": round(tasks / best),
-        "bytes_per_waiting": round(bytes_each),
-    }
-
-
-def memory_each(executors: int, states: list[TaskState]) -> float:
-    """Bytes that the scheduler holds for one waiting task, without the task's state."""
-    it = scheduler(executors)
-    gc.collect()
-    tracemalloc.start()
-    before, _ = tracemalloc.get_traced_memory()
-    for state in states:
-        it.observe(state)
-    after, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    return (after - before) / len(states)
-
-
-def tenants(number: int) -> TaskSpec:
-    return TaskSpec(kind="echo", tenant_id=f"tenant-{number % 1000}")
-
-
-def keyed(number: int) -> TaskSpec:
-    return TaskSpec(kind="echo", concurrency=Concurrency("one", 1))
-
-
-def elsewhere(number: int) -> TaskSpec:
-    return TaskSpec(kind="shell")
-
-
-def lines(number: int) -> TaskSpec:
-    return TaskSpec(kind="echo", capabilities=(LINES[number % 4],), tenant_id=f"tenant-{number % 2}")
-
-
-def priorities(number: int) -> TaskSpec:
+def five_priorities(number: int) -> TaskSpec:
     return TaskSpec(kind="echo", priority=1 + number % 5)
 
 
+def tenants(number: int) -> TaskSpec:
+    return TaskSpec(kind="echo", tenant_id=f"tenant-{number % 100}")
+
+
+def mixed(number: int) -> TaskSpec:
+    """Five priorities, ten tenants, every third with one of 50 keys that have room."""
+    key = None if number % 3 else Concurrency(f"key-{number % 50}", BATCH)
+    return TaskSpec(kind="echo", priority=1 + number % 5, tenant_id=f"tenant-{number % 10}", concurrency=key)
+
+
+def of_1000_keys(number: int) -> TaskSpec:
+    """The measured ones have one of 100 keys with room, those behind one of these or of 900 that are held."""
+    key = number % (100 if number >= 10**6 else 1000)
+    return TaskSpec(kind="echo", concurrency=Concurrency(f"key-{key}", PER_KEY))
+
+
+def holding_keys(number: int) -> TaskSpec:
+    return TaskSpec(kind="echo", concurrency=Concurrency(f"key-{100 + number % 900}", PER_KEY))
+
+
+def deadlines(number: int) -> TaskSpec:
+    """None, in half an hour, in half a day, in a week."""
+    seconds = (None, 1800, 43_200, 604_800)[number % 4]
+    at = START + timedelta(milliseconds=number)
+    return TaskSpec(kind="echo", deadline=None if seconds is None else at + timedelta(seconds=seconds))
+
+
+def half_nowhere(number: int) -> TaskSpec:
+    return TaskSpec(kind="echo", capabilities=("unheard-of",)) if number % 2 and number < 10**6 else PLAIN
+
+
+def four_lines(number: int) -> TaskSpec:
+    return TaskSpec(kind="echo", capabilities=(LINES[number % 4],), tenant_id=f"tenant-{number % 2}")
+
+
+SHAPES = (
+    Shape("one line", one_kind),
+    Shape("one line, eight executors", one_kind, executors=8),
+    Shape("five priorities", five_priorities),
+    Shape("100 tenants", tenants),
+    Shape("four lines of two tenants", four_lines),
+    Shape("five priorities, ten tenants, 50 keys", mixed),
+    Shape("1,000 keys, 900 of them held", of_1000_keys, holding=holding_keys, holders=900 * PER_KEY),
+    Shape("mixed deadlines", deadlines),
+    Shape("half need a capability that nobody has", one_kind, half_nowhere),
+)
+
+
+def figures(waiting: int) -> Iterator[dict[str, Any]]:
+    """What ``make bench`` prints of the scheduler, one shape after the other."""
+    for shape in SHAPES:
+        yield measure(shape, waiting)
+    yield {
+        "figure": f"an orchestrator's memory for a waiting task, of {waiting:,}",
+        "bytes": round(whole_bytes_each(waiting)),
+        "target": "measured",
+    }
+
+
 def main(waiting: int) -> None:
-    cases: list[tuple[Any, ...]] = [
-        ("one line, one executor", 0),
-        ("one line, one executor", waiting),
-        ("one line, eight executors", 0, one_kind, None, 8),
-        ("beside a line that nobody serves", waiting, one_kind, elsewhere),
-        ("beside tasks of one full key", waiting, one_kind, keyed),
-        ("1,000 tenants", 0, tenants),
-        ("1,000 tenants", waiting, tenants),
-        ("five priorities", 0, priorities),
-        ("five priorities", waiting, priorities),
-        ("four lines of two tenants", 0, lines),
-        ("four lines of two tenants", waiting, lines),
-    ]
-    for case in cases:
-        print(json.dumps(measure(*case)), flush=True)
+    for figure in figures(waiting):
+        print(json.dumps(figure), flush=True)
 
 
 if __name__ == "__main__":

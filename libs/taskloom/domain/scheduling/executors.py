@@ -33,6 +33,10 @@ class Standing(Struct):
     refused_until_beat: bool = False
     needs: dict[str, Amounts] = {}
 
+    @property
+    def has_room(self) -> bool:
+        return self.usable > len(self.leases) and not self.refused_until_beat
+
     def fits(self, needs: Amounts, part: float) -> bool:
         """Whether this much is free of our part of its resources.
 

@@ -133,7 +133,7 @@ _DESCRIBED: Final[dict[str, Callable[[TaskState, Requirement, list[Standing], Sc
 def _limits(state: TaskState, scheduler: Scheduler) -> list[Gate]:
     spec, gates = state.spec, []
     entry = scheduler.ready.waiting.get(state.task_id)
-    if entry is not None and spec.concurrency is not None and scheduler.key_is_full(entry[3]):
+    if entry is not None and spec.concurrency is not None and scheduler.key_is_full(entry.lane):
         key, limit = spec.concurrency.key, spec.concurrency.limit
         held = sorted(scheduler.keys.of((spec.tenant_id, key)))[:MAX_HOLDERS]
         detail = f"key {key!r} is limited to {limit} at once"
@@ -150,15 +150,15 @@ def _before(state: TaskState, scheduler: Scheduler, now: datetime) -> tuple[int,
     mine = scheduler.ready.waiting.get(state.task_id)
     if mine is None:
         return 0, []
-    at, line = now.timestamp(), mine[3].line
+    at, line = now.timestamp(), mine.lane.line
 
     def order(entry: Entry) -> tuple[int, float, int]:
-        return -scheduler.ready.level_of(entry, at), entry[0], entry[1]
+        return -scheduler.ready.level_of(entry, at), entry.queued_at, entry.arrival
 
     ahead = [entry for entry in scheduler.ready.waiting_in(line) if order(entry) < order(mine)]
-    own = sorted((entry for entry in ahead if entry[3].tenant == state.spec.tenant_id), key=order)
+    own = sorted((entry for entry in ahead if entry.lane.tenant == state.spec.tenant_id), key=order)
     if own:
-        names = tuple(entry[2] for entry in own[:MAX_HOLDERS])
+        names = tuple(entry.task_id for entry in own[:MAX_HOLDERS])
         first = "1 task goes" if len(own) == 1 else f"{len(own)} tasks go"
         return len(own), [Gate("priority", f"{first} first, by priority or age", state.queued_at, names)]
     if ahead:

@@ -9,7 +9,10 @@ from collections import deque
 from collections.abc import Collection, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import chain
+from operator import attrgetter
 from typing import Final
+
+from msgspec import Struct
 
 from taskloom.domain.scheduling.executors import Standing
 from taskloom.domain.scheduling.match import Requirement
@@ -20,11 +23,22 @@ from taskloom.domain.values import Concurrency
 Key = tuple[str, str]
 """Tenant and concurrency key."""
 
-Entry = tuple[float, int, str, "Lane"]
-"""Time of queueing (Unix seconds), arrival, task id, and the lane it waits in."""
 
-Rank = tuple[int, float, float, int]
-"""Smaller goes first: minus the aged level, the tenant's tag, time of queueing, arrival."""
+class Entry(Struct, gc=False):
+    """A waiting task: time of queueing (Unix seconds), arrival, and the lane it waits in; never changed.
+
+    Hidden from the garbage collector, which a hundred thousand of them would keep busy, and in half a cache line less.
+    So a lane that goes has to let go of its entries (``Lane.clear``).
+    """
+
+    queued_at: float
+    arrival: int
+    task_id: str
+    lane: "Lane"
+
+
+Rank = tuple[int, float, float, int, "Level"]
+"""Smaller goes first: minus the aged level, the tenant's tag, time of queueing, arrival (no two are the same)."""
 
 MAX_STALE: Final = 64
 """Entries of tasks that left, kept in a lane of few; in a longer one they may be as many as those that wait."""
@@ -41,7 +55,7 @@ class Lane:
         self.place = place
         self.level, self.limit = place[0], place[3]
         self.entries: deque[Entry] = deque()
-        self.late: list[Entry] = []
+        self.late: list[tuple[float, int, Entry]] = []
         self.stale = 0
 
     def __len__(self) -> int:
@@ -49,23 +63,25 @@ class Lane:
         return len(self.entries) + len(self.late)
 
     def push(self, entry: Entry) -> None:
-        if not self.entries or self.entries[-1] < entry:
+        last = self.entries[-1] if self.entries else None
+        if last is None or (last.queued_at, last.arrival) < (entry.queued_at, entry.arrival):
             self.entries.append(entry)
         else:
-            heappush(self.late, entry)
+            heappush(self.late, (entry.queued_at, entry.arrival, entry))
 
     def first(self, waiting: dict[str, Entry]) -> Entry | None:
         """The oldest that still waits; drops those before it that left."""
         entries, late = self.entries, self.late
-        while entries and waiting.get(entries[0][2]) is not entries[0]:
+        if not self.stale and not late:
+            return entries[0] if entries else None  # Without a look at ``waiting``, which is far away in memory.
+        while entries and waiting.get(entries[0].task_id) is not entries[0]:
             entries.popleft()
             self.stale -= 1
-        if late:
-            while late and waiting.get(late[0][2]) is not late[0]:
-                heappop(late)
-                self.stale -= 1
-            if late and (not entries or late[0] < entries[0]):
-                return late[0]
+        while late and waiting.get(late[0][2].task_id) is not late[0][2]:
+            heappop(late)
+            self.stale -= 1
+        if late and (not entries or late[0][:2] < (entries[0].queued_at, entries[0].arrival)):
+            return late[0][2]
         return entries[0] if entries else None
 
     def pop(self, entry: Entry) -> None:
@@ -77,10 +93,17 @@ class Lane:
 
     def still(self, waiting: dict[str, Entry]) -> Iterator[Entry]:
         """All that still wait, in no order."""
-        return (entry for entry in chain(self.entries, self.late) if waiting.get(entry[2]) is entry)
+        entries = chain(self.entries, (late[2] for late in self.late))
+        return (entry for entry in entries if waiting.get(entry.task_id) is entry)
 
     def clear_stale(self, waiting: dict[str, Entry]) -> None:
-        self.entries, self.late = deque(sorted(self.still(waiting))), []
+        self.entries, self.late = deque(sorted(self.still(waiting), key=_AGE)), []
+        self.stale = 0
+
+    def clear(self) -> None:
+        """The lane goes; what it holds has left before."""
+        self.entries.clear()
+        self.late.clear()
         self.stale = 0
 
     @property
@@ -92,33 +115,53 @@ class Lane:
         return None if self.place[2] is None else (self.place[1], self.place[2])
 
 
+Boost = tuple[float, int, int, float, Entry]
+"""When a deadline lifts a task, its arrival, priority and deadline, and its entry: stale once the task left."""
+
+_AGE: Final = attrgetter("queued_at", "arrival")
+
 LanePlace = tuple[int, str, str | None, int]
 """Level, tenant, concurrency key, its limit."""
 
 
+class TenantLanes:
+    """The lanes of one level and tenant that may go, in turn."""
+
+    __slots__ = ("lanes", "tenant")
+
+    def __init__(self, lane: Lane) -> None:
+        self.tenant = lane.tenant
+        self.lanes = deque([lane])
+
+
 class Level:
-    """Tenants of one line and level, by turn, each with its lanes that may go."""
+    """Tenants of one line and level, by turn. ``first`` is the entry that ``ReadyQueues.rank`` found, ``as_of`` the
+    number of turns taken by then."""
 
-    __slots__ = ("lanes", "order")
+    __slots__ = ("as_of", "base", "first", "line", "order", "tenants")
 
-    def __init__(self) -> None:
-        self.lanes: dict[str, deque[Lane]] = {}
-        self.order: list[tuple[float, int, str]] = []
+    def __init__(self, line: "Line", base: int) -> None:
+        self.line = line
+        self.base = base
+        self.first: Entry | None = None
+        self.as_of = -1
+        self.tenants: dict[str, TenantLanes] = {}
+        self.order: list[tuple[float, int, TenantLanes]] = []
 
 
 class Line:
-    """Everything that waits with one requirement. ``first`` is the entry that ``ReadyQueues.rank`` found, ``places``
-    the executors that match, as of the scheduler's last round."""
+    """Everything that waits with one requirement. The scheduler notes here which executors match (``places``, as of the
+    pool's version ``seen``) and in which round it found no way for the line (``shut``)."""
 
-    __slots__ = ("first", "lanes", "levels", "number", "places", "requirement", "size")
+    __slots__ = ("lanes", "levels", "places", "requirement", "seen", "shut", "size")
 
-    def __init__(self, requirement: Requirement, number: int) -> None:
+    def __init__(self, requirement: Requirement) -> None:
         self.requirement = requirement
-        self.number = number
         self.levels: dict[int, Level] = {}
         self.lanes: dict[LanePlace, Lane] = {}
-        self.first: Entry | None = None
         self.places: list[Standing] = []
+        self.seen = -1
+        self.shut = -1
         self.size = 0
 
 
@@ -135,8 +178,7 @@ class ReadyQueues:
         self.turns = Turns(policy.weights)
         self._lines: dict[Requirement, Line] = {}
         self.waiting: dict[str, Entry] = {}
-        self._deadlines: dict[str, tuple[int, float]] = {}
-        self._boosts: list[tuple[float, str]] = []
+        self._boosts: list[Boost] = []
         self._parked: dict[Key, list[Lane]] = {}
         self._arrivals = 0
 
@@ -161,34 +203,39 @@ class ReadyQueues:
             self.discard(task_id)
         line = self._lines.get(requirement)
         if line is None:
-            self._arrivals += 1
-            line = self._lines[requirement] = Line(requirement, self._arrivals)
+            line = self._lines[requirement] = Line(requirement)
         self._arrivals += 1
         key, limit = (None, 0) if concurrency is None else (concurrency.key, concurrency.limit)
-        place = (priority, tenant, key, limit)
+        level = priority if deadline is None else self._policy.level(priority, deadline, queued_at)
+        place = (level, tenant, key, limit)
         lane = line.lanes.get(place)
         if lane is None:
             lane = self._open(line, place)
-        entry = self.waiting[task_id] = (queued_at, self._arrivals, task_id, lane)
+        entry = self.waiting[task_id] = Entry(queued_at, self._arrivals, task_id, lane)
         lane.push(entry)
         line.size += 1
         if deadline is not None:
-            self._deadlines[task_id] = (priority, deadline)
-            heappush(self._boosts, (self._policy.next_boost_at(deadline, float("-inf")) or deadline, task_id))
-            if len(self._boosts) > 2 * len(self._deadlines) + 1024:
-                self._boosts = [(at, name) for at, name in self._boosts if name in self._deadlines]
-                heapify(self._boosts)
+            self._boost_later(entry, priority, deadline, queued_at)
+
+    def _boost_later(self, entry: Entry, priority: int, deadline: float, now: float) -> None:
+        at = self._policy.next_boost_at(deadline, now)
+        if at is None:
+            return
+        if len(self._boosts) > 2 * len(self.waiting) + 1024:
+            self._boosts = [boost for boost in self._boosts if self.waiting.get(boost[4].task_id) is boost[4]]
+            heapify(self._boosts)
+        heappush(self._boosts, (at, entry.arrival, priority, deadline, entry))
 
     def discard(self, task_id: str) -> None:
         entry = self.waiting.pop(task_id, None)
         if entry is None:
             return
-        self._deadlines.pop(task_id, None)
-        line = entry[3].line
+        line = entry.lane.line
         line.size -= 1
         if not line.size:
-            self._lines.pop(line.requirement, None)
-        self._leave(entry[3])
+            self._drop(line)
+            return
+        self._leave(entry.lane)
         if len(line.lanes) > MAX_STALE + 2 * line.size:
             self._tidy(line)
 
@@ -198,9 +245,20 @@ class ReadyQueues:
         if lane.stale > MAX_STALE + len(lane) // 2:
             lane.clear_stale(self.waiting)
 
+    def _drop(self, line: Line) -> None:
+        """Nothing waits in the line any more."""
+        self._lines.pop(line.requirement, None)
+        for lane in line.lanes.values():
+            lane.clear()
+
     def _tidy(self, line: Line) -> None:
         """Lanes of a line that no executor serves are not looked at: those without tasks go here."""
-        kept = {place: lane for place, lane in line.lanes.items() if any(True for _ in lane.still(self.waiting))}
+        kept = {}
+        for place, lane in line.lanes.items():
+            if any(True for _ in lane.still(self.waiting)):
+                kept[place] = lane
+            else:
+                lane.clear()
         line.lanes, line.levels = kept, {}
         parked = {id(lane) for lanes in self._parked.values() for lane in lanes}
         for lane in kept.values():
@@ -210,83 +268,72 @@ class ReadyQueues:
     def boost(self, now: float) -> None:
         """Lifts the tasks whose deadline came near; call before ranks are asked for."""
         while self._boosts and self._boosts[0][0] <= now:
-            _, task_id = heappop(self._boosts)
-            entry = self.waiting.get(task_id)
-            if entry is None or task_id not in self._deadlines:
+            _, _, priority, deadline, entry = heappop(self._boosts)
+            if self.waiting.get(entry.task_id) is not entry:
                 continue
-            priority, deadline = self._deadlines[task_id]
-            again = self._policy.next_boost_at(deadline, now)
-            if again is not None:
-                heappush(self._boosts, (again, task_id))
-            old = entry[3]
             level = self._policy.level(priority, deadline, now)
-            if level != old.level:
-                self._leave(old)
-                place = (level, *old.place[1:])
-                lane = old.line.lanes.get(place)
-                if lane is None:
-                    lane = self._open(old.line, place)
-                moved = self.waiting[task_id] = (*entry[:3], lane)
-                lane.push(moved)
+            if level != entry.lane.level:
+                entry = self._lift(entry, level)
+            self._boost_later(entry, priority, deadline, now)
+
+    def _lift(self, entry: Entry, level: int) -> Entry:
+        old = entry.lane
+        place = (level, *old.place[1:])
+        lane = old.line.lanes.get(place)
+        if lane is None:
+            lane = self._open(old.line, place)
+        moved = self.waiting[entry.task_id] = Entry(entry.queued_at, entry.arrival, entry.task_id, lane)
+        lane.push(moved)
+        self._leave(old)
+        return moved
 
     def lines(self) -> Collection[Line]:
-        return list(self._lines.values())
+        return self._lines.values()
 
-    def rank(self, line: Line, now: float) -> Rank | None:
-        """Rank of the task that goes first in this line, which is then ``line.first``; None when none may go.
+    def rank(self, level: Level, now: float) -> Rank | None:
+        """Rank of the task that goes first in this level, which is then ``level.first``; None when none may go: then the
+        level is gone from its line.
 
-        What is taken from another line moves tenants' turns on here too, so a rank is good until the next ``take``.
+        What is taken from another level moves tenants' turns on here too. Turns never go back, so until tasks are added
+        a rank can only grow: one that is old is a lower bound.
         """
-        best: Rank | None = None
-        emptied = []
-        for base, level in line.levels.items():
-            found = self._head(level)
-            if found is None:
-                emptied.append(base)
-                continue
-            tag, entry = found
-            aged = base + int((now - entry[0]) / self._step_s) if now > entry[0] else base
-            rank = (-aged, tag, entry[0], entry[1])
-            if best is None or rank < best:
-                best, line.first = rank, entry
-        for base in emptied:
-            del line.levels[base]
-        return best
+        found = self._head(level)
+        if found is None:
+            if level.line.levels.get(level.base) is level:
+                del level.line.levels[level.base]
+            return None
+        tag, entry = found
+        level.first, level.as_of = entry, self.turns.taken
+        queued_at = entry.queued_at
+        aged = level.base + int((now - queued_at) / self._step_s) if now > queued_at else level.base
+        return -aged, tag, queued_at, entry.arrival, level
 
-    def take(self, line: Line) -> Entry:
-        """Removes and gives ``line.first``; call ``rank`` before. Its tenant and its key have had their turn."""
-        entry = line.first
+    def is_current(self, level: Level) -> bool:
+        """Whether nothing was taken anywhere since the level was ranked."""
+        return level.as_of == self.turns.taken
+
+    def take(self, level: Level) -> Entry:
+        """Removes and gives ``level.first``; call ``rank`` before. Its tenant and its key have had their turn."""
+        entry = level.first
         assert entry is not None
-        lane = entry[3]
+        lane, line = entry.lane, level.line
         lane.pop(entry)
-        del self.waiting[entry[2]]
-        if self._deadlines:
-            self._deadlines.pop(entry[2], None)
+        del self.waiting[entry.task_id]
         tenant = lane.place[1]
         if len(line.lanes) > 1:
-            line.levels[lane.level].lanes[tenant].rotate(-1)  # The tenant's other keys have their turn.
+            level.tenants[tenant].lanes.rotate(-1)  # The tenant's other keys have their turn.
         line.size -= 1
         if not line.size:
-            self._lines.pop(line.requirement, None)
+            self._drop(line)
         self.turns.served(tenant)
         return entry
-
-    def advance(self, line: Line) -> bool:
-        """Moves ``line.first`` on after a ``take`` where there is nothing to compare: whether the line has but one lane
-        and more waits in it. What ``rank`` would find, for less."""
-        if len(line.lanes) != 1 or line.first is None:
-            return False
-        entry = line.first[3].first(self.waiting)
-        if entry is not None:
-            line.first = entry
-        return entry is not None
 
     def park(self, lane: Lane) -> None:
         """The lane's key has no place: the lane waits beside its line, whose other lanes go on. It must be first."""
         key = lane.key
         assert key is not None
         self._parked.setdefault(key, []).append(lane)
-        lane.line.levels[lane.level].lanes[lane.tenant].remove(lane)
+        lane.line.levels[lane.level].tenants[lane.tenant].lanes.remove(lane)
 
     def unpark(self, key: Key) -> None:
         for lane in self._parked.pop(key, ()):
@@ -301,7 +348,7 @@ class ReadyQueues:
 
     def level_of(self, entry: Entry, now: float) -> int:
         """The level of a waiting task, its age added."""
-        return entry[3].level + max(0, int((now - entry[0]) / self._step_s))
+        return entry.lane.level + max(0, int((now - entry.queued_at) / self._step_s))
 
     def waiting_in(self, line: Line) -> Iterator[Entry]:
         """All that wait in a line, parked ones too, in no order."""
@@ -316,26 +363,26 @@ class ReadyQueues:
     def _activate(self, lane: Lane) -> None:
         level = lane.line.levels.get(lane.level)
         if level is None:
-            level = lane.line.levels[lane.level] = Level()
-        lanes = level.lanes.get(lane.tenant)
-        if lanes is not None:
-            lanes.append(lane)
+            level = lane.line.levels[lane.level] = Level(lane.line, lane.level)
+        tenant = level.tenants.get(lane.tenant)
+        if tenant is not None:
+            tenant.lanes.append(lane)
             return
-        level.lanes[lane.tenant] = deque([lane])
+        tenant = level.tenants[lane.tenant] = TenantLanes(lane)
         self.turns.enter(lane.tenant)
         self._arrivals += 1
-        heappush(level.order, (self.turns.tag(lane.tenant), self._arrivals, lane.tenant))
+        heappush(level.order, (self.turns.tag(lane.tenant), self._arrivals, tenant))
 
     def _head(self, level: Level) -> tuple[float, Entry] | None:
         """Tag and first entry of the tenant whose turn it is; what is empty or has moved on is put right on the way."""
         order, waiting = level.order, self.waiting
         while order:
             known, arrival, tenant = order[0]
-            tag = self.turns.tag(tenant)
+            tag = self.turns.tag(tenant.tenant)
             if tag > known and len(order) > 1:
                 heapreplace(order, (tag, arrival, tenant))
                 continue
-            lanes = level.lanes[tenant]
+            lanes = tenant.lanes
             while lanes:
                 lane = lanes[0]
                 entry = lane.first(waiting)
@@ -345,5 +392,5 @@ class ReadyQueues:
                 if lane.line.lanes.get(lane.place) is lane:
                     del lane.line.lanes[lane.place]
             heappop(order)
-            del level.lanes[tenant]
+            del level.tenants[tenant.tenant]
         return None

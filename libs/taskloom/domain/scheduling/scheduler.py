@@ -11,7 +11,7 @@ from taskloom.domain.scheduling.executors import ExecutorPool, Hint, Standing
 from taskloom.domain.scheduling.limits import Holders, TokenBucket
 from taskloom.domain.scheduling.match import Requirement, needs_of, requirement_of
 from taskloom.domain.scheduling.policy import DEFAULT, Policy, Rate
-from taskloom.domain.scheduling.queues import Key, Lane, Line, ReadyQueues
+from taskloom.domain.scheduling.queues import Key, Lane, Level, Line, Rank, ReadyQueues
 from taskloom.domain.task.state import LiveAttempt, TaskState
 
 Held = tuple[str, str, int, int, str, str]
@@ -50,6 +50,7 @@ class Scheduler:
         self._hints: dict[str, Hint] = {}
         self._limited = bool(policy.queue_rates or policy.kind_rates or policy.queue_parallel)
         self._pool_version = -1
+        self._round = 0
         self.more = False
         self.next_at: float | None = None
         """When the clock alone may let a waiting task go, in Unix seconds; None when it does not."""
@@ -68,12 +69,13 @@ class Scheduler:
                     self._learn(state, held)
         elif held is None or held[2] != live.number or held[0] != live.executor_id or held[1] != live.incarnation:
             self._lease(state, live, held)
+        # What had a lease does not wait: so it is not looked for among the many that do.
         if live is not None or not state.dispatchable:
-            if task_id in self._waiting:
+            if held is None and task_id in self._waiting:
                 self.ready.discard(task_id)
             if self._hints and state.ended:
                 self._hints.pop(task_id, None)
-        elif task_id not in self._waiting:
+        elif held is not None or task_id not in self._waiting:
             self._queue(state, preferred)
 
     def forget(self, task_ids: Iterable[str]) -> None:
@@ -97,38 +99,57 @@ class Scheduler:
         if not self.ready:
             return []
         self._catch_up(at)
-        heads = []
-        for line in self.ready.lines():
-            line.places = self.pool.matching(line.requirement)
-            if line.places and (rank := self.ready.rank(line, at)) is not None:
-                heads.append((rank, line.number, line))
-        heapify(heads)
+        self._round += 1
+        heads = self._heads(at)
         assignments: list[Assignment] = []
         closed: set[str] = set()
+        ready = self.ready
         while heads and len(assignments) < limit:
-            rank, number, line = heads[0]
-            if len(heads) > 1 and (again := self.ready.rank(line, at)) is not None and again > rank:
-                heapreplace(heads, (again, number, line))  # Taking from another line moved the turns on.
+            rank = heads[0]
+            level = rank[4]
+            line = level.line
+            if line.shut == self._round:
+                heappop(heads)
                 continue
-            assert line.first is not None
-            lane = line.first[3]
-            if lane.limit and self.key_is_full(lane):
-                self.ready.park(lane)
-            else:
-                standing = self._place(line, at, closed)
-                if standing is None:
-                    heappop(heads)
-                    continue
-                assignments.append(self._take(line, standing))
-                if len(heads) == 1 and self.ready.advance(line):
-                    continue
-            following = self.ready.rank(line, at)
+            following: Rank | None = rank
+            if ready.is_current(level) or (following := ready.rank(level, at)) == rank:
+                following = self._serve(level, at, closed, assignments)
             if following is None:
                 heappop(heads)
+            elif len(heads) > 1 and (heads[1] < following or (len(heads) > 2 and heads[2] < following)):
+                heapreplace(heads, following)
             else:
-                heapreplace(heads, (following, number, line))
+                heads[0] = following
         self.more = bool(heads)
         return assignments
+
+    def _heads(self, at: float) -> list[Rank]:
+        """Ranks of the first tasks of all levels, as a heap; of lines only that some executor has room for."""
+        heads: list[Rank] = []
+        for line in self.ready.lines():
+            if line.seen != self.pool.version:
+                line.places, line.seen = self.pool.matching(line.requirement), self.pool.version
+            if any(place.has_room for place in line.places):
+                for level in tuple(line.levels.values()):
+                    rank = self.ready.rank(level, at)
+                    if rank is not None:
+                        heads.append(rank)
+        heapify(heads)
+        return heads
+
+    def _serve(self, level: Level, at: float, closed: set[str], assignments: list[Assignment]) -> Rank | None:
+        """Lets the first task of a level go, or notes what it waits for; gives what comes next there."""
+        assert level.first is not None
+        lane = level.first.lane
+        if lane.limit and self.key_is_full(lane):
+            self.ready.park(lane)
+        else:
+            standing = self._place(level, at, closed)
+            if standing is None:
+                level.line.shut = self._round
+                return None
+            assignments.append(self._take(level, standing))
+        return self.ready.rank(level, at)
 
     def seconds_to_next(self, now: datetime, at_most: float) -> float:
         """How long nothing can change by the clock alone, as of the last round."""
@@ -165,15 +186,16 @@ class Scheduler:
             self._pool_version = self.pool.version
             self.ready.unpark_all()  # Our share of the limits' places may have grown.
 
-    def _place(self, line: Line, at: float, closed: set[str]) -> Standing | None:
-        """Where the line's first task may go now."""
-        requirement, first = line.requirement, line.first
+    def _place(self, level: Level, at: float, closed: set[str]) -> Standing | None:
+        """Where the level's first task may go now."""
+        line, first = level.line, level.first
+        requirement = line.requirement
         assert first is not None
         if self._limited and not self._limits_open(requirement, at):
             return None
-        hint = self._hints.get(first[2]) if self._hints else None
+        hint = self._hints.get(first.task_id) if self._hints else None
         standing = self.pool.choose(line.places, requirement, hint, closed)
-        if standing is None and requirement.resources and at - first[0] > self.policy.ageing_step_s:
+        if standing is None and requirement.resources and at - first.queued_at > self.policy.ageing_step_s:
             self._reserve(line, closed)
         return standing
 
@@ -196,9 +218,10 @@ class Scheduler:
         found = (self.queue_buckets.get(requirement.queue), self.kind_buckets.get(requirement.kind))
         return [bucket for bucket in found if bucket is not None]
 
-    def _take(self, line: Line, standing: Standing) -> Assignment:
-        requirement, offer = line.requirement, standing.offer
-        _, _, task_id, lane = self.ready.take(line)
+    def _take(self, level: Level, standing: Standing) -> Assignment:
+        requirement, offer = level.line.requirement, standing.offer
+        entry = self.ready.take(level)
+        task_id, lane = entry.task_id, entry.lane
         self._leases[task_id] = (offer.executor_id, offer.incarnation, 0, 0, requirement.kind, lane.tenant)
         if requirement.resources:
             self.pool.lease(offer.executor_id, offer.incarnation, (task_id, 0), requirement.resources)

@@ -16,12 +16,13 @@ MAX_TAGS: Final = 4096
 
 
 class Turns:
-    """Tags of tenants that wait or waited lately. Who waits for nothing gathers no credit."""
+    """Tags of tenants that wait or waited lately. Who waits for nothing gathers no credit. ``taken``: turns in all."""
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         self._cost = {tenant: 1.0 / weight for tenant, weight in weights.items()}
         self._tags: dict[str, float] = {}
         self._now = 0.0
+        self.taken = 0
         self._prune_at = MAX_TAGS
 
     def tag(self, tenant: str) -> float:
@@ -38,6 +39,7 @@ class Turns:
             self._prune_at = max(MAX_TAGS, 2 * len(self._tags))
 
     def served(self, tenant: str) -> None:
+        self.taken += 1
         start = self._tags.get(tenant, self._now)
         if start > self._now:
             self._now = start

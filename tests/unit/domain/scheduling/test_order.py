@@ -13,7 +13,7 @@ from taskloom.domain.scheduling.turns import DEBT, Turns
 from taskloom.domain.values import Concurrency
 from taskloom.testing.clock import START
 from tests.unit.domain.scheduling.test_scheduling import drained, offer
-from tests.unit.domain.scheduling.world import World
+from tests.unit.domain.scheduling.world import World, take_first
 
 ECHO = Requirement("default", "echo")
 
@@ -45,9 +45,7 @@ def test_no_flood_keeps_a_task_waiting_for_ever(priority: int, tenant: int, floo
             deadline = second + HOUR_S if number % 2 else None
             queues.add(f"{second}-{number}", ECHO, urgent, second, f"t{number * tenant}", None, deadline)
         queues.boost(second)
-        [line] = queues.lines()
-        assert queues.rank(line, second) is not None
-        if queues.take(line)[2] == "patient":
+        if take_first(queues, second) == "patient":
             return
     pytest.fail("it starved")
 
@@ -156,9 +154,7 @@ def test_no_tenant_that_waits_is_more_than_a_turn_behind(bursts: list[tuple[str,
             waits[tenant] += 1
     served: Counter[str] = Counter()
     while len(queues):
-        [line] = queues.lines()
-        assert queues.rank(line, 0) is not None
-        served[queues.take(line)[2][0]] += 1
+        served[take_first(queues)[0]] += 1
         behind = [served[tenant] for tenant in waits if served[tenant] < waits[tenant]]
         assert not behind or max(behind) - min(behind) <= 1
     assert served == waits

@@ -13,6 +13,7 @@ from taskloom.domain.task import commands as c
 from taskloom.domain.values import ErrorInfo
 from taskloom.testing.clock import START
 from taskloom.testing.given import GivenTask
+from tests.unit.domain.scheduling.world import take_first
 from tests.unit.domain.task.lives import submit
 
 ALL_GATES = ["executor", "queue", "kind", "capability", "label"]
@@ -40,10 +41,7 @@ def ready(task_id: str, **fields: Any) -> GivenTask:
 
 def drained(queues: ReadyQueues, now: float = 0) -> list[str]:
     """Takes everything out of all lines, best rank first."""
-    order = []
-    while ranks := [(rank, line.number, line) for line in queues.lines() if (rank := queues.rank(line, now))]:
-        order.append(queues.take(min(ranks)[2])[2])
-    return order
+    return list(iter(lambda: take_first(queues, now), ""))
 
 
 # Lines.
@@ -64,9 +62,7 @@ def test_a_task_that_left_its_line_is_passed_over() -> None:
         queues.add(name, ECHO, 2, 0)
     queues.discard("a")
     queues.discard("unknown")
-    [line] = queues.lines()
-    assert queues.rank(line, 0) is not None
-    assert queues.take(line)[2] == "b"
+    assert take_first(queues) == "b"
     assert ("a" in queues, "c" in queues, len(queues)) == (False, True, 1)
 
 

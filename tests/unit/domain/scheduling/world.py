@@ -9,6 +9,7 @@ from taskloom.domain.scheduling.gates import Gate
 from taskloom.domain.scheduling.health import Health
 from taskloom.domain.scheduling.match import ExecutorOffer
 from taskloom.domain.scheduling.policy import Policy
+from taskloom.domain.scheduling.queues import ReadyQueues
 from taskloom.domain.scheduling.scheduler import Assignment, Scheduler
 from taskloom.domain.scheduling.why import explain
 from taskloom.domain.task import commands as c
@@ -16,6 +17,13 @@ from taskloom.domain.values import ErrorInfo
 from taskloom.testing.clock import START
 from taskloom.testing.given import GivenTask
 from tests.unit.domain.task.lives import submit
+
+
+def take_first(queues: ReadyQueues, now: float = 0) -> str:
+    """Takes the task of the best rank of all lines out; empty when none waits."""
+    levels = [level for line in queues.lines() for level in tuple(line.levels.values())]
+    ranks = [rank for level in levels if (rank := queues.rank(level, now))]
+    return queues.take(min(ranks)[4]).task_id if ranks else ""
 
 
 class World:
