@@ -104,18 +104,10 @@ async def fan_out(system: RunningSystem, options: argparse.Namespace, note: Note
 
 
 async def scheduler(_system: RunningSystem, options: argparse.Namespace, note: Note) -> None:
-    """The scheduler alone: how many tasks it pairs while so many wait, to none waiting."""
-    empty = await asyncio.to_thread(scheduler_rate.measure, "one line", 0)
-    waiting = await asyncio.to_thread(scheduler_rate.measure, "one line", options.waiting)
-    note(
-        {
-            "figure": f"dispatch while {options.waiting:,} tasks wait, to an empty queue",
-            "percent": round(100 * waiting["tasks_per_s"] / empty["tasks_per_s"]),
-            "pairs_per_s": waiting["tasks_per_s"],
-            "bytes_per_waiting": waiting["bytes_per_waiting"],
-            "target": ">= 80 %",
-        }
-    )
+    """The scheduler alone: how many tasks it pairs while so many wait, to none waiting; and the memory of those."""
+    for shape in scheduler_rate.SHAPES:
+        note(await asyncio.to_thread(scheduler_rate.measure, shape, options.waiting))
+    note(await asyncio.to_thread(scheduler_rate.measure_memory, options.waiting))
 
 
 async def flat(system: RunningSystem, options: argparse.Namespace, note: Note) -> None:
@@ -166,14 +158,16 @@ async def flat_cost(system: RunningSystem, flat_to: int, note: Note) -> None:
 def table(figures: list[Figure]) -> Table:
     drawn = Table("figure", "measured", "CPU ms/task", "target", title="Taskloom, one machine, everything on it")
     for figure in figures:
-        if "tasks_per_s" in figure:
+        if "percent" in figure:
+            measured = f"{figure['percent']} %, {figure['bytes_per_waiting']:,} bytes a waiting task"
+        elif "tasks_per_s" in figure:
             measured = f"{figure['tasks_per_s']:,} {'runs' if 'workflows' in figure['figure'] else 'tasks'}/s"
         elif "p50_ms" in figure:
             measured = f"p50 {figure['p50_ms']} ms, p99 {figure['p99_ms']} ms"
         elif "median_s" in figure:
             measured = f"median {figure['median_s']} s, worst {figure['worst_s']} s"
-        elif "percent" in figure:
-            measured = f"{figure['percent']} %, {figure['bytes_per_waiting']:,} bytes a waiting task"
+        elif "bytes" in figure:
+            measured = f"{figure['bytes']:,} bytes"
         else:
             measured = f"{figure['mib']:,} MiB"
         drawn.add_row(figure["figure"], measured, str(figure.get("cpu_ms_per_task", "")), figure["target"])

@@ -291,8 +291,9 @@ class ReadyQueues:
         return self._lines.values()
 
     def rank(self, level: Level, now: float) -> Rank | None:
-        """Rank of the task that goes first in this level, which is then ``level.first``; None when none may go: then the
-        level is gone from its line.
+        """Rank of the task that goes first in this level, which is then ``level.first``.
+
+        None when none may go; then the level is gone from its line.
 
         What is taken from another level moves tenants' turns on here too. Turns never go back, so until tasks are added
         a rank can only grow: one that is old is a lower bound.
