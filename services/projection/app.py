@@ -18,6 +18,7 @@ from taskloom.store.history import HistoryReader
 from taskloom.wire.topics import Topics
 
 REPORT_EVERY_S: Final = 1.0
+FORGET_EVERY_S: Final = 60.0
 
 
 async def run(settings: ProjectionSettings) -> None:
@@ -76,6 +77,7 @@ async def serve(runtime: Runtime, settings: ProjectionSettings) -> None:
         await runtime.start("open the ops port", ops.start())
         runtime.on_drain("close the ops port", ops.stop)
         runtime.background("report positions", _report(applier, runtime.stopping))
+        runtime.background("forget old seconds", _forget(applier, runtime.stopping))
         runtime.background("apply", _apply(consumer, applier, settings, runtime.stopping))
         await runtime.run_until_stopped()
 
@@ -97,9 +99,20 @@ async def _apply(
 
 
 async def _report(applier: Applier, stopping: asyncio.Event) -> None:
-    while not stopping.is_set():
-        try:
-            async with asyncio.timeout(REPORT_EVERY_S):
-                await stopping.wait()
-        except TimeoutError:
-            await applier.report_idle()
+    while await _not_stopped(stopping, REPORT_EVERY_S):
+        await applier.report_idle()
+
+
+async def _forget(applier: Applier, stopping: asyncio.Event) -> None:
+    while await _not_stopped(stopping, FORGET_EVERY_S):
+        await applier.forget()
+
+
+async def _not_stopped(stopping: asyncio.Event, within_s: float) -> bool:
+    """False at once when it stops, True when it did not for that long."""
+    try:
+        async with asyncio.timeout(within_s):
+            await stopping.wait()
+    except TimeoutError:
+        return True
+    return False

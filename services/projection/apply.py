@@ -36,6 +36,7 @@ from taskloom.domain.entities.entity import Entity
 from taskloom.errors import TaskloomError
 from taskloom.views import positions
 from taskloom.views.entities import write as entities
+from taskloom.views.metrics import write as seconds
 from taskloom.views.positions import Fenced, Move, Place
 from taskloom.views.task_executions.row import Row
 from taskloom.views.task_executions.write import MissingRow, load
@@ -152,6 +153,13 @@ class Applier:
                 await self._database.transaction(lambda cursor: positions.move(cursor, moves))
             except PASSING_FAULTS as fault:
                 log.debug("positions not reported", reason=str(fault))
+
+    async def forget(self) -> None:
+        """Takes away what the views keep for a while only; what fails now is taken away the next time."""
+        try:
+            await self._database.transaction(seconds.forget)
+        except PASSING_FAULTS as fault:
+            log.debug("old seconds not taken away", reason=str(fault))
 
     # What goes wrong between us and the database.
 

@@ -10,6 +10,8 @@ from taskloom.domain.entities.entity import Entity
 from taskloom.views import positions
 from taskloom.views.entities import write as entities
 from taskloom.views.executors import write as executors
+from taskloom.views.metrics import write as metrics
+from taskloom.views.metrics.fold import Tally
 from taskloom.views.outputs import write as outputs
 from taskloom.views.positions import Move
 from taskloom.views.sessions import write as sessions
@@ -21,12 +23,14 @@ from taskloom.wire.messages import ExecutorHeartbeat, OutputChunk
 
 
 class Changes(Struct):
-    """``after``: the rows to write; ``before``: the same as they stand in the table, where a new one is absent."""
+    """``after``: the rows to write; ``before``: the same as they stand in the table, where a new one is absent.
+    ``tally``: what the events between them add to the metrics."""
 
     after: dict[str, Row] = field(default_factory=dict)
     before: dict[str, Row] = field(default_factory=dict)
     partitions: dict[str, int] = field(default_factory=dict)
     entities: dict[str, Entity] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
 
 
 def counts_of(changes: Changes) -> dict[CountKey, int]:
@@ -84,4 +88,6 @@ def write(
         entities.put(cursor, changes.entities.values())
     if heartbeats:
         executors.put(cursor, heartbeats)
-    return outputs.add(cursor, chunks)
+    repeated = outputs.add(cursor, chunks)
+    metrics.add(cursor, changes.tally)
+    return repeated

@@ -10,13 +10,15 @@ from services.projection.changes import Changes
 from taskloom import telemetry
 from taskloom.domain.envelope import Recorded
 from taskloom.errors import TaskloomError
-from taskloom.views.task_executions.fold import OutOfSequence, fold, fold_all
+from taskloom.views.task_executions.fold import OutOfSequence, fold
 from taskloom.views.task_executions.row import Row
 from taskloom.wire.errors import WireError
 
 log = telemetry.get_logger(__name__)
 
 LoadRows = Callable[[list[str]], Awaitable[dict[str, Row]]]
+Step = tuple[Row | None, Recorded, Row]
+"""A row, an event, and the row after it."""
 
 
 class History(Protocol):
@@ -50,8 +52,12 @@ async def fold_batch(batch: Batch, cache: RowCache, load_rows: LoadRows, history
             continue
         try:
             if version > reached + 1:
-                row = await _fill_gap(row, recorded, history)
-            changes.after[task_id] = fold(row, recorded)
+                steps = await _fill_gap(row, recorded, history)
+            else:
+                steps = [(row, recorded, fold(row, recorded))]
+            for before, one, after in steps:
+                changes.tally.count(before, one, after)
+            changes.after[task_id] = steps[-1][2]
             changes.partitions[task_id] = arrived.record.partition
         except (TaskloomError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             _set_aside(batch, arrived, error)
@@ -75,21 +81,24 @@ async def _find_rows(batch: Batch, cache: RowCache, load_rows: LoadRows, changes
         changes.before.update(await load_rows(list(missing)))
 
 
-async def _fill_gap(row: Row | None, recorded: Recorded, history: History) -> Row:
-    """The row just before ``recorded``, from the store's events.
+async def _fill_gap(row: Row | None, recorded: Recorded, history: History) -> list[Step]:
+    """The steps to ``recorded`` and with it, from the store's events.
 
     Raises:
         Unfillable: the store lacks some of them.
     """
     meta, reached = recorded.meta, row.version if row is not None else 0
     missing = await history.events(meta.task_id, after=reached, up_to=meta.version - 1)
-    filled = fold_all(missing, row)
-    if filled is None or filled.version != meta.version - 1:
-        stands = filled.version if filled is not None else 0
-        raise Unfillable(f"event {meta.version} arrived, but the store has nothing after {stands}")
+    steps: list[Step] = []
+    for one in (*missing, recorded):
+        before = steps[-1][2] if steps else row
+        stands = before.version if before is not None else 0
+        if one is recorded and stands != meta.version - 1:
+            raise Unfillable(f"event {meta.version} arrived, but the store has nothing after {stands}")
+        steps.append((before, one, fold(before, one)))
     metrics.GAPS.inc()
     log.warning("missing events read from the store", task_id=meta.task_id, after=reached, up_to=meta.version - 1)
-    return filled
+    return steps
 
 
 def poisons(error: Exception) -> bool:

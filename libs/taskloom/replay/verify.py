@@ -2,7 +2,8 @@
 
 Per task: versions and hash chain of the stored bytes, the read row field by field, the stored output against what its
 attempts reported, and whether an open task, and only an open one, stands in ``open_tasks``. Then the sums: sessions and
-counts by status against the task rows, and rows of tasks that the store does not know.
+counts by status against the task rows, the metrics against those of all events, and rows of tasks that the store does
+not know.
 
 It reads the store in pages, so its memory does not grow with it, and works beside a running system: a task that seems
 to differ is looked at again until the time limit, since its events may be on their way.
@@ -21,11 +22,13 @@ from taskloom.domain.task.evolve import fold as evolve_all
 from taskloom.domain.values import OUTPUT_SEQ_SPAN
 from taskloom.replay import verify_sql as sql
 from taskloom.replay.verify_entities import entity_faults
+from taskloom.replay.verify_metrics import first_second, stored_sums, wrong_sums
 from taskloom.store.history import HistoryReader
 from taskloom.views.attempts.fold import attempts
+from taskloom.views.metrics.fold import Tally
 from taskloom.views.positions import read_lag
 from taskloom.views.reading import Pool, rows
-from taskloom.views.task_executions.fold import fold_all
+from taskloom.views.task_executions.fold import fold
 from taskloom.views.task_executions.query import row_of
 from taskloom.views.task_executions.row import FIELDS, Row
 from taskloom.wire.recorded import chain_fault, unseal
@@ -90,10 +93,12 @@ class Verifier:
         """
         began, report = time.monotonic(), Report()
         await self._caught_up()
+        tally, since = Tally(), first_second()
+        sums = await stored_sums(self._pool, since)
         suspects: dict[str, None] = {}
         for shard in range(self._shards):
             async for streams in self._pages(shard):
-                found = await self._compare(streams)
+                found = await self._compare(streams, tally)
                 report.tasks += sum(not is_entity_id(stream.task_id) for stream in streams)
                 report.events += sum(len(stream.bodies) for stream in streams)
                 suspects.update(dict.fromkeys(found))
@@ -103,6 +108,13 @@ class Verifier:
                     break
         await self._settle(report, self._compare_anew, suspects)
         await self._settle(report, self._compare_sums, {"": None})
+
+        async def compare_metrics(_names: Sequence[str]) -> dict[str, list[Difference]]:
+            wrong = wrong_sums(sums, await stored_sums(self._pool, since), tally, since)
+            return {"": [difference(*each) for each in wrong]} if wrong else {}
+
+        if report.complete and not report.differences:  # a changed history leads to other sums, and is named already
+            await self._settle(report, compare_metrics, {"": None})
         report.seconds = round(time.monotonic() - began, 3)
         return report
 
@@ -161,8 +173,8 @@ class Verifier:
 
     # Comparing tasks.
 
-    async def _compare(self, streams: Sequence[Stream]) -> dict[str, list[Difference]]:
-        """Differences by task id; tasks without one are absent."""
+    async def _compare(self, streams: Sequence[Stream], tally: Tally | None = None) -> dict[str, list[Difference]]:
+        """Differences by task id; tasks without one are absent. The events are added to ``tally``."""
         found = await self._compare_entities([stream for stream in streams if is_entity_id(stream.task_id)])
         streams = [stream for stream in streams if not is_entity_id(stream.task_id)]
         ids = [stream.task_id for stream in streams]
@@ -170,7 +182,7 @@ class Verifier:
         open_ids = {task_id for (task_id,) in await rows(self._pool, sql.OPEN, {"tasks": ids})}
         histories: dict[str, list[Recorded]] = {}
         for stream in streams:
-            history, expected, faults = read_history(stream)
+            history, expected, faults = read_history(stream, tally)
             if expected is not None:
                 histories[stream.task_id] = history
                 faults += compare_row(stored.get(stream.task_id), expected)
@@ -258,9 +270,9 @@ class Verifier:
             after = page[-1][0]
 
 
-def read_history(stream: Stream) -> tuple[list[Recorded], Row | None, list[Difference]]:
+def read_history(stream: Stream, tally: Tally | None = None) -> tuple[list[Recorded], Row | None, list[Difference]]:
     """The stream's events, the row they fold to, and what is wrong with their sequence, hash chain or content. Without
-    a row when they cannot be folded."""
+    a row when they cannot be folded. What they add to the metrics is added to ``tally``."""
     task_id = stream.task_id
     if stream.versions != list(range(1, len(stream.versions) + 1)):
         return (
@@ -274,12 +286,21 @@ def read_history(stream: Stream) -> tuple[list[Recorded], Row | None, list[Diffe
         history = [unseal(body) for body in stream.bodies]
         if any(recorded.meta.task_id != task_id for recorded in history):
             faults.append(Difference(task_id, "task id", "events of another task", task_id))
-        state, row = evolve_all(history), fold_all(history)
+        state, row = evolve_all(history), _folded(history, tally)
     except Exception as error:  # noqa: BLE001 - whatever a changed event leads to, it is a difference
         return [], None, [*faults, Difference(task_id, "events", str(error), "events that can be folded")]
     if state is not None and row is not None and state.word != row.state:
         faults.append(Difference(task_id, "state by evolve", state.word, row.state))
     return history, row, faults
+
+
+def _folded(history: Sequence[Recorded], tally: Tally | None) -> Row | None:
+    row: Row | None = None
+    for recorded in history:
+        before, row = row, fold(row, recorded)
+        if tally is not None:
+            tally.count(before, recorded, row)
+    return row
 
 
 def compare_row(stored: Row | None, expected: Row) -> list[Difference]:

@@ -72,6 +72,7 @@ async def test_records_that_come_twice_change_nothing(world: World, pool: Pool) 
     assert session is not None
     assert (session.task_count, session.successful_tasks, session.tokens_used) == (20, 20, 160)
     assert await tasks.count_by_status(pool, "default") == {"COMPLETED": 20}
+    assert execute(world.dsn, "SELECT sum(completed), sum(attempts_completed) FROM metrics_totals") == [(20, 20)]
 
 
 async def test_gap_is_filled_from_the_store(database_dsn: str, pool: Pool) -> None:
@@ -80,6 +81,7 @@ async def test_gap_is_filled_from_the_store(database_dsn: str, pool: Pool) -> No
     await world.feed([("task-1", life.bodies[0])])
     await world.feed([("task-1", life.bodies[4])])
     assert await tasks.get(pool, "default", "task-1") == fold_all(life.recorded)
+    assert execute(database_dsn, "SELECT waits, attempts_completed FROM metrics_totals") == [(1, 1)]
     await world.stop()
 
 
@@ -145,6 +147,7 @@ async def test_connection_lost_in_the_middle_loses_and_repeats_nothing(world: Wo
     assert session is not None
     assert (session.task_count, session.successful_tasks, session.tokens_used) == (300, 300, 2400)
     assert await tasks.count_by_status(pool, "default") == {"COMPLETED": 300}
+    assert execute(world.dsn, "SELECT sum(completed) FROM metrics_hours") == [(300,)]
 
 
 def chunk(seq: int, text: str = "", data: bytes = b"", attempt: int = 1, stream: str = "stdout") -> tuple[str, bytes]:

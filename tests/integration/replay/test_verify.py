@@ -150,6 +150,19 @@ async def test_wrong_count_is_named(stored: str) -> None:
     assert (subject, field) == ("counts of tenant default", "QUEUED")
 
 
+@pytest.mark.parametrize("table", ["metrics_hours", "metrics_totals"])
+async def test_wrong_sum_of_the_metrics_is_named(stored: str, table: str) -> None:
+    execute(stored, f"UPDATE {table} SET completed = completed + 1, cpu_us = 7 WHERE executor_id = 'e1'")
+    found = await faults(stored)
+    assert {field for _, field in found} == {"completed", "cpu_us"}
+    assert {subject.rpartition(", ")[2] for subject, _ in found} == {"e1"}
+
+
+async def test_missing_sum_of_the_metrics_is_named(stored: str) -> None:
+    execute(stored, "DELETE FROM metrics_hours")
+    assert "attempts_completed" in {field for _, field in await faults(stored)}
+
+
 async def test_open_tasks_that_are_not_the_open_ones_are_named(stored: str) -> None:
     [(forgotten,)] = execute(stored, "SELECT task_id FROM open_tasks ORDER BY task_id LIMIT 1")
     execute(stored, "DELETE FROM open_tasks WHERE task_id = %s", forgotten)

@@ -113,12 +113,13 @@ def _assigned(row: Row, event: e.AttemptAssigned, _r: Recorded) -> None:
 
 
 def _declined(row: Row, _e: e.AttemptDeclined, _r: Recorded) -> None:
-    row.phase = "ready"
+    _stopped(row)
     row.executor_id = ""
 
 
 def _started(row: Row, _e: e.AttemptStarted, r: Recorded) -> None:
     row.phase = "running"
+    row.attempt_started_at = r.meta.at
     if row.started_at is None:
         row.started_at = r.meta.at
 
@@ -136,7 +137,7 @@ def _heartbeat(row: Row, event: e.AttemptHeartbeat, _r: Recorded) -> None:
 
 
 def _attempt_failed(row: Row, event: e.AttemptFailed, _r: Recorded) -> None:
-    row.phase = "ready"
+    _stopped(row)
     row.failures += 1
     row.error = event.error.message
     row.error_type = event.error.type
@@ -146,7 +147,7 @@ def _attempt_failed(row: Row, event: e.AttemptFailed, _r: Recorded) -> None:
 
 
 def _attempt_timed_out(row: Row, event: e.AttemptTimedOut, _r: Recorded) -> None:
-    row.phase = "ready"
+    _stopped(row)
     row.failures += 1
     row.error = _limit_text(event.timeout, event.limit_s)
     row.error_type = "timeout"
@@ -154,10 +155,16 @@ def _attempt_timed_out(row: Row, event: e.AttemptTimedOut, _r: Recorded) -> None
 
 
 def _attempt_lost(row: Row, event: e.AttemptLost, _r: Recorded) -> None:
-    row.phase = "ready"
+    _stopped(row)
     row.failures += 1
     row.error = f"executor {event.executor_id} was lost: {event.reason}"
     row.error_type = "lost"
+
+
+def _stopped(row: Row) -> None:
+    """The attempt is over, the task is not."""
+    row.phase = "ready"
+    row.attempt_started_at = None
 
 
 def _retry(row: Row, event: e.RetryScheduled, _r: Recorded) -> None:
@@ -234,7 +241,7 @@ def _overdue(row: Row, _e: e.TaskOverdue, _r: Recorded) -> None:
 def _end(row: Row, phase: str, r: Recorded) -> None:
     row.phase = phase
     row.completed_at = r.meta.at
-    row.retry_at = None
+    row.retry_at = row.attempt_started_at = None
     if phase != "completed":
         row.failed_at = r.meta.at
     if row.is_cancelled and phase != "cancelled":

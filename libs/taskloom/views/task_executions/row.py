@@ -30,9 +30,10 @@ class Row(Struct):
     """A task as of ``version``. Times are event times; empty text, ``{}``, ``()`` and False are NULL in the table.
 
     ``phase`` is what lies below a pause or a cancel, ``state`` what people see, ``status`` the REST word for it.
-    ``started_at`` is the first attempt's start. ``failed_at`` is set at an end other than completed. Usage and output
-    are sums over all attempts; ``output_last_seq`` is the last chunk of the last attempt that reported one, and
-    ``output_ends`` are those of all attempts that did, so that a reader knows when it has every chunk.
+    ``started_at`` is the first attempt's start, ``attempt_started_at`` that of the attempt under way. ``failed_at`` is
+    set at an end other than completed. Usage and output are sums over all attempts; ``output_last_seq`` is the last
+    chunk of the last attempt that reported one, and ``output_ends`` are those of all attempts that did, so that a
+    reader knows when it has every chunk.
     """
 
     task_id: str
@@ -98,6 +99,7 @@ class Row(Struct):
     output_ends: tuple[int, ...] = ()
     output_chunks: int = 0
     output_bytes: int = 0
+    attempt_started_at: datetime | None = None
 
     @property
     def attempts(self) -> int:

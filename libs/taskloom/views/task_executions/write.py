@@ -25,7 +25,7 @@ _CHANGING_TYPES: Final = (
     "bool", "bool", "int8", "int8", "text", "text", "text",
     "bool", "int8", "text", "text", "bool",
     "int8", "int8", "float8", "text", "text",
-    "int8", "bytea", "int8", "int8",
+    "int8", "bytea", "int8", "int8", "int8",
 )  # fmt: skip
 
 _TABLE: Final = Target("task_executions", FIELDS, _FIXED_TYPES + _CHANGING_TYPES)
@@ -185,6 +185,7 @@ def _changing(row: Row) -> tuple[Any, ...]:
         as_json(row.output_ends),
         row.output_chunks or None,
         row.output_bytes or None,
+        micros_or_none(row.attempt_started_at),
     )
 
 
