@@ -8,6 +8,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from psycopg import OperationalError
 
+from services.gateway.components import ComponentWatch
 from services.gateway.context import Gateway
 from services.gateway.control import Controller
 from services.gateway.dependencies import DependencyReader
@@ -33,6 +34,7 @@ from services.gateway.routes import (
     executors,
     health,
     histories,
+    metrics,
     queues,
     sessions,
     streams,
@@ -58,7 +60,7 @@ from taskloom.store.history import HistoryReader
 from taskloom.views.reading import TooSlow, read_pool
 from taskloom.wire.topics import Topics
 
-_ROUTES = (tasks, dependencies, histories, sessions, executors, queues, streams, workflows, health)
+_ROUTES = (tasks, dependencies, histories, sessions, executors, queues, metrics, streams, workflows, health)
 
 
 def create_app(parts: Parts) -> Litestar:
@@ -77,6 +79,7 @@ def create_app(parts: Parts) -> Litestar:
     )
     hub = LiveHub(parts.tail, Topics(settings.topic_prefix).events, capacity=settings.stream_buffer)
     reply_s = settings.reply_timeout_s
+    readiness = Readiness("gateway", parts.checks)
     waits = DependencyReader(parts.views, parts.histories, recent)
     gateway = Gateway(
         submitter=Submitter(parts.sender, parts.replies, parts.values, known, recent, waits, reply_s=reply_s),
@@ -86,7 +89,8 @@ def create_app(parts: Parts) -> Litestar:
         streams=Streams(parts.histories, parts.views, hub, limits, ping_interval_s=settings.ping_interval_s),
         limits=limits,
         lag=lag,
-        readiness=Readiness("gateway", parts.checks),
+        readiness=readiness,
+        components=ComponentWatch(readiness, parts.views, lambda: lag.ms, max_lag_s=settings.max_lag_s),
     )
     app = Litestar(
         route_handlers=[Router("/", route_handlers=[handler for routes in _ROUTES for handler in routes.HANDLERS])],

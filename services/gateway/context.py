@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl
 
 from litestar import Request
 
+from services.gateway.components import ComponentWatch
 from services.gateway.control import Controller
 from services.gateway.dependencies import DependencyReader
 from services.gateway.lag import LagWatch
@@ -35,6 +36,7 @@ class Gateway:
     limits: Limits
     lag: LagWatch
     readiness: Readiness
+    components: ComponentWatch
 
 
 def gateway_of(request: AnyRequest) -> Gateway:

@@ -108,7 +108,9 @@ def _operation(path: str, handler: HTTPRouteHandler, doc: Doc) -> Json:
 
 
 def _suffix(path: str) -> str:
-    """The document is served under two paths; operation ids are unique."""
+    """Some things are served under two paths; operation ids are unique."""
+    if path.startswith("/api/v1/agents/"):
+        return "_of_agent"
     return "_v1" if path == "/api/v1/openapi.json" else ""
 
 

@@ -1,6 +1,7 @@
 """What the routes read: rows of the views and histories from the event store. Ports, so that tests can stand in."""
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 from services.gateway.known import Known
@@ -8,6 +9,9 @@ from taskloom.domain.envelope import Recorded
 from taskloom.views import positions
 from taskloom.views.executors import query as executor_rows
 from taskloom.views.executors.query import Executor
+from taskloom.views.metrics import query as metric_sums
+from taskloom.views.metrics.query import Hours, LastHour, Sla
+from taskloom.views.metrics.sums import Hour
 from taskloom.views.outputs import query as output_rows
 from taskloom.views.outputs.query import Chunk, OutputPage
 from taskloom.views.queues import query as queue_rows
@@ -52,6 +56,18 @@ class Views(Protocol):
     async def queues(self, tenant_id: str) -> list[QueueStats]: ...
 
     async def queue(self, tenant_id: str, name: str) -> QueueStats | None: ...
+
+    async def count_by_status(self, tenant_id: str) -> dict[str, int]: ...
+
+    async def last_hour(self, tenant_id: str) -> LastHour: ...
+
+    async def hours_since(self, tenant_id: str, since: datetime) -> Hours: ...
+
+    async def sla_since(self, tenant_id: str, since: datetime) -> Sla: ...
+
+    async def of_executors(self, tenant_id: str, executor_id: str | None) -> dict[str, Hour]:
+        """Sums over all time, by executor; of one when it is named."""
+        ...
 
     async def known(self) -> Known: ...
 
@@ -117,6 +133,21 @@ class PostgresViews:
 
     async def queue(self, tenant_id: str, name: str) -> QueueStats | None:
         return await queue_rows.get(self._pool, tenant_id, name)
+
+    async def count_by_status(self, tenant_id: str) -> dict[str, int]:
+        return await task_rows.count_by_status(self._pool, tenant_id)
+
+    async def last_hour(self, tenant_id: str) -> LastHour:
+        return await metric_sums.last_hour(self._pool, tenant_id)
+
+    async def hours_since(self, tenant_id: str, since: datetime) -> Hours:
+        return await metric_sums.hours_since(self._pool, tenant_id, since)
+
+    async def sla_since(self, tenant_id: str, since: datetime) -> Sla:
+        return await metric_sums.sla_since(self._pool, tenant_id, since)
+
+    async def of_executors(self, tenant_id: str, executor_id: str | None) -> dict[str, Hour]:
+        return await metric_sums.of_executors(self._pool, tenant_id, executor_id)
 
     async def known(self) -> Known:
         """What the executors heard within the last hour announce."""

@@ -8,12 +8,28 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp
 from msgspec import Struct
 
+from services.gateway import figures
 from services.gateway.answers import json_answer
-from services.gateway.context import AnyRequest, checked_id, gateway_of
+from services.gateway.context import AnyRequest, caller_in, checked_id, gateway_of
 from services.gateway.docs import Answered, Doc, documented
 from services.gateway.problems import NotFound
 from taskloom.domain.values import Resources
 from taskloom.views.executors.query import Executor
+
+_STATISTICS: Final = {
+    "executor_id": "executor-1",
+    "type": "executor",
+    "active": True,
+    "running_tasks": 6,
+    "total_executions": 30241,
+    "successful_executions": 30120,
+    "failed_executions": 121,
+    "success_rate": 99.6,
+    "average_duration_seconds": 1.281,
+    "capabilities": ["linux"],
+    "registered_at": "2026-11-21T08:00:00Z",
+    "last_seen_at": "2026-11-21T11:59:58Z",
+}
 
 
 class ExecutorInfo(Struct, frozen=True):
@@ -88,4 +104,42 @@ async def get_executor(request: AnyRequest, executor_id: FromPath[str]) -> ASGIA
     return json_answer(info_of(executor), headers=gateway.lag.header())
 
 
-HANDLERS: Final = [list_executors, get_executor]
+@get(
+    ["/api/v1/executors/stats", "/api/v1/agents/stats"],
+    opt=documented(
+        Doc(
+            summary="What each executor has run for the tenant, by id",
+            tag="Executors",
+            answers={
+                200: Answered("Statistics", figures.ExecutorStatsList, {"executors": [_STATISTICS], "total_count": 1})
+            },
+            errors=(503,),
+        )
+    ),
+)
+async def list_executor_statistics(request: AnyRequest) -> ASGIApp:
+    gateway = gateway_of(request)
+    found = await figures.executor_statistics(gateway.reader.views, caller_in(request).tenant_id)
+    return json_answer(found, headers=gateway.lag.header())
+
+
+@get(
+    ["/api/v1/executors/{executor_id:str}/stats", "/api/v1/agents/{executor_id:str}/stats"],
+    opt=documented(
+        Doc(
+            summary="What an executor has run for the tenant",
+            tag="Executors",
+            answers={200: Answered("Statistics", figures.ExecutorStats, _STATISTICS)},
+            errors=(400, 404, 503),
+        )
+    ),
+)
+async def get_executor_statistics(request: AnyRequest, executor_id: FromPath[str]) -> ASGIApp:
+    gateway, tenant_id = gateway_of(request), caller_in(request).tenant_id
+    found = await figures.statistics_of(gateway.reader.views, tenant_id, checked_id(executor_id, "executor_id"))
+    if found is None:
+        raise NotFound("Executor not found", executor_id=executor_id)
+    return json_answer(found, headers=gateway.lag.header())
+
+
+HANDLERS: Final = [list_executors, get_executor, list_executor_statistics, get_executor_statistics]

@@ -8,6 +8,7 @@ from litestar import get
 from litestar.types import ASGIApp
 
 from services.gateway.answers import json_answer, text_answer
+from services.gateway.components import ComponentHealth
 from services.gateway.context import AnyRequest, gateway_of
 from services.gateway.docs import Answered, Doc, documented
 from services.gateway.openapi import document_of
@@ -20,6 +21,20 @@ _READINESS_EXAMPLE: Final = {
     "version": _VERSION,
     "time": "2026-11-21T12:00:00Z",
     "checks": {"kafka": "ok", "database": "ok", "orchestrator": "ok"},
+}
+
+_HEALTHY_EXAMPLE: Final = {"status": "healthy", "since": "2026-11-21T08:00:00Z", "detail": ""}
+_COMPONENTS_EXAMPLE: Final = {
+    "status": "degraded",
+    "timestamp": "2026-11-21T12:00:00Z",
+    "components": {
+        **dict.fromkeys(("gateway", "kafka", "postgresql", "orchestrator"), _HEALTHY_EXAMPLE),
+        "projection": {"status": "degraded", "since": "2026-11-21T11:59:40Z", "detail": "3.120 s behind"},
+        "executors": {**_HEALTHY_EXAMPLE, "detail": "4 ready"},
+        **dict.fromkeys(("dependency_resolver", "task_scheduler"), _HEALTHY_EXAMPLE),
+        "task_executor": {**_HEALTHY_EXAMPLE, "detail": "4 ready"},
+        "workflow_orchestrator": _HEALTHY_EXAMPLE,
+    },
 }
 
 
@@ -59,6 +74,23 @@ async def readiness(request: AnyRequest) -> ASGIApp:
 
 
 @get(
+    "/api/v1/health/components",
+    opt=documented(
+        Doc(
+            summary="Health by component",
+            tag="Operations",
+            details="Always 200: restart by /health, route by /readiness, and look here for what is wrong since when. "
+            "The last four components are the task management engine's names for what the orchestrator and the "
+            "executors do.",
+            answers={200: Answered("The components", ComponentHealth, _COMPONENTS_EXAMPLE)},
+        )
+    ),
+)
+async def components(request: AnyRequest) -> ASGIApp:
+    return json_answer(await gateway_of(request).components.report())
+
+
+@get(
     "/metrics",
     opt=documented(
         Doc(
@@ -80,4 +112,4 @@ async def openapi(request: AnyRequest) -> ASGIApp:
     return json_answer(document_of(request.app))
 
 
-HANDLERS: Final = [health, readiness, metrics, openapi]
+HANDLERS: Final = [health, components, readiness, metrics, openapi]

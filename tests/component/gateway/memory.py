@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,9 +23,14 @@ from taskloom.domain.task.decide import decide
 from taskloom.domain.task.events import TaskEvent
 from taskloom.domain.task.evolve import fold
 from taskloom.views.executors.query import Executor
+from taskloom.views.metrics.fold import HOUR_S, Tally
+from taskloom.views.metrics.query import Hours, LastHour, Sla
+from taskloom.views.metrics.sums import Hour, add
+from taskloom.views.metrics.write import hour_at
 from taskloom.views.outputs.query import Chunk, OutputPage
-from taskloom.views.queues.query import QueueStats
+from taskloom.views.queues.query import QueueStats, add_depth
 from taskloom.views.sessions.query import Session
+from taskloom.views.task_executions.fold import fold as fold_row
 from taskloom.views.task_executions.fold import fold_all
 from taskloom.views.task_executions.query import Filters, Page
 from taskloom.views.task_executions.row import Row
@@ -64,6 +70,7 @@ class MemorySystem:
         self.chunks_of: dict[str, list[Chunk]] = {}
         self.stored: dict[str, bytes] = {}
         self.known_now = Known()
+        self.executors_now: list[Executor] = []
         self.lag = 12.0
         self.tail = MemoryTail()
         self.history_reads = 0
@@ -248,13 +255,68 @@ class MemorySystem:
         return [row for row in self._rows(tenant_id) if row.session_id == session_id]
 
     async def executors(self) -> list[Executor]:
-        return []
+        return list(self.executors_now)
 
     async def executor(self, executor_id: str) -> Executor | None:
-        return None
+        return next((each for each in self.executors_now if each.executor_id == executor_id), None)
 
     async def queues(self, tenant_id: str) -> list[QueueStats]:
-        return [QueueStats(name) for name in sorted({row.queue for row in self._rows(tenant_id)})]
+        found: dict[str, QueueStats] = {}
+        for row in self._rows(tenant_id):
+            stats = found.setdefault(row.queue, QueueStats(row.queue))
+            overdue = not row.ended and row.deadline is not None and row.deadline < datetime.now(UTC)
+            if not row.ended:
+                add_depth(stats, row.state, row.priority, 1, row.created_at, int(overdue))
+        return [found[name] for name in sorted(found)]
+
+    async def count_by_status(self, tenant_id: str) -> dict[str, int]:
+        return dict(Counter(row.status for row in self._rows(tenant_id)))
+
+    def tally(self) -> Tally:
+        tally = Tally()
+        for stream in self.streams.values():
+            row: Row | None = None
+            for recorded in stream:
+                before, row = row, fold_row(row, recorded)
+                tally.count(before, recorded, row)
+        return tally
+
+    def _sums(self, tenant_id: str, since: datetime | None = None) -> Hours:
+        found = Hours()
+        for key, sums in self.tally().hours.items():
+            at = hour_at(key.hour)
+            if key.tenant_id == tenant_id and (since is None or at >= since):
+                add(found.hours.setdefault(at, Hour()), sums)
+                add(found.executors.setdefault(key.executor_id, Hour()), sums)
+                add(found.kinds.setdefault(key.kind, Hour()), sums)
+        return found
+
+    async def last_hour(self, tenant_id: str) -> LastHour:
+        at = datetime.now(UTC)
+        seconds = [
+            (key.second, each)
+            for key, each in self.tally().seconds.items()
+            if key.tenant_id == tenant_id and key.second > at.timestamp() - HOUR_S
+        ]
+        running = sum(row.status == "RUNNING" for row in self._rows(tenant_id))
+        ended = sum(row.ended for row in self._rows(tenant_id))
+        last_minute = sum(each.completed for second, each in seconds if second >= at.timestamp() - 60)
+        sums = (
+            sum(getattr(each, name) for _, each in seconds)
+            for name in ("completed", "failed", "timed", "duration_us", "sla_violated")
+        )
+        return LastHour(at, running, running, ended, last_minute, *sums)
+
+    async def hours_since(self, tenant_id: str, since: datetime) -> Hours:
+        return self._sums(tenant_id, since)
+
+    async def sla_since(self, tenant_id: str, since: datetime) -> Sla:
+        hours = self._sums(tenant_id, since).hours.values()
+        return Sla(sum(hour.sla_met for hour in hours), sum(hour.sla_violated for hour in hours))
+
+    async def of_executors(self, tenant_id: str, executor_id: str | None) -> dict[str, Hour]:
+        sums = self._sums(tenant_id).executors.items()
+        return {name: hour for name, hour in sums if name and executor_id in (None, name)}
 
     async def queue(self, tenant_id: str, name: str) -> QueueStats | None:
         return next((stats for stats in await self.queues(tenant_id) if stats.name == name), None)
