@@ -145,7 +145,7 @@ class Attempts:
     def _refuse_kind(self, order: RunAttempt) -> None:
         known = ", ".join(sorted(self._handlers))
         message = f"this executor does not run the kind {order.kind!r}; it runs {known}"
-        self._reporter.failed(order, ErrorInfo("unknown_kind", message, retryable=False))
+        self._reporter.failed(order, ErrorInfo("unknown_kind", message, retryable=False, fault=True))
         self._remember((order.task_id, order.attempt))
         self._on_end("unknown", "failed")
 
@@ -195,7 +195,7 @@ class Attempts:
         else:
             coroutine.close()
             message = f"the handler of {order.kind!r} says it is immediate, but waits"
-            self._fail(attempt, TaskError("broken_handler", message, retryable=False))
+            self._fail(attempt, TaskError("broken_handler", message, retryable=False, fault=True))
 
     def _complete_now(self, attempt: Attempt, outcome: Outcome) -> None:
         order = attempt.order

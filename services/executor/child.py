@@ -30,14 +30,14 @@ def _answer(order: dict[str, Any]) -> bytes:
             value = asyncio.run(value)
         return msgspec.json.encode({"value": value})
     except TaskError as error:
-        return _error(error.type, error.message, retryable=error.retryable, details=error.details)
+        return _error(error.type, error.message, retryable=error.retryable, details=error.details, fault=error.fault)
     except Exception as error:  # noqa: BLE001 - whatever the function raises is the attempt's error
         details = {"traceback": traceback.format_exc()[-8_000:]}
-        return _error(type(error).__name__, str(error), retryable=True, details=details)
+        return _error(type(error).__name__, str(error), retryable=True, details=details, fault=True)
 
 
-def _error(kind: str, message: str, *, retryable: bool, details: dict[str, Any]) -> bytes:
-    error = {"type": kind, "message": message, "retryable": retryable, "details": details}
+def _error(kind: str, message: str, *, retryable: bool, details: dict[str, Any], fault: bool) -> bytes:
+    error = {"type": kind, "message": message, "retryable": retryable, "details": details, "fault": fault}
     return msgspec.json.encode({"error": error})
 
 

@@ -68,7 +68,7 @@ async def follow(values: Values, value: dict[str, Any], field: str) -> dict[str,
     except (ClaimMissing, ClaimCorrupt) as error:
         raise TaskError("claim_lost", f"{field}: {error}", retryable=False) from error
     except StoreUnavailable as error:
-        raise TaskError("claim_unavailable", f"{field}: {error}") from error
+        raise TaskError("claim_unavailable", f"{field}: {error}", fault=True) from error
     if not isinstance(found, dict):
         raise TaskError("claim_lost", f"{field}: the stored value is not an object", retryable=False)
     return found

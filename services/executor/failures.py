@@ -13,12 +13,12 @@ MAX_TRACEBACK_CHARS: Final = 8_000
 def error_info(error: BaseException) -> ErrorInfo:
     """An exception as the attempt's error. One that is not a ``TaskError`` is retryable and brings its traceback."""
     if isinstance(error, TaskError):
-        return ErrorInfo(error.type, error.message, error.retryable, error.details)
+        return ErrorInfo(error.type, error.message, error.retryable, error.details, error.fault)
     if isinstance(error, InvalidInput):
         return ErrorInfo("invalid_input", error.message, False, {"field": error.field})
     trace = "".join(traceback.format_exception(error))
     details = {"traceback": trace[-MAX_TRACEBACK_CHARS:]}
-    return ErrorInfo(type(error).__name__, str(error) or type(error).__name__, True, details)
+    return ErrorInfo(type(error).__name__, str(error) or type(error).__name__, True, details, fault=True)
 
 
 def executor_stopped(code: int | None = None) -> TaskError:

@@ -238,7 +238,9 @@ class Guardian(asyncio.Protocol):
             if process.pid:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-            process.fail(TaskError("guardian_lost", "the command's supervisor was killed, and the command with it"))
+            process.fail(
+                TaskError("guardian_lost", "the command's supervisor was killed, and the command with it", fault=True)
+            )
 
 
 def _wait(helper: subprocess.Popen[bytes]) -> None:

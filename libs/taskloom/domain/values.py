@@ -70,12 +70,17 @@ class Budget(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True
 
 
 class ErrorInfo(Struct, frozen=True, omit_defaults=True):
-    """Why an attempt failed. ``type`` is what ``retry.non_retryable`` names."""
+    """Why an attempt failed. ``type`` is what ``retry.non_retryable`` names.
+
+    ``fault``: it speaks against the handler or its executor (a crash, an exception that nobody foresaw, a limit passed,
+    an executor lost), not against the task or what it talks to. Only faults open a circuit breaker.
+    """
 
     type: str
     message: str
     retryable: bool = True
     details: dict[str, Any] = {}
+    fault: bool = False
 
 
 class Usage(Struct, frozen=True, omit_defaults=True):

@@ -23,7 +23,11 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
 
 
 class TaskError(TaskloomError):
-    """The attempt failed. ``type`` is what ``retry.non_retryable`` names; ``retryable=False`` ends the task."""
+    """The attempt failed. ``type`` is what ``retry.non_retryable`` names; ``retryable=False`` ends the task.
+
+    ``fault=True`` says that not the task is to blame, but the handler or its executor: after many in a row such work
+    rests there for a while. An exception that is no ``TaskError`` counts as one.
+    """
 
     def __init__(
         self,
@@ -34,6 +38,7 @@ class TaskError(TaskloomError):
         details: Mapping[str, Any] | None = None,
         exit_code: int | None = None,
         usage: Usage | None = None,
+        fault: bool = False,
     ) -> None:
         super().__init__(message)
         self.type = type
@@ -42,6 +47,7 @@ class TaskError(TaskloomError):
         self.details = dict(details or {})
         self.exit_code = exit_code
         self.usage = usage or Usage()
+        self.fault = fault
 
 
 class Limits(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

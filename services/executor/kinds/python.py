@@ -96,11 +96,13 @@ class Python(Handler):
         ended = await process.wait()
         if not answer:
             how = f"signal {-ended.code}" if ended.code < 0 else f"exit code {ended.code}"
-            raise TaskError("process_died", f"the function's process ended with {how} before it had a result")
+            raise TaskError(
+                "process_died", f"the function's process ended with {how} before it had a result", fault=True
+            )
         told = msgspec.json.decode(bytes(answer))
         if "error" in told:
             error = told["error"]
-            raise TaskError(error["type"], error["message"], retryable=error["retryable"], details=error["details"])
+            raise TaskError(error.pop("type"), error.pop("message"), **error)
         return told["value"]
 
 

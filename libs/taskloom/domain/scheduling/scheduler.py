@@ -292,8 +292,16 @@ class Scheduler:
         else:
             if not state.ended:
                 self._hints[task_id] = ("", executor_id)
-            reported = bool(state.ended_by)
-            if reported and state.error is not None and not state.error.retryable:
-                health.undecided(executor_id, kind, task_id)  # The task's own fault.
+            if held_against_executor(state):
+                health.failed(executor_id, kind, task_id, task_id if state.ended_by else incarnation)
             else:
-                health.failed(executor_id, kind, task_id, task_id if reported else incarnation)
+                health.undecided(executor_id, kind, task_id)
+
+
+def held_against_executor(state: TaskState) -> bool:
+    """Whether the end of the last attempt speaks against its handler or executor.
+
+    Lost, over its limit, crashed, an exception that nobody foresaw: yes. An exit code, a bad input or a refusal from
+    elsewhere: no.
+    """
+    return state.error is not None and state.error.fault

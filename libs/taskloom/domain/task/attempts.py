@@ -1,6 +1,7 @@
 """How attempts end without a report, and what follows when one ends: another try, a hold, or the end of the task."""
 
 from datetime import datetime, timedelta
+from typing import Final
 
 from taskloom.domain.task import events as e
 from taskloom.domain.task import runs
@@ -14,15 +15,40 @@ from taskloom.domain.task.state import (
     stop_deadline,
     total_deadline,
 )
-from taskloom.domain.values import ErrorInfo, TimeoutKind, backoff
+from taskloom.domain.values import ErrorInfo, TimeoutKind, Usage, backoff
 from taskloom.domain.workflow.means import USUAL, Means
 
+NOTHING_USED: Final = Usage()
 
-def after_failure(state: TaskState, error: ErrorInfo, now: datetime) -> list[e.TaskEvent]:
-    """What follows the failed attempt of ``state`` (the state before its end): a retry, or ``TaskFailed``."""
+
+def after_failure(state: TaskState, error: ErrorInfo, now: datetime, used: Usage = NOTHING_USED) -> list[e.TaskEvent]:
+    """What follows the failed attempt of ``state`` (the state before its end): a retry, or ``TaskFailed``.
+
+    ``used`` is what that attempt used. When the budget is used up there is no other attempt to use more.
+    """
     if state.cancel is not None:
         return [_cancelled(state)]
-    return _retry(state, error, now) or [e.TaskFailed(error, state.attempts)]
+    retry = _retry(state, error, now)
+    spent = _spent(state, used) if retry else ""
+    if spent:
+        details = {"error": error.type, "message": error.message}
+        message = f"{spent}: no further attempt after {error.type}: {error.message}"
+        return [e.TaskFailed(ErrorInfo("budget_exceeded", message, False, details, error.fault), state.attempts)]
+    return retry or [e.TaskFailed(error, state.attempts)]
+
+
+def _spent(state: TaskState, used: Usage) -> str:
+    """Which budget is used up by all attempts so far, in words; empty when none is."""
+    budget = state.spec.budget
+    if budget is None:
+        return ""
+    tokens = state.tokens + used.input_tokens + used.output_tokens
+    cost_usd = state.cost_usd + used.cost_usd
+    if budget.tokens is not None and tokens >= budget.tokens:
+        return f"{tokens} of {budget.tokens} tokens of the budget are used"
+    if budget.cost_usd is not None and cost_usd >= budget.cost_usd:
+        return f"{cost_usd:g} of {budget.cost_usd:g} USD of the budget are used"
+    return ""
 
 
 def after_timeout(
@@ -41,7 +67,7 @@ def end_lost(state: TaskState, reason: str, now: datetime) -> list[e.TaskEvent]:
     lost = e.AttemptLost(state.live.number, state.live.executor_id, reason)
     if state.cancel is not None:
         return [lost, _cancelled(state, confirmed=False)]
-    return [lost, *after_failure(state, ErrorInfo("lost", reason), now)]
+    return [lost, *after_failure(state, ErrorInfo("lost", reason, fault=True), now)]
 
 
 def hold(state: TaskState) -> list[e.TaskEvent]:

@@ -10,6 +10,7 @@ from taskloom.domain.envelope import Recorded
 from taskloom.domain.task import events as e
 from taskloom.domain.task.runs import after_event
 from taskloom.domain.task.state import REMEMBERED_COMMANDS, REMEMBERED_REPORTS, Cancel, LiveAttempt, Pause, TaskState
+from taskloom.domain.values import ErrorInfo
 from taskloom.domain.workflow.events import AnyWorkflowEvent, WorkflowEvent, WorkflowStarted
 
 Changes = dict[str, Any]
@@ -109,16 +110,27 @@ def _attempt_ended(_s: TaskState, _e: e.Event, r: Recorded) -> Changes:
 
 
 def _attempt_failed(state: TaskState, event: e.AttemptFailed, r: Recorded) -> Changes:
-    ended = _attempt_ended(state, event, r)
-    return {**ended, "failures": state.failures + 1, "error": event.error, "output": event.output}
+    used = event.usage
+    return {
+        **_attempt_ended(state, event, r),
+        "failures": state.failures + 1,
+        "error": event.error,
+        "output": event.output,
+        "tokens": state.tokens + used.input_tokens + used.output_tokens,
+        "cost_usd": state.cost_usd + used.cost_usd,
+    }
 
 
 def _attempt_timed_out(state: TaskState, event: e.AttemptTimedOut, r: Recorded) -> Changes:
-    return {**_attempt_ended(state, event, r), "failures": state.failures + 1, "output": event.output}
+    own = event.timeout in ("schedule_to_start", "total")  # Limits of the task; its executor may have done well.
+    error = ErrorInfo("timeout", f"{event.timeout} limit of {event.limit_s:g} s passed", fault=not own)
+    ended = _attempt_ended(state, event, r)
+    return {**ended, "failures": state.failures + 1, "error": error, "output": event.output}
 
 
 def _attempt_lost(state: TaskState, event: e.AttemptLost, r: Recorded) -> Changes:
-    return {**_attempt_ended(state, event, r), "failures": state.failures + 1}
+    error = ErrorInfo("lost", event.reason, fault=True)
+    return {**_attempt_ended(state, event, r), "failures": state.failures + 1, "error": error}
 
 
 def _retry(_s: TaskState, event: e.RetryScheduled, _r: Recorded) -> Changes:

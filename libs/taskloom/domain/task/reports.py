@@ -69,7 +69,7 @@ def _failed(state: TaskState, command: c.ReportFailed, now: datetime) -> Events:
     failed = e.AttemptFailed(
         command.attempt, command.error, command.exit_code, command.output, command.resources, command.usage
     )
-    return [*_begun(state, command), failed, *after_failure(state, command.error, now)]
+    return [*_begun(state, command), failed, *after_failure(state, command.error, now, command.usage)]
 
 
 def _timed_out(state: TaskState, command: c.ReportTimedOut, now: datetime) -> Events:

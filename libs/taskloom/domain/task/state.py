@@ -64,7 +64,8 @@ class TaskState(Struct, frozen=True, omit_defaults=True):
     ``held_s`` is how long it was paused since it was queued. ``command_ids`` are the client commands applied, newest
     first; ``ended_by`` the report that ended the last attempt; ``ignored`` counts late reports. ``waiting_for`` are the
     tasks that have to end before this one may run, ``watchers`` those that wait for this one. ``run`` is the state of a
-    workflow that runs (``workflow.state.RunState``); it is not part of a snapshot.
+    workflow that runs (``workflow.state.RunState``); it is not part of a snapshot. ``error`` tells how an attempt
+    last ended badly; ``tokens`` and ``cost_usd`` are what failed attempts used, for the budget.
     """
 
     task_id: str
@@ -94,6 +95,8 @@ class TaskState(Struct, frozen=True, omit_defaults=True):
     waiting_for: frozenset[str] = frozenset()
     watchers: tuple[str, ...] = ()
     run: Any = None
+    tokens: int = 0
+    cost_usd: float = 0.0
 
     @property
     def ended(self) -> bool:

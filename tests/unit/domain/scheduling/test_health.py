@@ -84,13 +84,37 @@ def test_one_task_that_fails_again_and_again_says_nothing_of_the_executor() -> N
         world.again("bad")
 
 
-def test_an_error_that_no_retry_can_mend_is_the_tasks_own() -> None:
+@pytest.mark.parametrize("retryable", [True, False])
+def test_a_failure_that_is_the_tasks_own_opens_no_breaker(retryable: bool) -> None:
+    """An exit code, a bad input, a service that answers 500: nothing of the executor."""
     world = World(offer(slots=9), breaker_failures=1)
     world.submit("bad")
     world.assign()
-    world.fail("bad", retryable=False)
+    world.fail("bad", fault=False, retryable=retryable)
     world.submit("t")
     assert world.started() == ["t"]
+
+
+def test_a_failure_of_its_own_after_a_crash_is_not_taken_for_a_crash() -> None:
+    world = World(offer(slots=9), breaker_failures=2)
+    for name in ("a", "b"):
+        world.submit(name, retry={"max_attempts": 5})
+    world.assign()
+    world.fail("a")
+    world.fail("b", fault=False)
+    world.submit("t")
+    assert world.started() == ["t"]
+
+
+@pytest.mark.parametrize(("limit", "rests"), [("start_to_close", True), ("heartbeat", True), ("total", False)])
+def test_a_limit_of_the_attempt_counts_and_one_of_the_task_does_not(limit: str, rests: bool) -> None:
+    world = World(offer(slots=9), breaker_failures=1)
+    world.submit("slow", timeouts={f"{limit}_s": 5}, retry={"max_attempts": 1})
+    world.assign()
+    world.tell("slow", c.ReportStarted(1, "ex-1"))
+    world.after(60).tell("slow", c.FireTimers())
+    world.submit("t")
+    assert world.started() == ([] if rests else ["t"])
 
 
 def test_attempts_lost_together_count_once() -> None:

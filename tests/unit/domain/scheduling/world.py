@@ -76,7 +76,8 @@ class World:
             self._report(task_id, c.ReportCompleted)
 
     def fail(self, task_id: str, **error: Any) -> None:
-        self._report(task_id, c.ReportFailed, error=ErrorInfo("Boom", "boom", **error))
+        """A crash, unless ``error`` says otherwise."""
+        self._report(task_id, c.ReportFailed, error=ErrorInfo("Boom", "boom", **{"fault": True, **error}))
 
     def lose(self, task_id: str) -> None:
         live = self.tasks[task_id].state.live

@@ -186,7 +186,7 @@ def test_a_lost_attempt_is_tried_again_by_the_policy() -> None:
     task.when(FIRE, after_s=5)
     task.when(ASSIGN)
     task.when(c.LoseAttempt(2, "gone too")).then(
-        e.AttemptLost(2, EX, "gone too"), e.TaskFailed(ErrorInfo("lost", "gone too"), 2)
+        e.AttemptLost(2, EX, "gone too"), e.TaskFailed(ErrorInfo("lost", "gone too", fault=True), 2)
     )
 
 
