@@ -1,20 +1,25 @@
 """A workflow's run as people see it, folded from the events of its task."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, Final
 
 from msgspec import Struct
 
 from services.gateway.problems import Conflict
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.task.events import TaskSubmitted
+from taskloom.domain.workflow.draft import within
 from taskloom.domain.workflow.events import WorkflowEvent
 from taskloom.domain.workflow.evolve import fold_run, open_run
+from taskloom.domain.workflow.plan import Body, StepPlan
 from taskloom.domain.workflow.results import progress, step_counts
-from taskloom.domain.workflow.state import RunState
+from taskloom.domain.workflow.state import ROOT, STEP_ENDED, LoopData, Node, RunState
 from taskloom.domain.workflow.wanted import child_id
 
-MAX_STEPS_SHOWN = 10_000
+MAX_STEPS_SHOWN: Final = 10_000
+_RUN_ONCE: Final = frozenset({"parallel", "sequential", "conditional"})
+"""Kinds whose bodies run once, so that the path of a step in them says all."""
 
 
 class StepSeen(Struct, frozen=True, omit_defaults=True):
@@ -58,10 +63,37 @@ def run_seen(history: Sequence[Recorded]) -> RunSeen:
 
 
 def _steps(task_id: str, run: RunState) -> list[StepSeen]:
-    seen = []
-    for path in sorted(run.nodes)[:MAX_STEPS_SHOWN]:
-        node = run.nodes[path]
+    seen = {}
+    for path, node in run.nodes.items():
         own = child_id(task_id, path) if node.plan.needs_slot and node.status not in ("ready", "skipped") else ""
         error = "" if node.error is None else node.error.message
-        seen.append(StepSeen(path, node.status, node.plan.kind, own, error))
-    return seen
+        seen[path] = StepSeen(path, node.status, node.plan.kind, own, error)
+    for step in _forgotten(task_id, run, run.plan.root, ROOT, over=False):
+        seen.setdefault(step.path, step)
+    return [seen[path] for path in islice(sorted(seen), MAX_STEPS_SHOWN)]
+
+
+def _forgotten(task_id: str, run: RunState, body: Body, frame: str, *, over: bool) -> Iterator[StepSeen]:
+    """Steps that ended within steps that ended: the run keeps only how they ended. ``over``: this body is through."""
+    for plan in body.steps:
+        path = within(frame, plan.id)
+        node, ended = run.nodes.get(path), run.latest.get(plan.id)
+        if node is None and (not over or ended is None):
+            continue  # has not begun
+        if node is None and ended is not None:
+            own = child_id(task_id, path) if plan.needs_slot and ended.status != "skipped" else ""
+            yield StepSeen(path, ended.status, plan.kind, own, "" if ended.error is None else ended.error.message)
+        for inner, inner_frame, inner_over in _bodies(plan, path, node):
+            yield from _forgotten(task_id, run, inner, inner_frame, over=inner_over)
+
+
+def _bodies(plan: StepPlan, path: str, node: Node | None) -> list[tuple[Body, str, bool]]:
+    """Bodies of a step that has begun, with their path and whether they are through; of a loop the round that runs."""
+    if node is not None and isinstance(node.data, LoopData) and node.data.n and plan.body is not None:
+        return [(plan.body, within(path, node.data.n), False)]
+    if plan.kind not in _RUN_ONCE:
+        return []
+    taken = (plan.body, plan.other)
+    if node is not None and plan.kind == "conditional":
+        taken = (plan.body if node.branch else plan.other, None)
+    return [(body, path, node is None or node.status in STEP_ENDED) for body in taken if body is not None]

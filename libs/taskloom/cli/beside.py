@@ -17,6 +17,7 @@ VERBS_BESIDE: Final = frozenset(
         "pause",
         "resume",
         "timeline",
+        "steps",
         "why",
         "executors",
         "queues",

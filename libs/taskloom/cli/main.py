@@ -24,6 +24,7 @@ VERBS: Final = {
     "pause": "Pause a task",
     "resume": "Let a paused task go on",
     "timeline": "Draw a task's history",
+    "steps": "Draw a workflow's steps, and how each of them is",
     "why": "Say what holds a task that does not run",
     "executors": "List executors",
     "queues": "List queues",

@@ -211,6 +211,28 @@ class Controlled(Struct, frozen=True):
     state: str = ""
 
 
+class RunStep(Struct, frozen=True):
+    """``path``: ids from the outermost step inwards, with the round of a loop and the index in a map between them.
+    ``task_id`` is set for a step that is a task of its own; ``status``: ready, running, waiting, completed, failed,
+    skipped or cancelled."""
+
+    path: str
+    status: str
+    kind: str
+    task_id: str = ""
+    error: str = ""
+
+
+class Run(Struct, frozen=True):
+    """A workflow's run. ``progress`` in percent; ``steps`` are those that have begun; ``counts`` of top-level steps."""
+
+    status: str
+    progress: float
+    counts: dict[str, int]
+    steps: list[RunStep]
+    variables: dict[str, Any]
+
+
 class Executor(Struct, frozen=True, kw_only=True):
     """``held`` attempts in ``slots``; ``status``: ready, draining, stopped or lost."""
 

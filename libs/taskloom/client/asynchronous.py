@@ -130,6 +130,14 @@ class AsyncClient:
     async def why(self, task_id: str) -> a.Why:
         return await self.call(calls.why(task_id))
 
+    async def run(self, task_id: str) -> a.Run:
+        """How far a workflow's run is.
+
+        Raises:
+            Conflict: the task is no workflow.
+        """
+        return await self.call(calls.run(task_id))
+
     async def cancel(self, task_id: str, reason: str = "", *, grace_s: float | None = None) -> a.Controlled:
         """``grace_s``: seconds between SIGTERM and SIGKILL."""
         wish: Control = {"reason": reason} if grace_s is None else {"reason": reason, "grace_s": grace_s}

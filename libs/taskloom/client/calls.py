@@ -93,6 +93,10 @@ def why(task_id: str) -> Call[a.Why]:
     return Call(a.Why, of(task_id, "why"))
 
 
+def run(task_id: str) -> Call[a.Run]:
+    return Call(a.Run, of(task_id, "workflow"))
+
+
 def control(task_id: str, verb: str, wish: Control) -> Call[a.Controlled]:
     """``verb``: cancel, pause or resume."""
     return Call(

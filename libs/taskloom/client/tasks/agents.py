@@ -2,12 +2,16 @@
 
 import json
 import os
+import socket
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+import psutil
+
+from taskloom.client.answers import Executor
 from taskloom.client.asynchronous import AsyncClient
 from taskloom.client.errors import ClientError
 from taskloom.client.tasks.agent import FUNCTION_VARIABLE, ExecutorFunction, name_of
@@ -132,7 +136,8 @@ class Agents:
             self._logs = None
 
     async def _refuse_double(self, agent_id: str) -> None:
-        if any(each.executor_id == agent_id and each.status == "ready" for each in await self._client.executors()):
+        found = await self._client.executors()
+        if any(each.executor_id == agent_id and each.status == "ready" and not _is_gone(each) for each in found):
             raise AgentError(
                 f"agent {agent_id!r} runs already, or was heard a moment ago; end that one or choose another id"
             )
@@ -141,3 +146,8 @@ class Agents:
         if self._logs is None:
             self._logs = TemporaryDirectory(prefix="taskloom-agents-")
         return Path(self._logs.name) / f"{agent_id}.log"
+
+
+def _is_gone(executor: Executor) -> bool:
+    """Whether it was killed on this machine, so that its silence need not be waited for."""
+    return executor.host == socket.gethostname() and not psutil.pid_exists(executor.pid)
