@@ -9,7 +9,8 @@ from taskloom import telemetry
 from taskloom.kinds.api import Outcome, TaskError
 from taskloom.store.claims import ClaimStore
 from taskloom.store.errors import ClaimCorrupt, ClaimMissing, StoreUnavailable
-from taskloom.wire.claims import CLAIM_OVER_BYTES, MAX_VALUE_BYTES, claim, claimed_digest
+from taskloom.wire.claims import CLAIM_OVER_BYTES, CLAIM_TEXT, MAX_VALUE_BYTES, claim, claimed_digest
+from taskloom.wire.claims import is_claim as looks_like_claim
 
 RETRY_S: Final = 1.0
 
@@ -76,6 +77,7 @@ async def follow(values: Values, value: dict[str, Any], field: str) -> dict[str,
 
 async def shrink(values: Values, outcome: Outcome) -> Outcome:
     """The outcome with every value over 64 KiB replaced by a claim. A large ``result`` becomes the claim's JSON text.
+    A value that only looks like a claim is stored too: its claim, followed later, gives that value back.
 
     Waits for the store for as long as it is away: the result exists, and is not thrown away.
 
@@ -84,10 +86,10 @@ async def shrink(values: Values, outcome: Outcome) -> Outcome:
     """
     result, response = outcome.result, outcome.response
     encoded = _encoder.encode(result)
-    if len(encoded) > CLAIM_OVER_BYTES // 2:
+    if len(encoded) > CLAIM_OVER_BYTES // 2 or result.startswith(CLAIM_TEXT):
         result = _encoder.encode(await _store(values, encoded, "result")).decode()
     encoded = _encoder.encode(response)
-    if len(encoded) > CLAIM_OVER_BYTES // 2:
+    if len(encoded) > CLAIM_OVER_BYTES // 2 or looks_like_claim(response):
         response = await _store(values, encoded, "response")
     return Outcome(result, response, outcome.exit_code, outcome.usage)
 

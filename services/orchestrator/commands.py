@@ -21,7 +21,7 @@ from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Parcel, Records, parcel_of, passed_on
 from services.orchestrator.ownership import Owner, due_changed
 from services.orchestrator.peers import unknown_dependency
-from services.orchestrator.steps import BATCH_EVENTS, Steps, room_in
+from services.orchestrator.steps import BATCH_EVENTS, Steps, means_in
 from services.orchestrator.stored_workflows import StoredWorkflows
 from services.orchestrator.timers import Timers
 from taskloom import telemetry
@@ -138,6 +138,7 @@ class CommandLoop:
             due = self._timers.take_due(now, self._batch_max)
             inbox, self._inbox = self._inbox, []
             await self._owner.load_missing(envelope.task_id for envelope, _ in envelopes if not self._is_new(envelope))
+            due += await self._decisions.values.fetch(envelope for envelope, _ in envelopes)
             apply = self._apply_traced if telemetry.enabled() else self._apply
             for envelope, record in [(await self._stored.pinned(envelope), record) for envelope, record in envelopes]:
                 apply(self._batch_of(batches, envelope.task_id), envelope, record, now)
@@ -152,6 +153,8 @@ class CommandLoop:
             self._count()
             await asyncio.gather(*(self._finish(shard, batch, now) for shard, batch in batches.items() if batch))
             self._entities.shrink()
+            if self._decisions.values.missing:
+                self.wake.set()
 
     def _is_new(self, envelope: Envelope) -> bool:
         """Whether the store need not be asked for the task.
@@ -212,7 +215,7 @@ class CommandLoop:
         asked = envelope.attributes
         caller = Caller(
             *(envelope.task_id, asked.tenant_id, asked.id, asked.actor, asked.correlation_id, asked.traceparent),
-            means=room_in(batch),
+            means=means_in(batch, self._decisions.values),
         )
         try:
             outcome = self._carry_out(batch, envelope.command, caller, now)
@@ -245,7 +248,7 @@ class CommandLoop:
         if state is None or not self._owner.owns_task(task_id):
             return False
         batch = self._batch_of(batches, task_id)
-        caller = Caller(task_id, state.spec.tenant_id, means=room_in(batch))
+        caller = Caller(task_id, state.spec.tenant_id, means=means_in(batch, self._decisions.values))
         outcome: Refusal | bool
         try:
             outcome = self._decisions.apply(batch, command, caller, now)

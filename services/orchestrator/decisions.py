@@ -1,7 +1,7 @@
 """One command to its events: decide, seal, evolve, react, all in memory. Nothing leaves before the batch is stored."""
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import structs
@@ -9,6 +9,7 @@ from msgspec import structs
 from services.orchestrator.batch import Batch
 from services.orchestrator.memory import Memory
 from services.orchestrator.peers import is_local, told_by
+from services.orchestrator.values import RunValues
 from taskloom.bus.publish import MAX_RECORD_BYTES
 from taskloom.domain.envelope import EventMeta, Recorded
 from taskloom.domain.policies import react
@@ -19,6 +20,7 @@ from taskloom.domain.task.decide import decide
 from taskloom.domain.task.events import TaskCompleted, TaskEvent, TaskSubmitted
 from taskloom.domain.task.evolve import evolve
 from taskloom.domain.task.state import TaskState
+from taskloom.domain.workflow.events import StepScheduled, WorkflowCompleted
 from taskloom.errors import TaskloomError
 from taskloom.wire.claims import CLAIM_OVER_BYTES, check_in, is_claim
 from taskloom.wire.recorded import GENESIS, seal
@@ -55,10 +57,12 @@ class Decisions:
     Args:
         memory: states by task id; the tasks of a batch must have been loaded before.
         snapshot_every: a snapshot is stored each time a task's version passes a multiple of this.
+        values: large values that runs refer to; those stored here are added to it.
     """
 
-    def __init__(self, memory: Memory, snapshot_every: int) -> None:
+    def __init__(self, memory: Memory, snapshot_every: int, values: RunValues | None = None) -> None:
         self._memory = memory
+        self.values = values or RunValues()
         self._snapshot_every = snapshot_every
 
     def apply(self, batch: Batch, command: TaskCommand, caller: Caller, now: datetime) -> Refusal | bool:
@@ -66,13 +70,16 @@ class Decisions:
         before = self._memory.get(caller.task_id)
         at = now if before is None else max(now, before.changed_at)
         decision = decide(before, command, at, caller)
+        if self.values.missing:
+            self.values.note_waiting(caller.task_id)
         if isinstance(decision, Refusal):
             return _shown(decision)
         if not decision:
             return False
         events = self._checked_in(batch, decision) if isinstance(command, SubmitTask) else decision
-        if isinstance(events[-1], TaskCompleted) and not events[-1].attempt:
-            events = [*events[:-1], _run_result_checked_in(batch, events[-1])]
+        kind = command.kind if isinstance(command, SubmitTask) else "" if before is None else before.spec.kind
+        if kind == "workflow":
+            events = [self._of_run_checked_in(batch, event) for event in events]
         try:
             self._record(batch, before, events, caller, at)
         except EventTooLarge as error:
@@ -128,19 +135,32 @@ class Decisions:
             value = getattr(first.spec, name)
             if is_claim(value):
                 continue  # Checked in by the gateway; from elsewhere it would have been refused (ingest.py).
-            changes[name], stored = check_in(value)
-            if stored is not None:
-                batch.claims.append(stored)
+            changes[name] = self.checked_in(batch, value)
         return [structs.replace(first, spec=structs.replace(first.spec, **changes)), *events[1:]]
 
+    def _of_run_checked_in(self, batch: Batch, event: TaskEvent) -> TaskEvent:
+        """Large values in the events of a run as claims, as executors send those of other tasks.
 
-def _run_result_checked_in(batch: Batch, completed: TaskCompleted) -> TaskCompleted:
-    """A large result of a workflow as a claim, as executors send those of other tasks."""
-    value, stored = check_in(completed.response)
-    if stored is None:
-        return completed
-    batch.claims.append(stored)
-    return structs.replace(completed, response=value)
+        The state is the same with either: it keeps no inputs, and an output only until the task's end.
+        """
+        if isinstance(event, TaskCompleted):
+            return structs.replace(event, response=self.checked_in(batch, event.response))
+        if isinstance(event, WorkflowCompleted):
+            return structs.replace(event, output=self.checked_in(batch, event.output))
+        if isinstance(event, StepScheduled) and event.submission.get("kind") != "workflow":
+            given = event.submission.get("input")
+            value = self.checked_in(batch, given)
+            return event if value is given else structs.replace(event, submission={**event.submission, "input": value})
+        return event
+
+    def checked_in(self, batch: Batch, value: Any) -> Any:
+        """The value, or the claim of one that is stored with the batch."""
+        reference, stored = check_in(value)
+        if stored is None:
+            return value
+        batch.claims.append(stored)
+        self.values.add(*stored)
+        return reference
 
 
 def _shown(refusal: Refusal) -> Refusal:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import structlog
@@ -13,6 +13,7 @@ import structlog
 from services.orchestrator.entities import Entities, entity_of
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Records
+from services.orchestrator.patience import patiently
 from services.orchestrator.peers import peers_of
 from services.orchestrator.ports import Store
 from services.orchestrator.timers import Timers
@@ -23,21 +24,20 @@ from taskloom.domain.scheduling.scheduler import Scheduler
 from taskloom.domain.task.directives import Directive, PauseAttempt, ResumeAttempt, StopAttempt
 from taskloom.domain.task.evolve import fold
 from taskloom.domain.task.state import TaskState, next_due
+from taskloom.domain.workflow.state import AT_ONCE
 from taskloom.store.batch import Batch, History, OffsetMove, Ownership
-from taskloom.store.errors import Fenced, StoreUnavailable, VersionConflict
+from taskloom.store.errors import Fenced, VersionConflict
 from taskloom.wire.recorded import unseal
 from taskloom.wire.topics import partition_of, shard_of
 
 LOAD_AT_ONCE = 1_000
 LOG_PAGE = 1_000
 
-LONGEST_PAUSE_S = 2.0
 AFTER_FENCE_S = 0.5
 """Pause after a fence, so that two that both believe to own a partition do not fence each other in a tight loop."""
 
 CAREFUL_S = 60.0
 
-T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 _snapshot_decoder = msgspec.json.Decoder(TaskState)
 
@@ -159,7 +159,8 @@ class Owner:
         directives: list[Directive] = []
         for state in states:
             self._scheduler.observe(state)
-            self._timers.set(state.task_id, next_due(state))
+            looks = state.run is not None and state.run.watching and state.run.refs
+            self._timers.set(state.task_id, AT_ONCE if looks else next_due(state))
             directives += told_again(state)
         await self._outbox.publish_until_done([self._records.directive(d, "") for d in directives])
         self._scheduler.pool.own(self._owned)
@@ -258,18 +259,6 @@ class Owner:
 
     def _belongs(self, recorded: Recorded, partition: int) -> bool:
         return partition_of(recorded.task_id, self._partitions) == partition
-
-
-async def patiently(what: str, action: Callable[[], T]) -> T:
-    """Result of a store call, tried again for as long as PostgreSQL is away: nothing else could be done meanwhile."""
-    pause_s = 0.1
-    while True:
-        try:
-            return await asyncio.to_thread(action)
-        except StoreUnavailable as error:
-            _log.warning("PostgreSQL is away, trying again", what=what, error=str(error), pause_s=pause_s)
-            await asyncio.sleep(pause_s)
-            pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
 
 
 def _state_of(history: History) -> TaskState | None:

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
+import msgspec
 import structlog
 from msgspec import structs
 
 from services.orchestrator.batch import Batch
 from services.orchestrator.decisions import Decisions
 from services.orchestrator.memory import Memory
+from services.orchestrator.values import large_result
 from taskloom.domain.entities.commands import EntityCommand
 from taskloom.domain.ids import MAX_TASK_ID_CHARS, is_task_id
 from taskloom.domain.refusals import Refusal
@@ -18,8 +20,10 @@ from taskloom.domain.task.commands import BreakRun, NoteChild, SubmitTask, TaskC
 from taskloom.domain.task.submission import Invalid
 from taskloom.domain.values import ErrorInfo
 from taskloom.domain.workflow.means import ROOM, Means
+from taskloom.domain.workflow.values import Values, ref_of
 from taskloom.domain.workflow.wanted import parent_of
 from taskloom.kinds.inputs import InvalidInput
+from taskloom.wire.claims import is_claim
 from taskloom.wire.commands import Envelope
 
 BATCH_EVENTS: Final = 2_000
@@ -30,9 +34,9 @@ LEAST_ROOM: Final = 8
 _log = structlog.get_logger(__name__)
 
 
-def room_in(batch: Batch) -> Means:
-    """What a decision may use that follows from a command of the round: less once the batch is large."""
-    return Means(max(LEAST_ROOM, min(ROOM, BATCH_EVENTS - len(batch.events))))
+def means_in(batch: Batch, values: Values) -> Means:
+    """What a decision may use that follows from a command of the round: less room once the batch is large."""
+    return Means(max(LEAST_ROOM, min(ROOM, BATCH_EVENTS - len(batch.events))), values)
 
 
 class Steps:
@@ -58,11 +62,13 @@ class Steps:
             least = 0
 
     def _apply(self, batch: Batch, envelope: Envelope, now: datetime, room: int) -> None:
-        command, means = envelope.command, Means(room)
+        command, means = envelope.command, Means(room, self._decisions.values)
         assert not isinstance(command, EntityCommand), "a workflow speaks to its steps alone"
         if isinstance(command, SubmitTask):
             self._submit(batch, envelope, command, now, means)
             return
+        if isinstance(command, NoteChild):
+            command = self._small(batch, command)
         refusal = self._decide(batch, envelope, command, now, means)
         if refusal is None or refusal.code == "not_found" or not isinstance(command, NoteChild):
             return
@@ -74,13 +80,20 @@ class Steps:
             _log.error("a workflow is given up", task_id=envelope.task_id, path=command.path, reason=refusal.message)
             self._decide(batch, envelope, BreakRun(broken), now, means)
 
+    def _small(self, batch: Batch, command: NoteChild) -> NoteChild:
+        """A large result that came inline as a claim; executors of ours send it as one already."""
+        result = large_result(command.result)
+        if not is_claim(result):
+            result = self._decisions.checked_in(batch, result)
+        return command if result is command.result else structs.replace(command, result=result)
+
     def _submit(self, batch: Batch, envelope: Envelope, command: SubmitTask, now: datetime, means: Means) -> None:
         parent = parent_of(envelope.task_id)
         assert parent is not None
         run_id, path = parent
         run = self._memory.get(run_id)
         assert run is not None
-        refusal = self._refused(envelope.task_id, command)
+        refusal = self._refused(batch, envelope.task_id, command)
         if refusal is None:
             metadata = {**command.metadata, "workflow_id": run_id, "workflow_step_id": path}
             session_id = command.session_id or run.spec.session_id
@@ -92,9 +105,13 @@ class Steps:
             note = structs.replace(envelope, task_id=run_id, command=NoteChild(path, "failed", error=error))
             batch.local.append(note)
 
-    def _refused(self, task_id: str, command: SubmitTask) -> Refusal | None:
+    def _refused(self, batch: Batch, task_id: str, command: SubmitTask) -> Refusal | None:
         if not is_task_id(task_id):
             return Refusal("invalid", f"the id of the step's task has more than {MAX_TASK_ID_CHARS} characters")
+        ref = ref_of(command.input)
+        if ref is not None:  # A claim here was made of the step's input just now (decisions.py).
+            stored = next(value for digest, value in reversed(batch.claims) if digest == ref.digest)
+            command = structs.replace(command, input=msgspec.json.decode(stored))
         try:
             self._check(command)
         except (Invalid, InvalidInput) as invalid:

@@ -16,6 +16,7 @@ from taskloom.store.application import ShardApplication
 from taskloom.store.batch import Batch, History, OpenTask, Ownership
 from taskloom.store.connect import wait_for_database, where
 from taskloom.store.errors import Fenced, LayoutMismatch, StoreError, StoreUnavailable, VersionConflict, check_layout
+from taskloom.wire.claims import is_digest
 from taskloom.wire.recorded import unseal
 from taskloom.wire.topics import shard_of
 
@@ -127,6 +128,13 @@ class ShardStore:
         """Position of the newest event, 0 when there is none."""
         [(position,)] = self._read(lambda app: app.rows.select(app.rows.sql.max_position))
         return int(position)
+
+    def claims(self, digests: Sequence[str]) -> dict[str, bytes]:
+        """Stored large values by their SHA-256 in hex; what is not stored here is absent."""
+        wanted = [bytes.fromhex(digest) for digest in digests if is_digest(digest)]
+        rows = self._read(lambda app: app.rows.select(sql.SELECT_CLAIMS, (wanted,)))
+        unpack = self._application().codec.unpack
+        return {digest.hex(): unpack(value) for digest, value in rows}
 
     def mark_published(self, marks: Sequence[tuple[int, int, int]]) -> None:
         """Stores ``(partition, epoch, position)``: the partition's events up to there are on the topic.

@@ -164,6 +164,8 @@ INSERT_CLAIM: Final = """
 INSERT INTO claims (digest, value) VALUES (%b::bytea, %b::bytea) ON CONFLICT (digest) DO NOTHING
 """
 
+SELECT_CLAIMS: Final = "SELECT digest, value FROM claims WHERE digest = ANY (%b::bytea[])"
+
 SELECT_CLAIM: Final = "SELECT value FROM claims WHERE digest = %b::bytea"
 
 

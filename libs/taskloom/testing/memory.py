@@ -87,6 +87,10 @@ class InMemoryShardStore:
         with self._database.lock:
             return list(enumerate(self._database.log, start=1))[after : after + limit]
 
+    def claims(self, digests: Sequence[str]) -> dict[str, bytes]:
+        with self._database.lock:
+            return {digest: self._database.claims[digest] for digest in digests if digest in self._database.claims}
+
     def mark_published(self, marks: Sequence[tuple[int, int, int]]) -> None:
         with self._database.lock:
             for partition, epoch, position in marks:

@@ -10,6 +10,10 @@ MAX_VALUE_BYTES: Final = 16 * 1024 * 1024
 """Largest single value. Above it a submission or result is refused with a clear error."""
 
 _KEY: Final = "$claim"
+CLAIM_TEXT: Final = '{"$claim":'
+"""How the text of a claim begins."""
+
+_HEX: Final = frozenset("0123456789abcdef")
 
 
 def claim(digest: str, size: int) -> dict[str, Any]:
@@ -27,6 +31,11 @@ def claimed_digest(value: Any) -> str | None:
     if isinstance(value, dict) and isinstance(value.get(_KEY), str) and value[_KEY].startswith("sha256:"):
         return str(value[_KEY][7:])
     return None
+
+
+def is_digest(text: str) -> bool:
+    """True for a SHA-256 in hex."""
+    return len(text) == 64 and not set(text) - _HEX
 
 
 def check_in(value: Any) -> tuple[Any, tuple[str, bytes] | None]:

@@ -21,6 +21,7 @@ from services.orchestrator.ownership import Owner
 from services.orchestrator.ports import Store
 from services.orchestrator.stored_workflows import StoredWorkflows
 from services.orchestrator.timers import Timers
+from services.orchestrator.values import RunValues
 from taskloom.domain.entities.commands import EntityCommand
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.scheduling.executors import ExecutorPool
@@ -76,6 +77,9 @@ class WatchedStore:
     def log(self, after: int, limit: int = 1000) -> list[tuple[int, bytes]]:
         return self._store.log(after, limit)
 
+    def claims(self, digests: Sequence[str]) -> dict[str, bytes]:
+        return self._store.claims(digests)
+
     def mark_published(self, marks: Sequence[tuple[int, int, int]]) -> None:
         self._store.mark_published(marks)
 
@@ -112,7 +116,7 @@ class Node:
             self.memory,
             self.scheduler,
             self.timers,
-            Decisions(self.memory, snapshot_every=10),
+            Decisions(self.memory, 10, RunValues(self.stores)),
             Ingest(PARTITIONS, announced),
             self.outbox,
             records,

@@ -9,11 +9,19 @@ from tests.component.orchestrator.suite_dependencies import DependenciesSuite
 from tests.component.orchestrator.suite_executors import ExecutorsSuite
 from tests.component.orchestrator.suite_ownership import OwnershipSuite
 from tests.component.orchestrator.suite_runs import RunsSuite
+from tests.component.orchestrator.suite_values import ValuesSuite
 from tests.component.orchestrator.suite_workflows import WorkflowsSuite
 
 
 class TestCommandLoopInMemory(
-    CommandLoopSuite, OwnershipSuite, ExecutorsSuite, DependenciesSuite, WorkflowsSuite, DefinitionsSuite, RunsSuite
+    CommandLoopSuite,
+    OwnershipSuite,
+    ExecutorsSuite,
+    DependenciesSuite,
+    WorkflowsSuite,
+    DefinitionsSuite,
+    RunsSuite,
+    ValuesSuite,
 ):
     @pytest.fixture
     def rig(self, monkeypatch: pytest.MonkeyPatch) -> Rig:

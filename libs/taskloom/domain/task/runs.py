@@ -25,7 +25,7 @@ Decision = list[e.TaskEvent] | Refusal
 def begin(spec: TaskSpec, now: datetime, means: Means = USUAL) -> list[e.TaskEvent]:
     """The first events of the run that a workflow's specification describes."""
     run = open_run(spec.input)
-    return _with_end(run, start(run, now, means))
+    return _with_end(run, start(run, now, means), means)
 
 
 def happen(state: TaskState, happening: h.Happening, now: datetime, means: Means = USUAL) -> Decision:
@@ -35,13 +35,18 @@ def happen(state: TaskState, happening: h.Happening, now: datetime, means: Means
     decision = advance(state.run, happening, now, means)
     if isinstance(decision, Refusal):
         return decision
-    return _with_end(state.run, decision, was_paused=state.pause is not None)
+    return _with_end(state.run, decision, means, was_paused=state.pause is not None)
 
 
 def fire(state: TaskState, now: datetime, means: Means = USUAL) -> list[e.TaskEvent]:
-    """Events of the run's timers that are due, or of the rest of a long piece of work."""
+    """Events of the run's timers that are due, or of the rest of a long piece of work.
+
+    Conditions that steps wait for are looked at too: a large value may be at hand now.
+    """
     due = run_due(state)
-    return _events_of(happen(state, h.TimerDue(), now, means)) if due is not None and due <= now else []
+    if (due is None or due > now) and (state.run is None or not state.run.watching):
+        return []
+    return _events_of(happen(state, h.TimerDue(), now, means))
 
 
 def break_off(state: TaskState, error: ErrorInfo, now: datetime) -> list[e.TaskEvent]:
@@ -55,17 +60,19 @@ def _events_of(decision: Decision) -> list[e.TaskEvent]:
     return [] if isinstance(decision, Refusal) else decision
 
 
-def _with_end(run: RunState, events: Sequence[Any], *, was_paused: bool = False) -> list[e.TaskEvent]:
+def _with_end(
+    run: RunState, events: Sequence[Any], means: Means = USUAL, *, was_paused: bool = False
+) -> list[e.TaskEvent]:
     for event in reversed(events):
         deed = wanted(event) if isinstance(event, WORKFLOW_ENDS) else None
         if isinstance(deed, EndRun):
-            return [*events, _end(fold_run(run, events), deed, was_paused)]
+            return [*events, _end(fold_run(run, events), deed, was_paused, means)]
     return list(events)
 
 
-def _end(run: RunState, deed: EndRun, was_paused: bool) -> e.TaskEvent:
+def _end(run: RunState, deed: EndRun, was_paused: bool, means: Means) -> e.TaskEvent:
     if deed.outcome == "completed":
-        return e.TaskCompleted(0, response=run_result(run))
+        return e.TaskCompleted(0, response=run_result(run, means.values))
     if deed.outcome == "timed_out":
         return e.TaskTimedOut("total", deed.limit_s)
     if deed.outcome == "cancelled":

@@ -83,7 +83,7 @@ def look_up(field: str, source: Source | None, names: Names) -> Any:
     """The value at a dotted path, UNSET when there is none."""
     for place in (source,) if source is not None else _SOURCES:
         try:
-            found = _walk(names[place], field)
+            found = _walk(names[place], field, getattr(names, "opened", _itself))
         except KeyError:
             continue
         if found is not UNSET:
@@ -91,9 +91,14 @@ def look_up(field: str, source: Source | None, names: Names) -> Any:
     return UNSET
 
 
-def _walk(value: Any, field: str) -> Any:
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _walk(value: Any, field: str, opened: Callable[[Any], Any]) -> Any:
+    value = opened(value)
     if isinstance(value, Mapping) and field in value:
-        return value[field]
+        return opened(value[field])
     for part in field.split("."):
         if isinstance(value, Mapping) and part in value:
             value = value[part]
@@ -101,6 +106,7 @@ def _walk(value: Any, field: str) -> Any:
             value = value[int(part)]
         else:
             return UNSET
+        value = opened(value)
     return value
 
 

@@ -74,5 +74,5 @@ def within(frame: str, step_id: str | int) -> str:
     return f"{frame}.{step_id}" if frame else str(step_id)
 
 
-def draft_of(state: RunState) -> Draft:
+def draft_of(state: RunFields) -> Draft:
     return Draft(*structs.astuple(state))

@@ -11,6 +11,7 @@ from taskloom.domain.workflow.draft import Draft, draft_of, within
 from taskloom.domain.workflow.plan import plan_in
 from taskloom.domain.workflow.sizes import size_of
 from taskloom.domain.workflow.state import FAILURE_STEPS, ROOT, LoopData, MapData, RunState
+from taskloom.domain.workflow.values import ref_of
 
 UNDO: Final = "undo"
 
@@ -212,7 +213,11 @@ def _checkpoint(d: Draft, event: e.CheckpointSaved) -> None:
 
 
 def _completed(d: Draft, event: e.StepCompleted) -> None:
-    result = ending.own_result(d, d.nodes[event.path], event.result)
+    node = d.nodes[event.path]
+    result = ending.own_result(d, node, event.result)
+    ref = ref_of(result) if node.plan.needs_slot else None
+    if ref is not None:
+        result, d.refs = ref, d.refs + 1
     ending.end_step(d, event.path, "completed", result=result)
 
 

@@ -40,7 +40,7 @@ class Unresolved(BadExpression):
 
 
 class Names(Protocol):
-    """Where an expression's names come from."""
+    """Where an expression's names come from. ``opened`` and ``opened_all`` follow references, where it has them."""
 
     def __getitem__(self, name: str) -> Any:
         """The value of a name. Raises KeyError when there is none."""
@@ -63,15 +63,15 @@ def evaluate(text: str, names: Names) -> Any:
         BadExpression: it is malformed, or its values do not fit its operators.
     """
     tree, evaluator = _parsed(text), _evaluator()
-    evaluator.names = names
+    evaluator.names, evaluator.opened = names, getattr(names, "opened", _itself)
     try:
-        return _plain(evaluator.eval(text, tree))
+        return getattr(names, "opened_all", _itself)(_plain(evaluator.eval(text, tree)))
     except BadExpression:
         raise
     except (InvalidExpression, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
         raise BadExpression(f"{_short(text)}: {error}") from error
     finally:
-        evaluator.names = {}
+        evaluator.names, evaluator.opened = {}, _itself
 
 
 def check_template(value: Any, path: str = "") -> list[tuple[str, str]]:
@@ -264,6 +264,8 @@ _WORDS: Final = {"true": True, "false": False, "null": None}
 class _Evaluator(SimpleEval):  # type: ignore[misc]  # simpleeval has no types
     """All data is JSON and all names are ours, so that nothing has to be searched for dangerous objects."""
 
+    opened: Callable[[Any], Any]
+
     def __init__(self) -> None:
         super().__init__(operators=dict(_OPERATORS), functions=dict(_FUNCTIONS), names={})
         self.nodes[ast.List] = lambda node: [_plain(self._eval(inner)) for inner in node.elts]
@@ -275,7 +277,7 @@ class _Evaluator(SimpleEval):  # type: ignore[misc]  # simpleeval has no types
         if node.id in _WORDS:
             return _WORDS[node.id]
         try:
-            return self.names[node.id]
+            return self.opened(self.names[node.id])
         except KeyError:
             raise Unresolved(f"{node.id!r} is not there") from None
 
@@ -289,7 +291,7 @@ class _Evaluator(SimpleEval):  # type: ignore[misc]  # simpleeval has no types
                 raise BadExpression(f"{ast.unparse(node)}: a list's index is a whole number, not {key!r}")
             if not -len(container) <= key < len(container):
                 raise Unresolved(f"{ast.unparse(node)} is not there: the list has {len(container)} items")
-            return container[key]
+            return self.opened(container[key])
         return self._entry(node, container, key)
 
     def _entry(self, node: ast.Attribute | ast.Subscript, container: Any, key: Any) -> Any:
@@ -297,7 +299,7 @@ class _Evaluator(SimpleEval):  # type: ignore[misc]  # simpleeval has no types
             raise Unresolved(f"{ast.unparse(node)} is not there: {ast.unparse(node.value)} is {_kind(container)}")
         if key not in container:
             raise Unresolved(f"{ast.unparse(node)} is not there")
-        return container[key]
+        return self.opened(container[key])
 
     def _eval_call(self, node: ast.Call) -> Any:
         name = node.func.id  # type: ignore[attr-defined]  # _allow lets names only pass
@@ -319,6 +321,10 @@ def _evaluator() -> _Evaluator:
     if evaluator is None:
         evaluator = _threads.evaluator = _Evaluator()
     return evaluator
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _plain(value: Any) -> Any:

@@ -1,13 +1,23 @@
 """What a run gives to others: its result, its progress, its steps, a checkpoint."""
 
+from contextlib import suppress
 from typing import Any
 
-from taskloom.domain.workflow.draft import within
-from taskloom.domain.workflow.state import ROOT, STEP_ENDED, LoopData, MapData, Node, RunState
+from taskloom.domain.workflow.draft import draft_of, within
+from taskloom.domain.workflow.scope import Scope
+from taskloom.domain.workflow.sizes import TooLarge
+from taskloom.domain.workflow.state import ROOT, STEP_ENDED, LoopData, MapData, Node, RunFields, RunState
+from taskloom.domain.workflow.values import NO_VALUES, Values
 
 
-def run_result(state: RunState) -> Any:
-    """What the definition's ``output`` gave, else ``{"variables": …, "results": {id of a top-level step: result}}``."""
+def run_result(state: RunFields, values: Values = NO_VALUES) -> Any:
+    """What the definition's ``output`` gave, else ``{"variables": …, "results": {id of a top-level step: result}}``.
+
+    Results kept by reference are put in. Where they are more than 32 MiB together the references stay.
+
+    Raises:
+        Absent: one of them has to be fetched first.
+    """
     if state.plan.definition.output is not None:
         return state.output
     results = {}
@@ -15,6 +25,9 @@ def run_result(state: RunState) -> Any:
         node = state.nodes.get(plan.id)
         if node is not None and node.status == "completed":
             results[plan.id] = node.result
+    if state.refs:
+        with suppress(TooLarge):
+            results = Scope(draft_of(state), ROOT, values=values).opened_all(results)
     return {"variables": _sorted(state.variables), "results": results}
 
 

@@ -7,17 +7,48 @@ looked up in the variables, then the last result, then the context.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from taskloom.domain.workflow.draft import Draft, within
+from taskloom.domain.workflow.sizes import TooLarge
 from taskloom.domain.workflow.state import ROOT, LoopData, MapData, Node
+from taskloom.domain.workflow.values import NO_VALUES, Ref, Values
+
+MAX_OPENED_BYTES: Final = 32 * 1024 * 1024
+"""Results kept by reference that the expressions of one step may name, as JSON."""
 
 
 class Scope:
     """Names as seen from a step in the body (or map) at ``frame``."""
 
-    def __init__(self, draft: Draft, frame: str, step_id: str = "") -> None:
-        self._draft, self._frame, self._step_id = draft, frame, step_id
+    def __init__(self, draft: Draft, frame: str, step_id: str = "", values: Values = NO_VALUES) -> None:
+        self._draft, self._frame, self._step_id, self._values = draft, frame, step_id, values
+        self._opened: dict[str, int] = {}
+
+    def opened(self, value: Any) -> Any:
+        """The value that a reference stands for; any other value itself.
+
+        Raises:
+            Absent: it has to be fetched first.
+            TooLarge: the expressions of one step refer to more than 32 MiB.
+        """
+        if not isinstance(value, Ref):
+            return value
+        self._opened[value.digest] = value.bytes
+        total = sum(self._opened.values())
+        if total > MAX_OPENED_BYTES:
+            raise TooLarge(f"it refers to results of {total} bytes, {MAX_OPENED_BYTES} are allowed")
+        return self._values.get(value)
+
+    def opened_all(self, value: Any) -> Any:
+        """The same for all references within it."""
+        if not self._draft.refs:
+            return value
+        if isinstance(value, dict):
+            return {key: self.opened_all(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self.opened_all(inner) for inner in value]
+        return self.opened(value)
 
     def __getitem__(self, name: str) -> Any:
         d = self._draft
@@ -32,7 +63,9 @@ class Scope:
         place = place_of(d, self._frame)
         if name in place:
             return place[name]
-        for source in (d.variables, last_result(d, self._frame, self._step_id), d.context):
+        if name in d.variables:
+            return d.variables[name]
+        for source in (self.opened(last_result(d, self._frame, self._step_id)), d.context):
             if isinstance(source, Mapping) and name in source:
                 return source[name]
         raise KeyError(name)

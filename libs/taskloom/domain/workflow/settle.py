@@ -1,5 +1,6 @@
 """Decides, one after the other, all that the last events left to decide: starts, skips, ends of bodies, due times."""
 
+from contextlib import suppress
 from typing import Any
 
 from taskloom.domain.values import ErrorInfo
@@ -9,9 +10,11 @@ from taskloom.domain.workflow.definition import WaitStep
 from taskloom.domain.workflow.draft import Draft, within
 from taskloom.domain.workflow.evolve import UNDO
 from taskloom.domain.workflow.expressions import BadExpression, render
+from taskloom.domain.workflow.results import run_result
 from taskloom.domain.workflow.scope import Scope
-from taskloom.domain.workflow.sizes import MAX_TASK_BYTES, MAX_VARIABLES_BYTES, check_size, size_of
+from taskloom.domain.workflow.sizes import MAX_VALUE_BYTES, MAX_VARIABLES_BYTES, check_size, size_of
 from taskloom.domain.workflow.state import ENDED, MAX_STARTS, ROOT, LoopData, Node
+from taskloom.domain.workflow.values import Absent, ref_of
 from taskloom.domain.workflow.work import Work
 
 
@@ -19,8 +22,14 @@ def settle(work: Work) -> None:
     """Goes on until everything waits for something outside, or the decision is long enough.
 
     Then a step to decide on, or a timer that is due, is left: the state says that it is due at once. Signals and
-    conditions leave no such trace, and are never left.
+    conditions leave no such trace, and are never left. An expression over a large value that is not in memory leaves
+    its step where it is: the shell fetches the value and comes back.
     """
+    with suppress(Absent):
+        _settle(work)
+
+
+def _settle(work: Work) -> None:
     looked_at = -1
     while not _holds_still(work):
         path = _next(work)
@@ -37,14 +46,25 @@ def settle(work: Work) -> None:
 
 def complete(work: Work, path: str, result: Any) -> None:
     """The step completed: ``result.variables`` go into those of the run. Where they do not fit the step fails."""
-    values = result.get("variables") if isinstance(result, dict) else None
-    if isinstance(values, dict) and values:
-        fault = too_many(work.d, values)
-        if fault:
-            stopping.fail(work, work.d.nodes[path], ErrorInfo("TooLarge", fault, retryable=False))
-            return
+    node = work.d.nodes[path]
+    ref = ref_of(result) if node.plan.needs_slot else None
+    try:
+        values = work.means.values.variables(ref) if ref is not None else _variables_of(result)
+    except BadExpression as error:
+        stopping.fail(work, node, ErrorInfo("Lost", str(error), retryable=False))
+        return
+    fault = too_many(work.d, values) if values else ""
+    if fault:
+        stopping.fail(work, node, ErrorInfo("TooLarge", fault, retryable=False))
+        return
+    if values:
         work.emit(e.VariablesMerged(values, path))
     work.emit(e.StepCompleted(path, result))
+
+
+def _variables_of(result: Any) -> dict[str, Any]:
+    values = result.get("variables") if isinstance(result, dict) else None
+    return values if isinstance(values, dict) else {}
 
 
 def too_many(d: Draft, values: dict[str, Any]) -> str:
@@ -147,8 +167,9 @@ def _unknown() -> ErrorInfo:
 def _complete(work: Work) -> None:
     template = work.d.plan.definition.output
     try:
-        output = None if template is None else render(template, Scope(work.d, ROOT))
-        check_size("it", output, MAX_TASK_BYTES, "name less of the steps' results")
+        output = None if template is None else render(template, Scope(work.d, ROOT, values=work.means.values))
+        result = run_result(work.d, work.means.values) if template is None else output
+        check_size("it", result, MAX_VALUE_BYTES, "give the definition an output that names less of the steps' results")
         work.emit(e.WorkflowCompleted(output))
     except BadExpression as error:
         work.emit(e.WorkflowFailed(starting.expression_error(error, "output")))

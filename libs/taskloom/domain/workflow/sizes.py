@@ -6,8 +6,11 @@ import msgspec
 
 from taskloom.domain.workflow.expressions import BadExpression
 
+MAX_VALUE_BYTES: Final = 16 * 1024 * 1024
+"""What is stored apart: the input of a step's task, the result of a run."""
+
 MAX_TASK_BYTES: Final = 1024 * 1024
-"""A step's task as JSON, all of its fields."""
+"""A step's task without its input; an item of a map; all of a child workflow."""
 
 MAX_VARIABLES_BYTES: Final = 768 * 1024
 """All variables of a run: together they fit into one event."""

@@ -16,7 +16,14 @@ from taskloom.domain.workflow.expressions import BadExpression, render
 from taskloom.domain.workflow.plan import StepPlan
 from taskloom.domain.workflow.references import PINNED, pinned_for, reference_of
 from taskloom.domain.workflow.scope import Scope
-from taskloom.domain.workflow.sizes import MAX_TASK_BYTES, MAX_TEXT_BYTES, TooLarge, check_size, size_of
+from taskloom.domain.workflow.sizes import (
+    MAX_TASK_BYTES,
+    MAX_TEXT_BYTES,
+    MAX_VALUE_BYTES,
+    TooLarge,
+    check_size,
+    size_of,
+)
 from taskloom.domain.workflow.state import MAX_WATCHING, ROOT, LoopData, MapData, Node
 from taskloom.domain.workflow.stopping import answer_approval, fail
 from taskloom.domain.workflow.work import Work
@@ -52,7 +59,9 @@ def next_item(work: Work, node: Node) -> None:
         work.emit(e.StepStarted(path))
         return
     try:
-        work.emit(e.StepScheduled(path, _submission(plan, _template_of(plan), Scope(work.d, path))))
+        work.emit(
+            e.StepScheduled(path, _submission(plan, _template_of(plan), Scope(work.d, path, values=work.means.values)))
+        )
     except BadExpression as error:
         # The item has begun before it can fail, so that its end is counted like any other.
         work.emit(e.StepStarted(path))
@@ -67,7 +76,7 @@ def next_round(work: Work, node: Node) -> None:
     if done >= (step.max_iterations or DEFAULT_ROUNDS):
         work.emit(e.StepCompleted(node.path))
         return
-    scope = Scope(work.d, within(node.path, done)) if done else work.scope(node)
+    scope = Scope(work.d, within(node.path, done), values=work.means.values) if done else work.scope(node)
     try:
         goes_on = step.loop_condition is None or conditions.holds(step.loop_condition, scope)
     except BadExpression as error:
@@ -116,7 +125,9 @@ def _submission(plan: StepPlan, template: d.Template, scope: Scope) -> dict[str,
         msgspec.convert(fields, SubmitTask)
     except msgspec.ValidationError as error:
         raise BadExpression(f"task_template: the task cannot be submitted: {error}") from error
-    check_size("task_template: the task", fields, MAX_TASK_BYTES, "hand on less of what the steps before gave")
+    rest = {name: value for name, value in fields.items() if name != "input"}
+    check_size("task_template.input: it", fields.get("input"), MAX_VALUE_BYTES, "hand on less of what the steps gave")
+    check_size("task_template: the task without its input", rest, MAX_TASK_BYTES, "put large values into the input")
     submission: dict[str, Any] = fields
     return submission
 

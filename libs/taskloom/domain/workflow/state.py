@@ -124,8 +124,9 @@ class RunFields(Struct):
 
     ``agenda`` are the steps that something must be decided on, ``slots`` those that wait for one of the
     ``max_parallel_tasks`` places. ``running`` counts the tasks under way, ``started`` all steps so far, ``ended`` all
-    that ended. ``watching`` are waits for a condition, ``approvals`` those for a decision; ``restored``
-    are results by step id of the run whose checkpoint this one started from. ``sizes`` are the bytes of each variable.
+    that ended. ``watching`` are waits for a condition, ``approvals`` those for a decision;
+    ``restored`` are results by step id of the run whose checkpoint this one started from. ``sizes`` are the bytes of
+    each variable, ``refs`` counts results that are kept by reference.
     """
 
     plan: Plan
@@ -145,6 +146,7 @@ class RunFields(Struct):
     started: int = 0
     ended: int = 0
     restored: dict[str, Any] = {}
+    refs: int = 0
     watching: Queue = EMPTY_QUEUE
     approvals: Queue = EMPTY_QUEUE
     listeners: Map[str, Queue] = Map()

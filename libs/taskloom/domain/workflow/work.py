@@ -27,4 +27,4 @@ class Work:
 
     def scope(self, node: Node) -> Scope:
         """Names for the expressions of a step."""
-        return Scope(self.d, node.frame, node.plan.id)
+        return Scope(self.d, node.frame, node.plan.id, self.means.values)

@@ -10,7 +10,7 @@ from taskloom.domain.workflow import happenings as h
 from taskloom.domain.workflow.advance import advance
 from taskloom.domain.workflow.check import validate_input
 from taskloom.domain.workflow.means import ROOM, Means
-from taskloom.domain.workflow.sizes import MAX_TASK_BYTES, MAX_TEXT_BYTES, MAX_VARIABLES_BYTES
+from taskloom.domain.workflow.sizes import MAX_TASK_BYTES, MAX_TEXT_BYTES, MAX_VALUE_BYTES, MAX_VARIABLES_BYTES
 from taskloom.domain.workflow.state import AT_ONCE, MAX_KEPT_SIGNAL_BYTES
 from tests.unit.domain.workflow.runs import Run, step, task
 
@@ -68,8 +68,8 @@ def many_times(count: int) -> Any:
 @pytest.mark.parametrize(
     "made",
     [
-        task("a", input={"all": many_times(5)}),
-        step("a", "map", items=[1], task_template={"kind": "echo", "input": {"all": many_times(5)}}),
+        task("a", input={"all": many_times(70)}),
+        step("a", "map", items=[1], task_template={"kind": "echo", "input": {"all": many_times(70)}}),
         step("a", "map", items="[[big, big, big, big, big]]", task_template={"kind": "echo"}),
         step("a", "child", definition={"name": "i", "steps": [task("x")]}, variables={"all": many_times(5)}),
         step("a", "approval", message="{{ big }}"),
@@ -79,11 +79,15 @@ def many_times(count: int) -> Any:
 def test_a_step_whose_filled_in_fields_are_too_large_fails_and_says_what_to_do(made: dict[str, Any]) -> None:
     run = Run(made, variables={"big": "x" * (MAX_TASK_BYTES // 4)})
     assert (run.replayed().state.status, error_of(run).type) == ("failed", "TooLarge")
-    assert str(MAX_TEXT_BYTES if made["step_type"] == "approval" else MAX_TASK_BYTES) in error_of(run).message
+    limits = {"approval": MAX_TEXT_BYTES, "task": MAX_VALUE_BYTES}
+    limit = (
+        MAX_VALUE_BYTES if "input" in made.get("task_template", {}) else limits.get(made["step_type"], MAX_TASK_BYTES)
+    )
+    assert f"{limit} are allowed" in error_of(run).message
 
 
 def test_an_output_that_is_too_large_fails_the_run() -> None:
-    run = Run(step("c", "checkpoint"), output=many_times(5), variables={"big": "x" * (MAX_TASK_BYTES // 4)})
+    run = Run(step("c", "checkpoint"), output=many_times(70), variables={"big": "x" * (MAX_TASK_BYTES // 4)})
     assert (run.replayed().state.status, error_of(run).type) == ("failed", "TooLarge")
 
 
