@@ -13,7 +13,15 @@ from services.executor.claims import Values, follow, is_claim, shrink
 from services.executor.failures import error_info, executor_stopped, not_json
 from taskloom import telemetry
 from taskloom.domain.task.commands import ReportStopped, ReportTimedOut
-from taskloom.domain.task.directives import Directive, PauseAttempt, ResumeAttempt, RunAttempt, StopAttempt
+from taskloom.domain.task.directives import (
+    RECALLED,
+    Directive,
+    PauseAttempt,
+    RecallAttempt,
+    ResumeAttempt,
+    RunAttempt,
+    StopAttempt,
+)
 from taskloom.domain.values import ErrorInfo, OutputSummary, ResourceUse
 from taskloom.kinds.api import Handler, Outcome, TaskError
 from taskloom.wire.messages import LiveAttempt
@@ -79,6 +87,10 @@ class Attempts:
             self._stop(directive)
         elif isinstance(directive, PauseAttempt):
             self._pause(directive)
+        elif isinstance(directive, RecallAttempt):
+            waiting = self._waiting.get((directive.task_id, directive.attempt))
+            if waiting is not None:
+                self._hand_back(waiting, RECALLED)
         elif isinstance(directive, ResumeAttempt):
             attempt = self._running.get((directive.task_id, directive.attempt))
             if attempt is not None:

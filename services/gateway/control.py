@@ -1,5 +1,6 @@
 """Cancel, pause, resume and /why: sent as commands and answered by the task's owner, so 404 and 409 are not guessed."""
 
+from collections.abc import Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -17,6 +18,7 @@ from taskloom.domain.task.commands import (
     ExplainTask,
     PatchVariables,
     PauseTask,
+    RecallTask,
     RemoveDependency,
     ResumeTask,
     SignalTask,
@@ -94,7 +96,37 @@ class Controller:
         """The reply whose ``data`` is the answer of /why; raises as ``control`` does."""
         return await self._ask(task_id, ExplainTask(), origin, "try again")
 
+    async def rebalance(self, task_ids: Sequence[str], origin: Origin) -> dict[str, list[str]]:
+        """Which of the tasks were called back from their executor's reserve, by the executor that has a slot for them.
+
+        Each task's owner decides for itself; what it does not answer in time is left out.
+
+        Raises:
+            Unavailable: Kafka does not take the commands.
+        """
+        envelopes = [self._envelope(task_id, RecallTask(), origin) for task_id in task_ids]
+        awaited = [envelope.attributes.id for envelope in envelopes]
+        within_s = max(origin.wait_s, self._reply_s)
+        replies = await ask(self._sender, self._replies, envelopes, awaited=awaited, within_s=within_s)
+        moved: dict[str, list[str]] = {}
+        for reply in replies.values():
+            if "executor_id" in reply.data:
+                moved.setdefault(reply.data["executor_id"], []).append(reply.task_id)
+        return moved
+
     async def _ask(self, task_id: str, command: ClientCommand, origin: Origin, if_silent: str) -> Reply:
+        envelope = self._envelope(task_id, command, origin)
+        awaited = [envelope.attributes.id]
+        within_s = max(origin.wait_s, self._reply_s)
+        replies = await ask(self._sender, self._replies, [envelope], awaited=awaited, within_s=within_s)
+        reply = replies.get(awaited[0])
+        if reply is None:
+            raise no_answer(if_silent)
+        if reply.refusal is not None:
+            raise refused(reply.refusal, task_id)
+        return reply
+
+    def _envelope(self, task_id: str, command: ClientCommand, origin: Origin) -> Envelope:
         kind = command_type(command)
         tenant = origin.caller.tenant_id
         command_id = derived_id("key", tenant, origin.key, kind, task_id) if origin.key else new_command_id()
@@ -108,13 +140,4 @@ class Controller:
             reply_to=origin.reply_to,
             traceparent=origin.traceparent,
         )
-        envelope = Envelope(task_id, command, attributes)
-        replies = await ask(
-            self._sender, self._replies, [envelope], awaited=[command_id], within_s=max(origin.wait_s, self._reply_s)
-        )
-        reply = replies.get(command_id)
-        if reply is None:
-            raise no_answer(if_silent)
-        if reply.refusal is not None:
-            raise refused(reply.refusal, task_id)
-        return reply
+        return Envelope(task_id, command, attributes)

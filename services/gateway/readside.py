@@ -49,6 +49,10 @@ class Views(Protocol):
         """The session's tasks, oldest first, at most 1,000."""
         ...
 
+    async def assigned(self, tenant_id: str, limit: int) -> list[str]:
+        """Ids of tasks that an executor has and has not started, low priorities first."""
+        ...
+
     async def executors(self) -> list[Executor]: ...
 
     async def executor(self, executor_id: str) -> Executor | None: ...
@@ -121,6 +125,9 @@ class PostgresViews:
 
     async def session_tasks(self, tenant_id: str, session_id: str) -> list[Row]:
         return await task_rows.of_session(self._pool, tenant_id, session_id, limit=MAX_SESSION_TASKS)
+
+    async def assigned(self, tenant_id: str, limit: int) -> list[str]:
+        return await task_rows.assigned(self._pool, tenant_id, limit)
 
     async def executors(self) -> list[Executor]:
         return await executor_rows.list_executors(self._pool)

@@ -106,6 +106,7 @@ class Orchestrator:
             partitions=settings.partitions,
             shards=settings.shards,
             batch_max=settings.batch_max,
+            rebalance_max=settings.rebalance_max,
         )
         self.listener = Listener(
             settings.instance, pool, announced, self.memory, self.loop.tell, self.loop.direct, self._caught_up

@@ -22,6 +22,7 @@ class Answer:
     refusal: Refusal | None = None
     repeated: bool = False
     explain: bool = False
+    recall: bool = False
 
 
 @dataclass(slots=True)

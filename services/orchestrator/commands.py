@@ -28,6 +28,7 @@ from taskloom import telemetry
 from taskloom.domain.entities.commands import EntityCommand
 from taskloom.domain.entities.ids import is_entity_id
 from taskloom.domain.refusals import Refusal
+from taskloom.domain.scheduling.rebalance import in_reserve, moves
 from taskloom.domain.scheduling.scheduler import Scheduler
 from taskloom.domain.scheduling.why import explain
 from taskloom.domain.task.caller import Caller
@@ -37,13 +38,14 @@ from taskloom.domain.task.commands import (
     ExplainTask,
     FireTimers,
     PeerCommand,
+    RecallTask,
     Report,
     ReportDeclined,
     SubmitTask,
     TaskCommand,
     WatchTask,
 )
-from taskloom.domain.task.directives import Directive
+from taskloom.domain.task.directives import RECALLED, Directive
 from taskloom.domain.task.state import run_due
 from taskloom.domain.values import ErrorInfo
 from taskloom.domain.workflow.state import AT_ONCE
@@ -89,6 +91,7 @@ class CommandLoop:
         partitions: int,
         shards: int,
         batch_max: int,
+        rebalance_max: int = 0,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._owner = owner
@@ -109,6 +112,8 @@ class CommandLoop:
         self._clock = clock
         self._inbox: list[tuple[str, TaskCommand]] = []
         self._directives: list[Directive] = []
+        self._rebalance_max = rebalance_max
+        self._joined = 0
         self._counts: Counter[tuple[str, str]] = Counter()
         self.wake = asyncio.Event()
 
@@ -148,6 +153,7 @@ class CommandLoop:
                 self._steps.settle(batch, now)
                 self._go_on(batches, batch, now)
             self._assign(batches, now)
+            self._rebalance(batches)
             batches[0].directives += self._directives
             self._directives = []
             self._count()
@@ -225,7 +231,7 @@ class CommandLoop:
             _log.exception("a command could not be applied", task_id=envelope.task_id, command=asked.type)
             outcome = Refusal("unavailable", f"the command could not be applied: {error!r}")
         self._counts[asked.type, "refused" if isinstance(outcome, Refusal) else "applied"] += 1
-        if isinstance(envelope.command, ReportDeclined):
+        if isinstance(envelope.command, ReportDeclined) and envelope.command.reason != RECALLED:
             self._scheduler.pool.refuse(envelope.command.executor_id)
         refusal = outcome if isinstance(outcome, Refusal) else None
         if refusal is not None and isinstance(envelope.command, WatchTask):
@@ -234,7 +240,8 @@ class CommandLoop:
         if refusal is not None and not asked.source.startswith(GATEWAY_SOURCE):
             batch.dead_letters.append(dead_letter(record, now, refusal.message, refusal.field))
         explains = isinstance(envelope.command, ExplainTask) and refusal is None
-        batch.answers.append(Answer(envelope.task_id, asked, refusal, outcome is False, explains))
+        recalls = isinstance(envelope.command, RecallTask) and refusal is None
+        batch.answers.append(Answer(envelope.task_id, asked, refusal, outcome is False, explains, recalls))
 
     def _carry_out(
         self, batch: Batch, command: TaskCommand | EntityCommand, caller: Caller, now: datetime
@@ -300,6 +307,18 @@ class CommandLoop:
                 self._scheduler.observe(assigned)
         if self._scheduler.more:
             self.wake.set()
+
+    def _rebalance(self, batches: dict[int, Batch]) -> None:
+        """Calls attempts back from executors' reserves: those asked for, and some when an executor joined."""
+        asked = [answer.task_id for batch in batches.values() for answer in batch.answers if answer.recall]
+        limit, pool = len(asked), self._scheduler.pool
+        if pool.joined != self._joined:
+            self._joined = pool.joined
+            if not asked:
+                asked, limit = in_reserve(self._scheduler), self._rebalance_max
+        if asked and limit:
+            states = (state for task_id in asked if (state := self._memory.get(task_id)) is not None)
+            self._directives += moves(self._scheduler, states, limit)
 
     async def _finish(self, shard: int, batch: Batch, now: datetime) -> None:
         """Passes on what no event stands for, stores a shard's part, then hands it to the outbox."""
@@ -372,9 +391,11 @@ class CommandLoop:
         state = self._memory.get(answer.task_id)
         if state is not None and state.spec.tenant_id != answer.attributes.tenant_id:
             state = None
-        data: dict[str, Any] = {"repeated": True} if answer.repeated and not answer.explain else {}
+        data: dict[str, Any] = {"repeated": True} if answer.repeated and not (answer.explain or answer.recall) else {}
         if answer.explain and state is not None:
             data = msgspec.to_builtins(explain(state, self._scheduler, now))
+        if answer.recall and state is not None and state.task_id in self._scheduler.recalls:
+            data = {"executor_id": self._scheduler.recalls[state.task_id][1]}
         return Reply(
             command_id=answer.attributes.id,
             task_id=answer.task_id,

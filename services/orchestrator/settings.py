@@ -48,8 +48,14 @@ class OrchestratorSettings(ServiceSettings):
     queue_parallel: dict[str, Places] = Field(
         {}, description='Most attempts of a queue at once, as JSON: {"reports": 3}'
     )
+    rebalance_max: int = Field(
+        100,
+        ge=0,
+        le=10_000,
+        description="Most attempts called back from full executors' reserves when an executor joins; 0: none",
+    )
     breaker_failures: int = Field(
-        20, ge=1, le=10_000, description="Different tasks in a row that fail before a kind rests on an executor"
+        20, ge=1, le=10_000, description="Different tasks in a row that crash, time out or are lost before a kind rests"
     )
     breaker_pause_s: float = Field(5.0, gt=0, le=86_400, description="Seconds of that rest, then one task is tried")
     quarantine_losses: int = Field(

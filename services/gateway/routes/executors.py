@@ -3,14 +3,14 @@
 from datetime import datetime
 from typing import Final
 
-from litestar import get
+from litestar import get, post
 from litestar.params import FromPath
 from litestar.types import ASGIApp
 from msgspec import Struct
 
 from services.gateway import figures
 from services.gateway.answers import json_answer
-from services.gateway.context import AnyRequest, caller_in, checked_id, gateway_of
+from services.gateway.context import AnyRequest, caller_in, checked_id, gateway_of, origin_of
 from services.gateway.docs import Answered, Doc, documented
 from services.gateway.problems import NotFound
 from taskloom.domain.values import Resources
@@ -30,6 +30,9 @@ _STATISTICS: Final = {
     "registered_at": "2026-11-21T08:00:00Z",
     "last_seen_at": "2026-11-21T11:59:58Z",
 }
+
+
+MAX_MOVED: Final = 1_000
 
 
 class ExecutorInfo(Struct, frozen=True):
@@ -142,4 +145,25 @@ async def get_executor_statistics(request: AnyRequest, executor_id: FromPath[str
     return json_answer(found, headers=gateway.lag.header())
 
 
-HANDLERS: Final = [list_executors, get_executor, list_executor_statistics, get_executor_statistics]
+@post(
+    ["/api/v1/executors/rebalance", "/api/v1/agents/rebalance"],
+    status_code=200,
+    opt=documented(
+        Doc(
+            summary="Move work that has not started to executors that are free",
+            tag="Executors",
+            details="The answer lists the caller's tasks that were called back from the reserve of a full executor, by "
+            "the one that has a free slot for them; lower priorities first, at most 1,000. What has started stays.",
+            answers={200: Answered("Task ids by executor", dict[str, list[str]])},
+            errors=(503,),
+        )
+    ),
+)
+async def rebalance(request: AnyRequest) -> ASGIApp:
+    gateway = gateway_of(request)
+    origin = origin_of(request, gateway)
+    assigned = await gateway.reader.views.assigned(origin.caller.tenant_id, MAX_MOVED)
+    return json_answer(await gateway.controller.rebalance(assigned, origin))
+
+
+HANDLERS: Final = [list_executors, get_executor, list_executor_statistics, get_executor_statistics, rebalance]

@@ -18,7 +18,7 @@ from services.executor.processes import Guardian
 from services.executor.reports import Reporter
 from taskloom.bus.errors import BusUnavailable
 from taskloom.bus.publish import OutRecord
-from taskloom.domain.task.directives import PauseAttempt, ResumeAttempt, RunAttempt, StopAttempt
+from taskloom.domain.task.directives import PauseAttempt, RecallAttempt, ResumeAttempt, RunAttempt, StopAttempt
 from taskloom.kinds import Context, Handler, Outcome, TaskError, function
 from taskloom.store.errors import ClaimMissing, StoreUnavailable
 from taskloom.testing.eventually import eventually
@@ -306,6 +306,18 @@ async def test_a_waiting_attempt_is_handed_back_on_pause_and_confirmed_on_cancel
     await room.until("d", "Stopped")
     assert room.names("d") == ["Stopped"]
     assert room.attempts.waiting == 0
+
+
+async def test_only_an_attempt_that_has_not_started_is_recalled(room: Room) -> None:
+    for task_id in ("a", "b", "c"):
+        room.order(task_id)
+    for task_id in ("a", "c", "ghost"):
+        room.attempts.handle(RecallAttempt(task_id, 1, "ex", "inc"))
+    assert (await room.until("c", "Declined")).reason == "recalled"
+    assert len(room.attempts.running) == 2
+    room.gate.opened.set()
+    await room.until("a", "Completed")
+    assert "Declined" not in room.names("a") + room.names("ghost")
 
 
 async def test_a_cancel_of_an_attempt_that_is_not_here_is_confirmed(room: Room) -> None:

@@ -254,6 +254,10 @@ class MemorySystem:
     async def session_tasks(self, tenant_id: str, session_id: str) -> list[Row]:
         return [row for row in self._rows(tenant_id) if row.session_id == session_id]
 
+    async def assigned(self, tenant_id: str, limit: int) -> list[str]:
+        rows = [row for row in self._rows(tenant_id) if row.state == "assigned"]
+        return [row.task_id for row in sorted(rows, key=lambda row: row.priority)][:limit]
+
     async def executors(self) -> list[Executor]:
         return list(self.executors_now)
 

@@ -125,6 +125,7 @@ class Node:
             partitions=PARTITIONS,
             shards=SHARDS,
             batch_max=500,
+            rebalance_max=2,
             clock=rig.clock,
         )
         self.listener = Listener(

@@ -1,7 +1,7 @@
 """How the command loop follows executors: slots, losses, refusals. Subclasses bring the ``rig``."""
 
 from taskloom.domain.task import commands as c
-from taskloom.domain.task.directives import StopAttempt
+from taskloom.domain.task.directives import RECALLED, RecallAttempt, StopAttempt
 from taskloom.domain.values import ErrorInfo
 from tests.component.orchestrator.rig import PARTITIONS, TASK, Rig, live, run, task_on
 
@@ -94,3 +94,43 @@ class ExecutorsSuite:
             node.hear()
             await node.round()
             assert rig.published(TASK)[-1] == "AttemptAssigned"
+
+    async def test_a_recalled_attempt_goes_to_the_executor_that_has_a_slot(self, rig: Rig) -> None:
+        tasks = [task_on(n, f"reserve{n}") for n in range(2)]
+        async with rig.node() as node:
+            await node.own()
+            node.hear(slots=1, prefetch=1)
+            for task_id in tasks:
+                rig.submit(task_id)
+            await node.round()
+            for task_id in tasks:
+                rig.send(task_id, c.RecallTask())
+            await node.round()
+            assert [reply.data for reply in rig.replies()[2:]] == [{}, {}], "nowhere to go"
+            node.hear("ex-2", slots=1)
+            for task_id in tasks:
+                rig.send(task_id, c.RecallTask())
+            await node.round()
+            assert sorted(map(str, (reply.data for reply in rig.replies()[4:]))) == ["{'executor_id': 'ex-2'}", "{}"]
+            [recall] = [each for each in rig.directives() if isinstance(each, RecallAttempt)]
+            assert (recall.executor_id, recall.incarnation) == ("ex-1", "a")
+            rig.send(recall.task_id, c.ReportDeclined(1, "ex-1", RECALLED))
+            await node.round()
+            state = node.memory.get(recall.task_id)
+            assert state is not None
+            assert state.live is not None
+            assert (state.live.number, state.live.executor_id) == (2, "ex-2")
+            assert not next(s for s in node.pool.standings() if s.offer.executor_id == "ex-1").refused_until_beat
+
+    async def test_an_executor_that_joins_gets_what_waits_in_anothers_reserve(self, rig: Rig) -> None:
+        tasks = [task_on(n, f"join{n}") for n in range(4)]
+        async with rig.node() as node:
+            await node.own()
+            node.hear(slots=1, prefetch=3)
+            for task_id in tasks:
+                rig.submit(task_id)
+            await node.round()
+            node.hear("ex-2", slots=9)
+            await node.rounds(2)
+            recalls = [each for each in rig.directives() if isinstance(each, RecallAttempt)]
+            assert len(recalls) == 2, "as many as the setting allows, once"

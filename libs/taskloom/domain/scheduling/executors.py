@@ -58,12 +58,14 @@ class ExecutorPool:
         lost_after_beats: beats of silence after which an executor is lost.
         health: hears which executors lose attempts, and keeps work from those that are not trusted.
 
-    ``version`` changes whenever what tasks match may have changed: an offer, an executor, our partitions.
+    ``version`` changes whenever what tasks match may have changed: an offer, an executor, our partitions. ``joined``
+    counts executors that came or were started anew.
     """
 
     def __init__(self, partitions: int, lost_after_beats: int = 4, health: Health | None = None) -> None:
         self.health = Health() if health is None else health
         self.version = 0
+        self.joined = 0
         self._partitions = partitions
         self._lost_after_beats = lost_after_beats
         self._owned: frozenset[int] = frozenset()
@@ -93,6 +95,7 @@ class ExecutorPool:
         needs = {task_id: self._needs[task_id] for task_id, _ in leases if task_id in self._needs}
         self._standings[offer.executor_id] = Standing(offer, leases, self._share(offer), needs=needs)
         self._rematch()
+        self.joined += 1
         if known is not None:
             self.health.registered(offer.executor_id)
         stale = [key for key in self._orphans if key[0] == offer.executor_id]
@@ -193,11 +196,12 @@ class ExecutorPool:
             if hint is not None:
                 name = standing.offer.executor_id
                 score += (name == hint[0]) * 2 - (name == hint[1])
-            if score > highest and (not restricted or self._open_for(standing, requirement, closed)):
+            if score > highest and (not restricted or self.open_for(standing, requirement, closed)):
                 chosen, highest = standing, score
         return chosen
 
-    def _open_for(self, standing: Standing, requirement: Requirement, closed: Collection[str]) -> bool:
+    def open_for(self, standing: Standing, requirement: Requirement, closed: Collection[str] = ()) -> bool:
+        """Whether health and free resources let such a task go there."""
         if self.health.bars(standing.offer.executor_id, requirement.kind):
             return False
         if not requirement.resources:

@@ -32,8 +32,8 @@ class Scheduler:
     Lines, leases and limits can be rebuilt from the states alone. What comes on top is lost with the process and does
     no harm: tenants' turns, tokens of rate limits, trust in executors, which executor a retry should avoid.
 
-    There is no rebalancing of work that was not dispatched: it waits here, not with an executor, and finds its place
-    when a slot is free. An executor that comes or goes changes nothing that would have to be moved.
+    ``recalls``: attempts asked back from an executor's reserve, with that executor and the one that has a slot for them
+    (rebalance.py). What was not dispatched needs none of this: it waits here and finds its place when a slot is free.
     """
 
     def __init__(self, pool: ExecutorPool, policy: Policy = DEFAULT) -> None:
@@ -48,6 +48,7 @@ class Scheduler:
         self._waiting = self.ready.waiting
         self._leases: dict[str, Held] = {}
         self._hints: dict[str, Hint] = {}
+        self.recalls: dict[str, tuple[str, str]] = {}
         self._limited = bool(policy.queue_rates or policy.kind_rates or policy.queue_parallel)
         self._pool_version = -1
         self._round = 0
@@ -62,6 +63,8 @@ class Scheduler:
         """
         task_id, live = state.task_id, state.live
         held = self._leases.get(task_id)
+        if self.recalls and (live is None or live.started_at is not None):
+            self._answered(task_id, state)
         if live is None:
             if held is not None:
                 self._release(task_id, held)
@@ -78,11 +81,18 @@ class Scheduler:
         elif held is not None or task_id not in self._waiting:
             self._queue(state, preferred)
 
+    def _answered(self, task_id: str, state: TaskState) -> None:
+        """A recalled attempt came back, or had started before."""
+        recall = self.recalls.pop(task_id, None)
+        if recall is not None and state.live is None and not state.ended:
+            self._hints[task_id] = (recall[1], recall[0])
+
     def forget(self, task_ids: Iterable[str]) -> None:
         """Drops tasks whose partition went to another owner."""
         for task_id in task_ids:
             self.ready.discard(task_id)
             self._hints.pop(task_id, None)
+            self.recalls.pop(task_id, None)
             held = self._leases.get(task_id)
             if held is not None:
                 self._release(task_id, held)

@@ -102,6 +102,13 @@ class RemoveDependency(Command, frozen=True, tag="taskloom.task.remove-dependenc
     dependency: Identifier
 
 
+class RecallTask(Command, frozen=True, tag="taskloom.task.recall.v1"):
+    """An attempt that waits in the reserve of a full executor shall go to one that has a free slot.
+
+    The owner of the task's partition decides; what has started, or would find no better place, stays.
+    """
+
+
 class ExplainTask(Command, frozen=True, tag="taskloom.task.explain.v1"):
     """Asks which gate holds the task; answered by the owner of its partition, changes nothing."""
 
@@ -269,6 +276,7 @@ ClientCommand = (
     | ResumeTask
     | AddDependency
     | RemoveDependency
+    | RecallTask
     | ExplainTask
     | SignalTask
     | DecideApproval

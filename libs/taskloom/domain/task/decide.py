@@ -109,6 +109,15 @@ def _and_run(
     return decision if isinstance(decision, Refusal) else [before, *decision, *after]
 
 
+def _recall(state: TaskState, _command: c.RecallTask, _now: datetime) -> Decision:
+    """Nothing has happened to the task until its executor gave the attempt back (``ReportDeclined``)."""
+    if state.phase == "assigned":
+        return []
+    return Refusal(
+        "conflict", f"the task is {state.word}: only what was assigned and has not started moves", state=state.word
+    )
+
+
 def _explain(_state: TaskState, _command: c.ExplainTask, _now: datetime) -> Decision:
     return []
 
@@ -138,6 +147,7 @@ _HANDLERS: Final[dict[type[c.Command], Callable[[TaskState, Any, datetime], Deci
     c.RemoveDependency: dependencies.remove,
     c.WatchTask: dependencies.watch,
     c.NoteDependency: dependencies.note,
+    c.RecallTask: _recall,
     c.ExplainTask: _explain,
     c.AssignAttempt: _assign,
     c.LoseAttempt: _lose,

@@ -1,6 +1,6 @@
 """What the orchestrator tells an executor. Each names one incarnation; an empty one means whichever runs now."""
 
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -53,4 +53,16 @@ class ResumeAttempt(Struct, frozen=True, omit_defaults=True, tag="taskloom.attem
     incarnation: str
 
 
-Directive = RunAttempt | StopAttempt | PauseAttempt | ResumeAttempt
+class RecallAttempt(Struct, frozen=True, omit_defaults=True, tag="taskloom.attempt.recall.v1"):
+    """Gives an attempt back (declined, ``RECALLED``) when it has not started; else it stays, nothing is said."""
+
+    task_id: str
+    attempt: int
+    executor_id: str
+    incarnation: str
+
+
+RECALLED: Final = "recalled"
+"""Why a recalled attempt is declined."""
+
+Directive = RunAttempt | StopAttempt | PauseAttempt | ResumeAttempt | RecallAttempt

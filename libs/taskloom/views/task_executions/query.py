@@ -65,6 +65,13 @@ SELECT status, sum(tasks)::bigint FROM task_counts WHERE tenant_id = %(tenant)s 
 
 KNOWN: Final = "SELECT task_id FROM task_executions WHERE task_id = ANY(%(tasks)s) AND tenant_id = %(tenant)s"
 
+ASSIGNED: Final = """
+SELECT task_id FROM task_executions
+WHERE tenant_id = %(tenant)s AND completed_at IS NULL AND state = 'assigned'
+ORDER BY priority, created_at DESC
+LIMIT %(limit)s
+"""
+
 OF_SESSION: Final = f"""
 SELECT {_LIGHT} FROM task_executions
 WHERE tenant_id = %(tenant)s AND session_id = %(session)s
@@ -113,6 +120,11 @@ async def get(pool: Pool, tenant_id: str, task_id: str) -> Row | None:
     """The task's row, or None when it is unknown, or another tenant's."""
     found = await row(pool, GET, {"tenant": tenant_id, "task": task_id})
     return None if found is None else row_of(found)
+
+
+async def assigned(pool: Pool, tenant_id: str, limit: int) -> list[str]:
+    """Tasks that an executor has and has not started: low priorities first, then the youngest."""
+    return [task_id for (task_id,) in await rows(pool, ASSIGNED, {"tenant": tenant_id, "limit": limit})]
 
 
 async def known(pool: Pool, tenant_id: str, task_ids: Sequence[str]) -> set[str]:

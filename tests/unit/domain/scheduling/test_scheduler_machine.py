@@ -14,8 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from taskloom.domain.scheduling.executors import ExecutorPool
 from taskloom.domain.scheduling.match import ExecutorOffer, mismatches, requirement_of
 from taskloom.domain.scheduling.policy import Policy
+from taskloom.domain.scheduling.rebalance import moves
 from taskloom.domain.scheduling.scheduler import Scheduler
 from taskloom.domain.task import commands as c
+from taskloom.domain.task.directives import RECALLED
 from taskloom.domain.values import Resources
 from taskloom.testing.clock import START
 from taskloom.testing.given import GivenTask
@@ -50,11 +52,16 @@ class Scheduling(RuleBasedStateMachine):
         more |= {"resources": {"cpu_cores": cores}} if cores else {}
         self.apply(number, submit(kind=kind, priority=priority, retry={"initial_s": 0, "max_attempts": 1000}, **more))
 
-    @rule(executor_id=EXECUTORS, incarnation=st.sampled_from("ab"), slots=st.integers(0, 4), kind=KINDS)
-    def hear(self, executor_id: str, incarnation: str, slots: int, kind: str) -> None:
-        offer = ExecutorOffer(
-            executor_id, incarnation, frozenset({kind}), frozenset({"default"}), slots=slots, resources=HAS
-        )
+    @rule(
+        executor_id=EXECUTORS,
+        incarnation=st.sampled_from("ab"),
+        slots=st.integers(0, 4),
+        prefetch=st.sampled_from([0, 0, 2]),
+        kind=KINDS,
+    )
+    def hear(self, executor_id: str, incarnation: str, slots: int, prefetch: int, kind: str) -> None:
+        serves = (frozenset({kind}), frozenset({"default"}))
+        offer = ExecutorOffer(executor_id, incarnation, *serves, slots=slots, prefetch=prefetch, resources=HAS)
         self.offers[executor_id] = offer
         self.lose(self.pool.hear(offer))
 
@@ -90,7 +97,31 @@ class Scheduling(RuleBasedStateMachine):
         if len(assignments) < limit:
             assert self.best_task() is None, "a task and a slot for it were left apart"
 
-    @rule(number=TASKS, how=st.sampled_from(["complete", "fail", "decline", "pause", "resume", "cancel", "fire"]))
+    @rule(limit=st.integers(1, 3), declines=st.booleans())
+    def rebalance(self, limit: int, declines: bool) -> None:
+        free = {name: offer.slots - self.used(offer) for name, offer in self.offers.items()}
+        for _, target in self.scheduler.recalls.values():
+            free[target] -= target in self.offers
+        made = moves(self.scheduler, [t.state for t in self.tasks.values()], limit)
+        assert len(made) <= limit
+        for recall in made:
+            state = self.tasks[int(recall.task_id[1:])].state
+            source, target = self.scheduler.recalls[recall.task_id]
+            free[target] -= 1
+            assert state.phase == "assigned", "what has started moved"
+            assert state.live is not None
+            assert (state.live.number, state.live.executor_id) == (recall.attempt, source)
+            assert not mismatches(requirement_of(state.spec), self.offers[target])
+            assert free[target] >= 0, "a slot was promised twice"
+            assert self.used(self.offers[source]) > self.offers[source].slots, "it had a slot where it was"
+        if declines:
+            for recall in made:
+                answer = c.ReportDeclined(recall.attempt, recall.executor_id, RECALLED)
+                self.apply(int(recall.task_id[1:]), answer)
+
+    @rule(
+        number=TASKS, how=st.sampled_from(["start", "complete", "fail", "decline", "pause", "resume", "cancel", "fire"])
+    )
     def happen(self, number: int, how: str) -> None:
         task = self.tasks.get(number)
         if task is None:
@@ -98,6 +129,7 @@ class Scheduling(RuleBasedStateMachine):
         live = task.state.live
         at = (task.state.attempts or 1, "ex-1" if live is None else live.executor_id)
         commands: dict[str, c.TaskCommand] = {
+            "start": c.ReportStarted(*at),
             "complete": c.ReportCompleted(*at),
             "fail": c.ReportFailed(*at, error=BOOM),
             "decline": c.ReportDeclined(*at),
@@ -124,6 +156,11 @@ class Scheduling(RuleBasedStateMachine):
         assert len(self.scheduler.ready) == len(waiting)
         assert all(task_id in self.scheduler.ready for task_id in waiting)
 
+    @invariant()
+    def only_what_has_not_started_is_called_back(self) -> None:
+        assigned = {t.task_id for t in self.tasks.values() if t.state.phase == "assigned"}
+        assert self.scheduler.recalls.keys() <= assigned
+
     def best_task(self) -> str | None:
         """The waiting task that fits a free slot and comes first: by priority, then age, then arrival in its line."""
         fitting = [(self.rank(number), t.task_id) for number, t in self.tasks.items() if self.waits_and_fits(t)]
@@ -147,7 +184,7 @@ class Scheduling(RuleBasedStateMachine):
             return False
         return len(live) < PARALLEL and any(
             not mismatches(requirement, offer)
-            and self.used(offer) < offer.slots
+            and self.used(offer) < offer.slots + offer.prefetch
             and self.cores(offer) + task.state.spec.resources.cpu_cores <= 3
             for offer in self.offers.values()
         )
