@@ -21,6 +21,7 @@ VERBS_BESIDE: Final = frozenset(
         "why",
         "executors",
         "queues",
+        "report",
         "verify",
         "dead-letters",
     }

@@ -28,6 +28,7 @@ VERBS: Final = {
     "why": "Say what holds a task that does not run",
     "executors": "List executors",
     "queues": "List queues",
+    "report": "Draw what the system has done, hour by hour",
     "verify": "Check stored history and read tables against each other",
     "dead-letters": "Show and redrive records that could not be applied",
     "config": "Print every setting with default, unit and value",

@@ -11,6 +11,7 @@ from httpx_sse import aconnect_sse
 
 from taskloom.client import answers as a
 from taskloom.client import calls
+from taskloom.client import figures as f
 from taskloom.client.calls import Call
 from taskloom.client.connection import (
     CALL_TIMEOUT,
@@ -154,6 +155,29 @@ class AsyncClient:
 
     async def queues(self) -> list[a.Queue]:
         return (await self.call(calls.queues())).queues
+
+    async def system_metrics(self) -> f.SystemMetrics:
+        return await self.call(calls.system_metrics())
+
+    async def report(self, hours: int = 24) -> f.Report:
+        """Figures of the last 1 to 168 hours, with a line for each."""
+        return await self.call(calls.report(hours))
+
+    async def queue_statistics(self) -> f.QueueStatistics:
+        """All queues together."""
+        return await self.call(calls.queue_statistics())
+
+    async def executor_statistics(self) -> list[f.ExecutorStats]:
+        """What each executor has run for the tenant, by id."""
+        return (await self.call(calls.executor_statistics())).executors
+
+    async def statistics_of(self, executor_id: str) -> f.ExecutorStats:
+        """Raises NotFound for one that never registered."""
+        return await self.call(calls.statistics_of(executor_id))
+
+    async def health(self) -> f.Health:
+        """By component; says what is wrong, and never raises for that."""
+        return await self.call(calls.health())
 
     async def stream(
         self, task_id: str, *, types: str = "", last_event_id: str = "", patience_s: float = PATIENCE_S

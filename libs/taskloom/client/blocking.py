@@ -10,6 +10,7 @@ from httpx_sse import connect_sse
 
 from taskloom.client import answers as a
 from taskloom.client import calls
+from taskloom.client import figures as f
 from taskloom.client.calls import Call
 from taskloom.client.connection import (
     CALL_TIMEOUT,
@@ -149,6 +150,29 @@ class Client:
 
     def queues(self) -> list[a.Queue]:
         return self.call(calls.queues()).queues
+
+    def system_metrics(self) -> f.SystemMetrics:
+        return self.call(calls.system_metrics())
+
+    def report(self, hours: int = 24) -> f.Report:
+        """Figures of the last 1 to 168 hours, with a line for each."""
+        return self.call(calls.report(hours))
+
+    def queue_statistics(self) -> f.QueueStatistics:
+        """All queues together."""
+        return self.call(calls.queue_statistics())
+
+    def executor_statistics(self) -> list[f.ExecutorStats]:
+        """What each executor has run for the tenant, by id."""
+        return self.call(calls.executor_statistics()).executors
+
+    def statistics_of(self, executor_id: str) -> f.ExecutorStats:
+        """Raises NotFound for one that never registered."""
+        return self.call(calls.statistics_of(executor_id))
+
+    def health(self) -> f.Health:
+        """By component; says what is wrong, and never raises for that."""
+        return self.call(calls.health())
 
     def stream(
         self, task_id: str, *, types: str = "", last_event_id: str = "", patience_s: float = PATIENCE_S

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from taskloom.client import answers as a
+from taskloom.client import figures as f
 from taskloom.client.errors import ServerFault
 from taskloom.client.submission import Chosen, Control, Submission
 
@@ -110,6 +111,30 @@ def executors() -> Call[a.Executors]:
 
 def queues() -> Call[a.Queues]:
     return Call(a.Queues, "/api/v1/queues")
+
+
+def system_metrics() -> Call[f.SystemMetrics]:
+    return Call(f.SystemMetrics, "/api/v1/metrics/system")
+
+
+def report(hours: int = 24) -> Call[f.Report]:
+    return Call(f.Report, "/api/v1/metrics/report", params={"hours": hours})
+
+
+def queue_statistics() -> Call[f.QueueStatistics]:
+    return Call(f.QueueStatistics, "/api/v1/queue/stats")
+
+
+def executor_statistics() -> Call[f.ExecutorStatsList]:
+    return Call(f.ExecutorStatsList, "/api/v1/executors/stats")
+
+
+def statistics_of(executor_id: str) -> Call[f.ExecutorStats]:
+    return Call(f.ExecutorStats, f"/api/v1/executors/{quote(executor_id, safe='')}/stats")
+
+
+def health() -> Call[f.Health]:
+    return Call(f.Health, "/api/v1/health/components")
 
 
 def _key(key: str) -> dict[str, str]:

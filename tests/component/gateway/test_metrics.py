@@ -1,8 +1,10 @@
 """Figures, statistics and health by component, over the gateway's own routes."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from httpx import AsyncClient as Client
 
@@ -10,6 +12,8 @@ from services.gateway.app import create_app
 from services.gateway.components import BEHIND_S, executors, projection
 from services.gateway.parts import Parts
 from services.gateway.settings import GatewaySettings
+from taskloom.client import calls
+from taskloom.client.calls import Call
 from taskloom.domain.task import events as e
 from taskloom.domain.values import ErrorInfo, ResourceUse
 from taskloom.errors import TaskloomError
@@ -180,6 +184,32 @@ async def test_components_say_what_is_wrong_and_since_when(system: MemorySystem,
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:  # type: ignore[arg-type]
         answer = await client.get("/api/v1/health/components")
     assert (answer.status_code, answer.json()["status"]) == (200, "unhealthy")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        calls.system_metrics(),
+        calls.report(3),
+        calls.queue_statistics(),
+        calls.executor_statistics(),
+        calls.statistics_of("e1"),
+        calls.health(),
+    ],
+    ids=lambda call: call.path,
+)
+async def test_the_client_knows_each_name_that_the_server_tells(busy: Client, call: Call[Any]) -> None:
+    answer = await busy.get(call.path, params=dict(call.params))
+    assert answer.status_code == 200
+    told, known = answer.json(), msgspec.json.decode(msgspec.json.encode(call.read(answer.content)))
+    told.pop("total_count", None)  # the length of a list that is there
+    assert _names(known) == _names(told)
+
+
+def _names(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _names(inner) for name, inner in value.items()}
+    return [_names(inner) for inner in value] if isinstance(value, list) else None
 
 
 def test_projection_and_executors_are_judged_by_lag_and_heartbeats() -> None:

@@ -104,6 +104,18 @@ def test_server_that_is_not_there_says_how_to_start_one() -> None:
         client.queues()
 
 
+def test_figures_are_read_with_their_times() -> None:
+    since = {"status": "healthy", "since": "2026-01-01T00:00:00Z"}
+    health = {"status": "healthy", "timestamp": "2026-01-01T00:00:00Z", "components": {"kafka": since}}
+    server = Server(answer(health))
+
+    with server.client() as client:
+        found = client.health()
+
+    assert (found.components["kafka"].status, found.timestamp.year) == ("healthy", 2026)
+    assert server.requests[0].url.path == "/api/v1/health/components"
+
+
 def test_ids_are_escaped_in_paths() -> None:
     server = Server(answer(TASK))
 

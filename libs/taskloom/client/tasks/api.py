@@ -64,7 +64,7 @@ class TaskAPI:
         self._offered = Offered(self.client)
         self._reader = TaskReader(self.client, self._offered)
         self._agents = Agents(self.client, agent_settings)
-        self._monitoring = Monitoring(self.client, self._offered, metrics or TaskMetrics())
+        self._monitoring = Monitoring(self.client, (metrics or TaskMetrics()).retention)
 
     async def __aenter__(self) -> Self:
         return self

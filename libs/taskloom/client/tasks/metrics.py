@@ -1,6 +1,6 @@
-"""Figures of a system, worked out from the tasks that its API lists."""
+"""Figures worked out from a list of tasks by the one who has it. Those of the whole system are the server's."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from statistics import fmean
@@ -14,9 +14,6 @@ from taskloom.client.tasks.record import now, seconds_between
 HOUR: Final = timedelta(hours=1)
 MINUTE: Final = timedelta(minutes=1)
 BAD_ENDS: Final = frozenset({"FAILED", "TIMEOUT"})
-OPEN_RUNNING: Final = ("running", "pausing", "cancelling")
-
-Tries = Sequence[tuple[a.TaskSummary, Sequence[a.Execution]]]
 
 
 class Counts(Struct, frozen=True):
@@ -28,10 +25,10 @@ class Counts(Struct, frozen=True):
 
 
 class TaskMetrics:
-    """Works on the tasks of the last ``metrics_retention_hours``, at most ``max_tasks`` of the newest. Agents' and
-    resources' figures look at tasks that ended in the last ``sample_window_minutes``, at most ``max_sample``.
+    """Trends look at the last ``metrics_retention_hours``; a ``TaskAPI`` that is given this asks the server for reports
+    of so many hours, a week at most. ``sample_window_minutes`` is what callers call recent.
 
-    A task violates the SLA when it timed out, or, with ``sla_seconds``, ran longer than that.
+    A task violates the SLA of these figures when it timed out, or, with ``sla_seconds``, ran longer than that.
     """
 
     def __init__(
@@ -40,22 +37,16 @@ class TaskMetrics:
         sample_window_minutes: float = 5,
         *,
         sla_seconds: float | None = None,
-        max_tasks: int = 5_000,
-        max_sample: int = 200,
     ) -> None:
         for name, value in (
             ("metrics_retention_hours", metrics_retention_hours),
             ("sample_window_minutes", sample_window_minutes),
-            ("max_tasks", max_tasks),
-            ("max_sample", max_sample),
         ):
             if value <= 0:
                 raise ValueError(f"{name}: {value} is not above 0")
         self.retention = timedelta(hours=metrics_retention_hours)
         self.sample_window = timedelta(minutes=sample_window_minutes)
         self.sla_seconds = sla_seconds
-        self.max_tasks = max_tasks
-        self.max_sample = max_sample
 
     def current(
         self, tasks: Collection[a.TaskSummary], counts: Counts, *, complete: bool = True, at: datetime | None = None
@@ -111,31 +102,6 @@ class TaskMetrics:
         return self.sla_seconds is not None and duration_s is not None and duration_s > self.sla_seconds
 
 
-def agents(tries: Tries) -> dict[str, dict[str, Any]]:
-    """By executor, what became of the attempts that it held."""
-    held: dict[str, list[a.Execution]] = {}
-    for _, attempts in tries:
-        for attempt in attempts:
-            if attempt.executor_id and attempt.completed_at is not None:
-                held.setdefault(attempt.executor_id, []).append(attempt)
-    return {agent_id: _agent(attempts) for agent_id, attempts in sorted(held.items())}
-
-
-def resources(tries: Tries) -> dict[str, Any]:
-    """Over the peaks of attempts that were measured, which are those with a process of their own."""
-    peaks = [attempt.peak_resource_usage for _, attempts in tries for attempt in attempts]
-    measured = [peak for peak in peaks if peak.get("samples")]
-    cpu = [float(peak.get("cpu_percent", 0.0)) for peak in measured]
-    memory = [float(peak.get("memory_mb", 0.0)) for peak in measured]
-    return {
-        "average_cpu_percent": _mean(cpu),
-        "peak_cpu_percent": max(cpu, default=0.0),
-        "average_memory_mb": _mean(memory),
-        "peak_memory_mb": max(memory, default=0.0),
-        "sample_count": len(measured),
-    }
-
-
 def peak(tasks: Iterable[a.TaskSummary], at: datetime) -> int:
     """The most tasks that ran at one moment, from their starts and ends."""
     changes = [
@@ -150,46 +116,6 @@ def peak(tasks: Iterable[a.TaskSummary], at: datetime) -> int:
         running += change
         highest = max(highest, running)
     return highest
-
-
-def queue_statistics(
-    queues: Iterable[a.Queue], executors: Iterable[a.Executor], totals: Mapping[str, int], overdue: int | None
-) -> dict[str, Any]:
-    """``totals``: number of ``all``, ``completed`` and ``failed`` tasks. ``overdue``: None when it is not known."""
-    queues = list(queues)
-    by_state: dict[str, int] = {}
-    by_priority = dict.fromkeys(("LOW", "NORMAL", "HIGH", "URGENT", "CRITICAL"), 0)
-    names = dict(zip("12345", by_priority, strict=True))
-    for queue in queues:
-        for state, number in queue.by_state.items():
-            by_state[state] = by_state.get(state, 0) + number
-        for priority, number in queue.by_priority.items():
-            by_priority[names[str(priority)]] += number
-    running = sum(by_state.get(state, 0) for state in OPEN_RUNNING)
-    return {
-        "total_tasks": totals["all"],
-        "pending_tasks": sum(by_state.values()) - running,
-        "running_tasks": running,
-        "completed_tasks": totals["completed"],
-        "failed_tasks": totals["failed"],
-        "queue_length": sum(queue.depth for queue in queues),
-        "priority_distribution": by_priority,
-        "agent_workloads": {each.executor_id: each.held for each in executors if each.status == "ready"},
-        "overdue_tasks": overdue,
-    }
-
-
-def _agent(attempts: Sequence[a.Execution]) -> dict[str, Any]:
-    good = [attempt for attempt in attempts if attempt.status == "completed"]
-    bad = sum(attempt.status in ("failed", "timeout", "lost") for attempt in attempts)
-    durations = [duration for each in good if (duration := seconds_between(each.started_at, each.completed_at))]
-    return {
-        "total_tasks": len(attempts),
-        "successful_tasks": len(good),
-        "failed_tasks": bad,
-        "success_rate_percent": _percent(len(good), len(attempts)),
-        "average_duration_seconds": _mean(durations),
-    }
 
 
 def _trend(hour: datetime, ended: Sequence[a.TaskSummary]) -> dict[str, Any]:

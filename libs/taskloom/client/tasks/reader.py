@@ -1,7 +1,8 @@
 """Reads tasks and their attempts from the server, as models."""
 
-from collections.abc import AsyncIterator
-from typing import Final
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Final, TypeVar
 from uuid import UUID
 
 from taskloom.client import answers as a
@@ -11,7 +12,6 @@ from taskloom.client.errors import NotFound
 from taskloom.client.tasks.agents import AGENT_TYPE
 from taskloom.client.tasks.execution import ExecutionLog, TaskExecution
 from taskloom.client.tasks.mapping import OWN, REST_WORDS, execution_of, id_of, status_of, task_of
-from taskloom.client.tasks.monitoring import PAGE, in_parallel
 from taskloom.client.tasks.offered import Offered
 from taskloom.client.tasks.task import Task, TaskPriority, TaskStatus, TaskType
 from taskloom.domain.values import OUTPUT_SEQ_SPAN
@@ -19,7 +19,24 @@ from taskloom.domain.values import OUTPUT_SEQ_SPAN
 MAX_OUTPUT_CHARS: Final = 1_000_000
 """A ``TaskExecution`` holds this much of what its attempt wrote; ``AsyncClient.output`` gives the rest."""
 
+PAGE: Final = 100
+AT_ONCE: Final = 16
+
 DEPENDENCIES: Final = "/api/v1/tasks/{id}/dependencies"
+
+T = TypeVar("T")
+Given = TypeVar("Given")
+
+
+async def in_parallel(call: Callable[[Given], Awaitable[T]], given: Sequence[Given]) -> list[T]:
+    """``call`` of each, in order, at most 16 at once."""
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def one(each: Given) -> T:
+        async with turn:
+            return await call(each)
+
+    return list(await asyncio.gather(*map(one, given)))
 
 
 class TaskReader:

@@ -8,7 +8,16 @@ import httpx
 import pytest
 
 from taskloom.client import Conflict, Invalid
-from taskloom.client.tasks import BadDependency, NotOffered, Task, TaskAPI, TaskPriority, TaskStatus, UpdateTaskRequest
+from taskloom.client.tasks import (
+    BadDependency,
+    NotOffered,
+    Task,
+    TaskAPI,
+    TaskMetrics,
+    TaskPriority,
+    TaskStatus,
+    UpdateTaskRequest,
+)
 from taskloom.client.workflows import BadWorkflow, Workflow, WorkflowBuilder, WorkflowStatus
 from tests.unit.client.tasks.server import BASE, Server
 
@@ -221,44 +230,109 @@ async def test_run_of_a_workflow_is_controlled_as_a_task(api: TaskAPI, server: S
     assert not await control(uuid4())
 
 
-async def test_health_names_what_does_not_answer(api: TaskAPI, server: Server) -> None:
-    checks = {"kafka": "ok", "database": "ok", "orchestrator": "no orchestrator answers"}
-    server.add("GET /readiness", {"status": "not ready", "checks": checks}, 503)
-    server.add(f"GET {BASE}", {"tasks": [], "total_count": 0})
+SYSTEM = {
+    "timestamp": "2026-01-01T12:00:00Z",
+    "concurrent_tasks": 1,
+    "peak_concurrent_tasks": 3,
+    "total_tasks_processed": 9,
+    "tasks_per_minute": 2,
+    "average_duration_seconds": 1.5,
+    "failure_rate_percent": 25.0,
+    "active_agents": 2,
+    "sla_violations_last_hour": 1,
+}
+
+
+async def test_health_names_components_and_holds_the_metrics(api: TaskAPI, server: Server) -> None:
+    since = {"since": "2026-01-01T11:00:00Z", "detail": ""}
+    components = {"task_scheduler": {"status": "unhealthy", **since}, "kafka": {"status": "healthy", **since}}
+    told = {"status": "unhealthy", "timestamp": "2026-01-01T12:00:00Z", "components": components}
+    server.add("GET /api/v1/health/components", told)
+    server.add("GET /api/v1/metrics/system", {"error": "PostgreSQL does not answer"}, 503)
 
     health = await api.health_check()
 
-    assert health["status"] == "unhealthy"
-    assert health["components"] == {
-        "dependency_resolver": "unhealthy",
-        "task_scheduler": "unhealthy",
-        "task_executor": "unhealthy",
-        "workflow_orchestrator": "unhealthy",
-        "kafka": "healthy",
-        "database": "healthy",
+    assert health == {
+        "status": "unhealthy",
+        "timestamp": "2026-01-01T12:00:00+00:00",
+        "components": {"task_scheduler": "unhealthy", "kafka": "healthy"},
+        "metrics": {},
     }
-    assert health["metrics"]["concurrent_tasks"] == 0
+    server.add("GET /api/v1/metrics/system", SYSTEM)
+    assert (await api.health_check())["metrics"] == SYSTEM
 
 
-async def test_metrics_say_when_they_do_not_hold_all_tasks(server: Server) -> None:
-    from taskloom.client.tasks import TaskMetrics
-
-    entry = {
-        "task_id": "t",
-        "status": "TASK_STATUS_COMPLETED",
-        "state": "completed",
-        "kind": "echo",
-        "queue": "default",
-        "priority": 2,
-        "attempt": 1,
-        "created_at": "2026-01-01T00:00:00Z",
-        "started_at": "2026-01-01T00:00:00Z",
-        "completed_at": "2026-01-01T00:00:01Z",
+async def test_figures_have_the_documents_names_and_no_others(server: Server) -> None:
+    agent = {
+        "total_tasks": 4,
+        "successful_tasks": 3,
+        "failed_tasks": 1,
+        "success_rate_percent": 75.0,
+        "average_duration_seconds": 1.5,
     }
-    server.add(f"GET {BASE}", {"tasks": [entry] * 2, "total_count": 99, "next_cursor": "more"})
-    limited = TaskMetrics(max_tasks=3)
-    async with TaskAPI("http://taskloom.test", metrics=limited, transport=httpx.MockTransport(server)) as api:
-        told = await api.get_system_metrics()
-
-    assert (told["complete"], told["total_tasks_processed"]) == (False, 99)
-    assert len([request for request in server.requests if request.url.path == BASE]) == 3
+    report = {
+        "report_timestamp": "2026-01-01T12:00:00Z",
+        "current_metrics": SYSTEM,
+        "agent_metrics": {"a": agent},
+        "resource_metrics": {
+            "average_cpu_percent": 1.0,
+            "peak_cpu_percent": 2.0,
+            "average_memory_mb": 3.0,
+            "peak_memory_mb": 4.0,
+            "sample_count": 5,
+        },
+        "workflow_metrics": {
+            "total_workflows": 1,
+            "average_duration_seconds": 2.0,
+            "average_step_count": 3.0,
+            "longest_workflow_seconds": 2.0,
+            "shortest_workflow_seconds": 2.0,
+        },
+        "sla_metrics": {"last_hour": 0, "last_24h": 1, "compliance_rate_24h": 98.0},
+        "performance_trends": {
+            "hourly_trends": [
+                {
+                    "timestamp": "2026-01-01T12:00:00Z",
+                    "completed_tasks": 3,
+                    "failed_tasks": 1,
+                    "average_duration_seconds": 1.5,
+                    "success_rate_percent": 75.0,
+                }
+            ]
+        },
+    }
+    queue = {
+        "total_tasks": 9,
+        "pending_tasks": 1,
+        "running_tasks": 1,
+        "completed_tasks": 6,
+        "failed_tasks": 1,
+        "queue_length": 1,
+        "priority_distribution": {"LOW": 0, "NORMAL": 1, "HIGH": 0, "URGENT": 0, "CRITICAL": 0},
+        "agent_workloads": {"a": 1},
+        "overdue_tasks": 0,
+    }
+    statistics = {
+        "type": "claude",
+        "active": True,
+        "running_tasks": 1,
+        "total_executions": 4,
+        "successful_executions": 3,
+        "success_rate": 75.0,
+        "capabilities": ["x"],
+        "registered_at": "2026-01-01T11:00:00+00:00",
+    }
+    further = {"agent_metrics": {"a": {**agent, "average_wait_seconds": 0.1}}, "hours": 2, "newer": 1}
+    server.add("GET /api/v1/metrics/system", SYSTEM)
+    server.add("GET /api/v1/metrics/report", {**report, **further})
+    server.add("GET /api/v1/queue/stats", {**queue, "cancelled_tasks": 1})
+    held = {"executor_id": "a", "average_duration_seconds": 1.5, "failed_executions": 1, **statistics}
+    server.add("GET /api/v1/executors/stats", {"executors": [held], "total_count": 1})
+    transport = httpx.MockTransport(server)
+    async with TaskAPI("http://taskloom.test", metrics=TaskMetrics(1.5), transport=transport) as api:
+        assert await api.get_system_metrics() == SYSTEM
+        assert await api.get_performance_report() == report
+        assert await api.get_queue_statistics() == queue
+        assert await api.get_agent_statistics() == {"a": statistics}
+    [asked] = [request for request in server.requests if request.url.path.endswith("/report")]
+    assert asked.url.params["hours"] == "2"

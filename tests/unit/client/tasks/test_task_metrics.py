@@ -7,7 +7,7 @@ import pytest
 
 from taskloom.client import answers as a
 from taskloom.client.tasks import TaskMetrics
-from taskloom.client.tasks.metrics import Counts, agents, peak, queue_statistics, resources
+from taskloom.client.tasks.metrics import Counts, peak
 
 AT = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
 COUNTS = Counts(running=1, processed=9, agents=2)
@@ -66,8 +66,6 @@ def test_nothing_that_ran_gives_zeros() -> None:
     assert metrics.sla([], AT) == {"last_hour": 0, "last_24h": 0, "compliance_rate_24h": 100.0}
     assert metrics.trends([], AT) == {"hourly_trends": []}
     assert metrics.workflows([], [])["longest_workflow_seconds"] == 0.0
-    assert agents([]) == {}
-    assert resources([])["sample_count"] == 0
 
 
 def test_peak_counts_what_ran_at_one_moment() -> None:
@@ -90,58 +88,6 @@ def test_trends_are_by_the_hour_in_which_tasks_ended() -> None:
 
 def test_retention_limits_trends() -> None:
     assert TaskMetrics(metrics_retention_hours=1).trends([ran(4_000, 1)], AT) == {"hourly_trends": []}
-
-
-def test_agents_and_resources_are_those_of_the_attempts() -> None:
-    def attempt(executor: str, status: str, **peaks: float) -> a.Execution:
-        return a.Execution(
-            attempt=1,
-            status=status,
-            executor_id=executor,
-            started_at=AT,
-            completed_at=AT + timedelta(seconds=4),
-            peak_resource_usage=peaks,
-        )
-
-    tries = [
-        (ran(9, 1), [attempt("a", "lost"), attempt("b", "completed", cpu_percent=80.0, memory_mb=10.0, samples=2)]),
-        (ran(9, 1), [attempt("b", "completed", cpu_percent=40.0, memory_mb=30.0, samples=1)]),
-    ]
-
-    told = agents(tries)
-
-    assert told["a"]["failed_tasks"] == 1
-    assert told["b"] == {
-        "total_tasks": 2,
-        "successful_tasks": 2,
-        "failed_tasks": 0,
-        "success_rate_percent": 100.0,
-        "average_duration_seconds": 4.0,
-    }
-    assert resources(tries) == {
-        "average_cpu_percent": 60.0,
-        "peak_cpu_percent": 80.0,
-        "average_memory_mb": 20.0,
-        "peak_memory_mb": 30.0,
-        "sample_count": 2,
-    }
-
-
-def test_queues_are_added_up() -> None:
-    queues = [
-        a.Queue(name="a", depth=2, by_state={"ready": 2, "running": 1}, by_priority={"2": 1, "5": 1}),
-        a.Queue(name="b", depth=0, by_state={"retrying": 1, "cancelling": 1}),
-    ]
-    executor = a.Executor(executor_id="e", status="ready", kinds=(), queues=(), slots=4, held=2)
-    gone = a.Executor(executor_id="f", status="lost", kinds=(), queues=(), slots=4, held=2)
-
-    told = queue_statistics(queues, [executor, gone], {"all": 20, "completed": 7, "failed": 3}, None)
-
-    assert (told["pending_tasks"], told["running_tasks"], told["queue_length"]) == (3, 2, 2)
-    assert (told["total_tasks"], told["completed_tasks"], told["failed_tasks"]) == (20, 7, 3)
-    assert told["priority_distribution"] == {"LOW": 0, "NORMAL": 1, "HIGH": 0, "URGENT": 0, "CRITICAL": 1}
-    assert told["agent_workloads"] == {"e": 2}
-    assert told["overdue_tasks"] is None
 
 
 def test_limits_must_be_above_zero() -> None:
