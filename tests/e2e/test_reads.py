@@ -232,6 +232,42 @@ async def test_executors_say_what_they_run_and_queues_how_they_fare(api: Api) ->
     assert stats["waits"]["p50_s"] >= 0
 
 
+async def test_figures_count_what_ran_and_only_the_tenants_own(api: Api, stranger: Api) -> None:
+    past = "2026-01-01T00:00:00Z"
+    done = [await api.submit(kind="shell", input={"cmd": "true"}) for _ in range(3)]
+    done += [await api.submit(kind="shell", input={"cmd": "exit 3"}, retry={"max_attempts": 2, "initial_s": 0.01})]
+    done += [await api.submit(kind="echo", deadline=past)]
+    await asyncio.gather(*map(api.ended, done))
+    system, report, queue = await asyncio.gather(
+        api.get("/metrics/system"), api.get("/metrics/report", hours=2), api.get("/queue/stats")
+    )
+    held = await api.get("/executors/executor-1/stats")
+    health = await api.get("/health/components")
+
+    assert (system["total_tasks_processed"], system["concurrent_tasks"]) == (5, 0)
+    assert 0 < system["tasks_per_minute"] <= 4
+    assert (system["failure_rate_percent"], system["sla_violations_last_hour"]) == (20.0, 1)
+    hours = report["performance_trends"]["hourly_trends"]
+    assert (len(hours), sum(hour["completed_tasks"] for hour in hours)) == (2, 4)
+    assert sum(agent["total_tasks"] for agent in report["agent_metrics"].values()) == 6, "an attempt more failed"
+    assert report["sla_metrics"]["compliance_rate_24h"] == 0.0
+    assert (queue["total_tasks"], queue["completed_tasks"], queue["failed_tasks"], queue["queue_length"]) == (
+        5,
+        4,
+        1,
+        0,
+    )
+    assert held["total_executions"] == report["agent_metrics"]["executor-1"]["total_tasks"]
+    assert (await api.get("/agents/executor-1/stats"))["total_executions"] == held["total_executions"]
+    assert health["components"]["orchestrator"]["status"] == "healthy"
+    assert health["components"]["projection"]["status"] in ("healthy", "degraded"), health
+    theirs = await stranger.get("/metrics/system")
+    assert (theirs["total_tasks_processed"], theirs["peak_concurrent_tasks"]) == (0, 0)
+    assert (await stranger.get("/metrics/report"))["agent_metrics"] == {}
+    assert (await stranger.get("/queue/stats"))["total_tasks"] == 0
+    assert (await stranger.get("/executors/executor-1/stats"))["total_executions"] == 0
+
+
 async def test_another_tenant_finds_counts_and_controls_nothing(api: Api, stranger: Api) -> None:
     session = f"session-{uuid.uuid4().hex[:8]}"
     task_id = await api.submit(**SLOW, session_id=session)
