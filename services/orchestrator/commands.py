@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, get_args
 
@@ -26,6 +26,7 @@ from services.orchestrator.stored_workflows import StoredWorkflows
 from services.orchestrator.timers import Timers
 from taskloom import telemetry
 from taskloom.domain.entities.commands import EntityCommand
+from taskloom.domain.entities.entity import next_due as entity_due
 from taskloom.domain.entities.ids import is_entity_id
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.scheduling.rebalance import in_reserve, moves
@@ -55,6 +56,9 @@ from taskloom.wire.cloudevents import GATEWAY_SOURCE
 from taskloom.wire.commands import Envelope
 from taskloom.wire.messages import Reply
 from taskloom.wire.topics import partition_of, shard_of
+
+FIRE_AGAIN_S = 60.0
+"""A schedule that could not be carried out, which is a bug, is tried again after so long."""
 
 INBOX_LIMIT = 100_000
 """Own commands that wait for a round (lost attempts, strays); beyond it new ones are dropped, heartbeats bring more."""
@@ -142,7 +146,8 @@ class CommandLoop:
             envelopes = self._read(batches, polled, now)
             due = self._timers.take_due(now, self._batch_max)
             inbox, self._inbox = self._inbox, []
-            await self._owner.load_missing(envelope.task_id for envelope, _ in envelopes if not self._is_new(envelope))
+            unknown = [envelope.task_id for envelope, _ in envelopes if not self._is_new(envelope)]
+            await self._owner.load_missing(unknown + [name for name in due if is_entity_id(name)])
             due += await self._decisions.values.fetch(envelope for envelope, _ in envelopes)
             apply = self._apply_traced if telemetry.enabled() else self._apply
             for envelope, record in [(await self._stored.pinned(envelope), record) for envelope, record in envelopes]:
@@ -251,6 +256,12 @@ class CommandLoop:
         return self._decisions.apply(batch, command, caller, now)
 
     def _apply_own(self, batches: dict[int, Batch], task_id: str, command: TaskCommand, now: datetime) -> bool:
+        if is_entity_id(task_id):
+            if self._owner.owns_task(task_id) and not self._entities.fire(
+                self._batch_of(batches, task_id), task_id, now
+            ):
+                self._timers.set(task_id, now + timedelta(seconds=FIRE_AGAIN_S))
+            return True
         state = self._memory.get(task_id)
         if state is None or not self._owner.owns_task(task_id):
             return False
@@ -326,6 +337,8 @@ class CommandLoop:
         positions = await self._put(shard, batch)
         if positions is None:
             return
+        for entity in batch.entities.values():
+            self._timers.set(entity.entity_id, entity_due(entity))
         for state in batch.touched.values():
             if state.ended:
                 self._faults.clear(state.task_id)
@@ -350,6 +363,8 @@ class CommandLoop:
         if not moves:
             return []
         upserts, closed = self._rows(batch.touched.values())
+        for entity in batch.entities.values():
+            self._add_row(entity.entity_id, entity_due(entity), upserts, closed)
         stored = StoreBatch(
             events=batch.events,
             moves=moves,
@@ -384,6 +399,13 @@ class CommandLoop:
             if changed:
                 upserts.append(OpenTask(state.task_id, partition_of(state.task_id, self._partitions), due))
         return upserts, closed
+
+    def _add_row(self, entity_id: str, due: datetime | None, upserts: list[OpenTask], closed: list[str]) -> None:
+        """An entity has a row while it has a timer."""
+        if due is not None and self._memory.rows.get(entity_id) != due:
+            upserts.append(OpenTask(entity_id, partition_of(entity_id, self._partitions), due))
+        elif due is None and entity_id in self._memory.rows:
+            closed.append(entity_id)
 
     def _reply(self, answer: Answer, now: datetime) -> Reply:
         if is_entity_id(answer.task_id):

@@ -6,9 +6,12 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from services.orchestrator.batch import Answer, Batch
 from services.orchestrator.decisions import checked_size
+from services.orchestrator.peers import told_by
+from taskloom.domain.entities.commands import FireSchedule
 from taskloom.domain.entities.entity import Entity, decide, evolve, fold
 from taskloom.domain.entities.ids import is_entity_id, parts_of
 from taskloom.domain.envelope import EventMeta
@@ -24,6 +27,7 @@ KEPT: Final = 256
 
 SNAPSHOT_EVERY: Final = 20
 
+_log = structlog.get_logger(__name__)
 _decoder = msgspec.json.Decoder(Entity)
 
 
@@ -61,7 +65,7 @@ class Entities:
             EventTooLarge: an event of it would not fit onto the events topic.
         """
         before = self._known.get(caller.task_id)
-        decision = decide(before, command, caller)
+        decision = decide(before, command, now if before is None else max(now, before.changed_at), caller)
         if isinstance(decision, Refusal):
             return decision
         after, sealed, at = before, [], now if before is None else max(now, before.changed_at)
@@ -74,10 +78,27 @@ class Entities:
         if after is None or not sealed:
             return False
         batch.events += sealed
+        batch.peers += [envelope for recorded in sealed for envelope in told_by(recorded, caller.traceparent)]
         batch.entities[caller.task_id] = after
         self.put(after)
         if after.version // SNAPSHOT_EVERY > (0 if before is None else before.version) // SNAPSHOT_EVERY:
             batch.entity_snapshots.append(SnapshotRow(after.entity_id, after.version, msgspec.json.encode(after)))
+        return True
+
+    def fire(self, batch: Batch, entity_id: str, now: datetime) -> bool:
+        """Its time has come. It counts as touched, so that its timer is set anew; False when it could not be fired."""
+        entity = self._known.get(entity_id)
+        if entity is None:
+            return True
+        caller = Caller(entity_id, entity.tenant_id)
+        try:
+            outcome = self.apply(batch, FireSchedule(), caller, now)
+        except Exception as error:  # noqa: BLE001 - one bad entity must not fail its batch
+            outcome = Refusal("unavailable", repr(error))
+        if isinstance(outcome, Refusal):
+            _log.error("a schedule could not go on", entity_id=entity_id, reason=outcome.message)
+            return False
+        batch.entities.setdefault(entity_id, entity)
         return True
 
     def reply(self, answer: Answer, now: datetime) -> Reply:

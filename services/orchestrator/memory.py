@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
+from taskloom.domain.entities.ids import is_entity_id
 from taskloom.domain.task.state import TaskState
 from taskloom.wire.topics import partition_of
 
@@ -39,6 +40,13 @@ class Memory:
 
     def open_states(self) -> Collection[TaskState]:
         return self._open.values()
+
+    def drop_rows(self, partitions: Collection[int]) -> list[str]:
+        """Forgets the rows of these partitions whose state is not in memory: timers of entities. Gives their ids."""
+        gone = [name for name in self.rows if is_entity_id(name) and partition_of(name, self._partitions) in partitions]
+        for name in gone:
+            del self.rows[name]
+        return gone
 
     def drop(self, partitions: Collection[int]) -> list[str]:
         """Forgets everything of these partitions; gives the task ids that were open."""

@@ -155,7 +155,9 @@ class Owner:
         for start in range(0, len(open_tasks), LOAD_AT_ONCE):
             page = open_tasks[start : start + LOAD_AT_ONCE]
             self._memory.rows.update((task.task_id, task.due_at) for task in page)
-            states += await self._load(store, [task.task_id for task in page])
+            for entity in (task for task in page if is_entity_id(task.task_id)):
+                self._timers.set(entity.task_id, entity.due_at)  # read when it is due
+            states += await self._load(store, [task.task_id for task in page if not is_entity_id(task.task_id)])
         directives: list[Directive] = []
         for state in states:
             self._scheduler.observe(state)
@@ -181,6 +183,7 @@ class Owner:
         gone = self._memory.drop(ours)
         self._entities.drop(ours)
         self._scheduler.forget(gone)
+        gone += self._memory.drop_rows(ours)
         for task_id in gone:
             self._timers.set(task_id, None)
         self._scheduler.pool.own(self._owned)

@@ -1,6 +1,8 @@
 """What tasks tell each other: commands for other tasks, sent like anybody's, through the commands topic."""
 
+from taskloom.domain.entities.commands import NoteRun
 from taskloom.domain.entities.ids import is_entity_id
+from taskloom.domain.entities.policies import elsewhere as of_entity
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.ids import placing_key
 from taskloom.domain.policies import elsewhere
@@ -23,28 +25,32 @@ def is_local(envelope: Envelope, task_id: str) -> bool:
 def told_by(recorded: Recorded, traceparent: str) -> list[Envelope]:
     """``peers_of`` with those that are local."""
     meta = recorded.meta
-    asked = [] if is_entity_id(meta.task_id) else elsewhere(meta.task_id, recorded.event)
-    if not asked:
-        return []
+    if is_entity_id(meta.task_id):
+        asked = of_entity(meta.task_id, recorded.event)
+    else:
+        asked = [(other, command, "") for other, command in elsewhere(meta.task_id, recorded.event)]
     return [
-        _envelope(other, command, f"{meta.task_id}/{meta.version}/{place}", meta.tenant_id, traceparent)
-        for place, (other, command) in enumerate(asked)
+        _envelope(other, command, f"{meta.task_id}/{meta.version}/{place}", meta.tenant_id, traceparent, actor)
+        for place, (other, command, actor) in enumerate(asked)
     ]
 
 
 def unknown_dependency(watch: WatchTask, asked: Attributes, task_id: str) -> Envelope:
     """Tells who wants to watch a task that it does not exist: there is no stream that could hold such an event."""
-    told = NoteDependency(task_id, "unknown")
+    told = NoteRun(task_id, "unknown") if is_entity_id(watch.watcher) else NoteDependency(task_id, "unknown")
     return _envelope(watch.watcher, told, f"{asked.id}/unknown", asked.tenant_id, asked.traceparent)
 
 
-def _envelope(task_id: str, command: TaskCommand, command_id: str, tenant_id: str, traceparent: str) -> Envelope:
+def _envelope(
+    task_id: str, command: TaskCommand | NoteRun, command_id: str, tenant_id: str, traceparent: str, actor: str = ""
+) -> Envelope:
     attributes = Attributes(
         id=command_id,
         type=command_type(command),
         source=ORCHESTRATOR_SOURCE,
         subject=task_id,
         tenant_id=tenant_id,
+        actor=actor,
         traceparent=traceparent,
     )
     return Envelope(task_id, command, attributes)

@@ -5,7 +5,7 @@ from typing import Final, get_args
 from msgspec import Struct
 
 from taskloom.bus.dead_letters import Redriven
-from taskloom.domain.entities.commands import ENTITY_COMMANDS
+from taskloom.domain.entities.commands import ENTITY_CLIENT_COMMANDS
 from taskloom.domain.entities.events import ENTITY_EVENTS
 from taskloom.domain.task.commands import ClientCommand, Report
 from taskloom.domain.task.events import TaskEvent
@@ -47,7 +47,7 @@ CHANNELS: Final = (
         "commands",
         "task id",
         "Wishes for tasks and reports of attempts share a topic, so that a task is decided on in one order.",
-        (*get_args(ClientCommand), *ENTITY_COMMANDS, *get_args(Report)),
+        (*get_args(ClientCommand), *ENTITY_CLIENT_COMMANDS, *get_args(Report)),
         ("clients", "gateway", "executor"),
         (Reader("orchestrator", "orchestrator.commands"),),
     ),

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from taskloom.bus.channels import CHANNELS, type_of
-from taskloom.domain.entities.commands import ENTITY_COMMANDS
+from taskloom.domain.entities.commands import ENTITY_CLIENT_COMMANDS
 from taskloom.domain.entities.events import ENTITY_EVENTS
 from taskloom.domain.envelope import EventMeta
 from taskloom.domain.task.commands import ClientCommand, Report
@@ -25,7 +25,7 @@ _HASH: Final[Json] = {
 
 
 _FOLDERS: Final = {
-    "commands": (*get_args(ClientCommand), *ENTITY_COMMANDS),
+    "commands": (*get_args(ClientCommand), *ENTITY_CLIENT_COMMANDS),
     "reports": get_args(Report),
     "events": (*get_args(TaskEvent), *ENTITY_EVENTS),
 }

@@ -3,15 +3,17 @@
 from collections.abc import Callable
 from typing import Any, Final
 
+from taskloom.domain.entities.commands import NoteRun
+from taskloom.domain.entities.ids import is_entity_id
 from taskloom.domain.task import commands as c
 from taskloom.domain.task import events as e
 from taskloom.domain.task.directives import Directive, PauseAttempt, ResumeAttempt, RunAttempt, StopAttempt
 from taskloom.domain.task.state import LiveAttempt, TaskState
-from taskloom.domain.values import ErrorInfo
+from taskloom.domain.values import DependencyOutcome, ErrorInfo
 from taskloom.domain.workflow import events as w
 from taskloom.domain.workflow.wanted import CancelChild, SubmitChild, child_id, parent_of, wanted
 
-ForOther = tuple[str, c.PeerCommand | c.SubmitTask | c.CancelTask]
+ForOther = tuple[str, c.PeerCommand | c.SubmitTask | c.CancelTask | NoteRun]
 """A command and the task that it is for."""
 
 _STOP_GRACE_S: Final = 5.0
@@ -107,11 +109,17 @@ def _watch_one(task_id: str, event: e.DependencyAdded) -> list[ForOther]:
 
 
 def _tell_late_watcher(task_id: str, event: e.WatcherAdded) -> list[ForOther]:
-    return [] if event.outcome is None else [(event.watcher, c.NoteDependency(task_id, event.outcome))]
+    return [] if event.outcome is None else [_told(event.watcher, task_id, event.outcome)]
+
+
+def _told(watcher: str, task_id: str, outcome: DependencyOutcome) -> ForOther:
+    if is_entity_id(watcher):
+        return watcher, NoteRun(task_id, outcome)
+    return watcher, c.NoteDependency(task_id, outcome)
 
 
 def _tell_watchers(task_id: str, event: e.WatchersTold) -> list[ForOther]:
-    return [(watcher, c.NoteDependency(task_id, event.outcome)) for watcher in event.watchers]
+    return [_told(watcher, task_id, event.outcome) for watcher in event.watchers]
 
 
 def _child(task_id: str, event: w.StepEvent) -> list[ForOther]:

@@ -9,6 +9,7 @@ from tests.component.orchestrator.suite_dependencies import DependenciesSuite
 from tests.component.orchestrator.suite_executors import ExecutorsSuite
 from tests.component.orchestrator.suite_ownership import OwnershipSuite
 from tests.component.orchestrator.suite_runs import RunsSuite
+from tests.component.orchestrator.suite_schedules import SchedulesSuite
 from tests.component.orchestrator.suite_values import ValuesSuite
 from tests.component.orchestrator.suite_workflows import WorkflowsSuite
 
@@ -22,6 +23,7 @@ class TestCommandLoopInMemory(
     DefinitionsSuite,
     RunsSuite,
     ValuesSuite,
+    SchedulesSuite,
 ):
     @pytest.fixture
     def rig(self, monkeypatch: pytest.MonkeyPatch) -> Rig:

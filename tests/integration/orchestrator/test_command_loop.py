@@ -10,12 +10,19 @@ from tests.component.orchestrator.suite_definitions import DefinitionsSuite
 from tests.component.orchestrator.suite_dependencies import DependenciesSuite
 from tests.component.orchestrator.suite_executors import ExecutorsSuite
 from tests.component.orchestrator.suite_ownership import OwnershipSuite
+from tests.component.orchestrator.suite_schedules import SchedulesSuite
 from tests.component.orchestrator.suite_workflows import WorkflowsSuite
 
 
 @pytest.mark.integration
 class TestCommandLoopOnPostgres(
-    CommandLoopSuite, OwnershipSuite, ExecutorsSuite, DependenciesSuite, WorkflowsSuite, DefinitionsSuite
+    CommandLoopSuite,
+    OwnershipSuite,
+    ExecutorsSuite,
+    DependenciesSuite,
+    WorkflowsSuite,
+    DefinitionsSuite,
+    SchedulesSuite,
 ):
     @pytest.fixture
     def rig(self, database_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:

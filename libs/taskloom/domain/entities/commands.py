@@ -1,10 +1,12 @@
 """Wishes about aggregates that are no tasks. Their JSON is also the body of the matching REST call."""
 
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
+from taskloom.domain.entities.due import Timing
 from taskloom.domain.task.commands import Command, Reason
+from taskloom.domain.values import DependencyOutcome, Identifier, Text256, UtcTime
 
 
 class SaveDefinition(Command, frozen=True, tag="taskloom.definition.save.v1"):
@@ -20,14 +22,83 @@ class RemoveDefinition(Command, frozen=True, tag="taskloom.definition.remove.v1"
     reason: Reason = ""
 
 
+class ScheduleSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """``task`` are the fields of a submission, each run's. ``overlap``: what a due time does while a run is open.
+
+    ``catch_up``: which of the due times run late that nobody was there for: none of them, the last, all, or those of
+    the last ``catch_up_window_s`` seconds. Those of a pause never do.
+    """
+
+    name: Text256
+    timing: Timing
+    task: dict[str, Any]
+    description: Annotated[str, Meta(max_length=4096)] = ""
+    overlap: Literal["skip", "buffer_one", "allow", "cancel_other"] = "skip"
+    catch_up: Literal["none", "last", "all", "window"] = "last"
+    catch_up_window_s: Annotated[float, Meta(gt=0, le=366 * 86_400)] = 3_600.0
+
+
+class SaveSchedule(Command, frozen=True, tag="taskloom.schedule.save.v1"):
+    """Makes a schedule (``new``), or puts another specification in the place of its own.
+
+    ``expected_version``: refused when the schedule's stream has got further.
+    """
+
+    spec: ScheduleSpec
+    new: bool = True
+    expected_version: Annotated[int, Meta(ge=1)] | None = None
+
+
+class PauseSchedule(Command, frozen=True, tag="taskloom.schedule.pause.v1"):
+    reason: Reason = ""
+
+
+class ResumeSchedule(Command, frozen=True, tag="taskloom.schedule.resume.v1"):
+    reason: Reason = ""
+
+
+class RemoveSchedule(Command, frozen=True, tag="taskloom.schedule.remove.v1"):
+    """Open runs go on."""
+
+    reason: Reason = ""
+
+
+class TriggerSchedule(Command, frozen=True, tag="taskloom.schedule.trigger.v1"):
+    """One run now, whatever else runs."""
+
+
+class BackfillSchedule(Command, frozen=True, tag="taskloom.schedule.backfill.v1"):
+    """A run for each due time from ``start`` until before ``end``, at most 100, whatever else runs."""
+
+    start: UtcTime
+    end: UtcTime
+
+
+class FireSchedule(Command, frozen=True, tag="taskloom.schedule.fire.v1"):
+    """Whatever is due now happens; nothing when nothing is due. It never travels."""
+
+
+class NoteRun(Command, frozen=True, tag="taskloom.schedule.note-run.v1"):
+    """A run has ended; sent by its task."""
+
+    run_id: Identifier
+    outcome: DependencyOutcome
+
+
 DefinitionCommand = SaveDefinition | RemoveDefinition
-EntityCommand = DefinitionCommand
+ScheduleClientCommand = (
+    SaveSchedule | PauseSchedule | ResumeSchedule | RemoveSchedule | TriggerSchedule | BackfillSchedule
+)
+ScheduleCommand = ScheduleClientCommand | FireSchedule | NoteRun
+EntityCommand = DefinitionCommand | ScheduleCommand
 
-KINDS: Final = {"definition": get_args(DefinitionCommand)}
-"""Commands by the kind of entity that they are for."""
-
-_KIND_OF: Final = {command: kind for kind, commands in KINDS.items() for command in commands}
-ENTITY_COMMANDS: Final = tuple(_KIND_OF)
+_KIND_OF: Final = {
+    **dict.fromkeys(get_args(DefinitionCommand), "definition"),
+    **dict.fromkeys(get_args(ScheduleCommand), "schedule"),
+}
+ENTITY_CLIENT_COMMANDS: Final = (*get_args(DefinitionCommand), *get_args(ScheduleClientCommand))
+ENTITY_COMMANDS: Final = (*ENTITY_CLIENT_COMMANDS, NoteRun)
+"""Those that travel."""
 
 
 def kind_of(command: EntityCommand) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct, structs
 
+from taskloom.domain.entities.asked import Asked
 from taskloom.domain.entities.commands import DefinitionCommand, RemoveDefinition, SaveDefinition
 from taskloom.domain.entities.events import DefinitionEvent, DefinitionRemoved, DefinitionSaved
 from taskloom.domain.envelope import Recorded
@@ -60,8 +61,8 @@ class Definition(Struct, frozen=True, omit_defaults=True, tag="definition"):
         return None
 
 
-def decide(state: Definition | None, command: DefinitionCommand, name: str) -> list[DefinitionEvent] | Refusal:
-    """``name`` is the id under which it is stored."""
+def decide(state: Definition | None, command: DefinitionCommand, asked: Asked) -> list[DefinitionEvent] | Refusal:
+    name = asked.name
     if isinstance(command, RemoveDefinition):
         if state is None:
             return Refusal("not_found", f"there is no workflow {name!r}")

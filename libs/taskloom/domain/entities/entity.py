@@ -6,11 +6,13 @@ from typing import Any, Final
 
 from msgspec import Struct, structs
 
-from taskloom.domain.entities import definitions
+from taskloom.domain.entities import definitions, schedules
+from taskloom.domain.entities.asked import Asked
 from taskloom.domain.entities.commands import EntityCommand
 from taskloom.domain.entities.definitions import Definition
 from taskloom.domain.entities.events import EntityEvent
 from taskloom.domain.entities.ids import parts_of
+from taskloom.domain.entities.schedules import Schedule
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.task.caller import Caller
@@ -18,9 +20,9 @@ from taskloom.domain.task.caller import Caller
 REMEMBERED_COMMANDS: Final = 128
 """Commands whose ids an entity remembers, newest first to stay; older repeats are decided anew."""
 
-Value = Definition
+Value = Definition | Schedule
 
-_MODULES: Final[dict[str, Any]] = {"definition": definitions}
+_MODULES: Final[dict[str, Any]] = {"definition": definitions, "schedule": schedules}
 """By the kind in the id: a module with ``decide`` and ``evolve``."""
 
 
@@ -37,14 +39,15 @@ class Entity(Struct, frozen=True, omit_defaults=True):
     command_ids: tuple[str, ...] = ()
 
 
-def decide(state: Entity | None, command: EntityCommand, caller: Caller) -> list[EntityEvent] | Refusal:
+def decide(state: Entity | None, command: EntityCommand, now: datetime, caller: Caller) -> list[EntityEvent] | Refusal:
     """Events in order, an empty list when nothing changes, or the reason for saying no. ``caller.task_id`` is the id of
     the entity, which names its tenant: another tenant's cannot be reached."""
     if state is not None and caller.command_id and caller.command_id in state.command_ids:
         return []
     name = parts_of(caller.task_id)
+    asked = Asked(name.name, name.tenant_id, now, 0 if state is None else state.version, caller.actor)
     decision: list[EntityEvent] | Refusal = _MODULES[name.kind].decide(
-        None if state is None else state.value, command, name.name
+        None if state is None else state.value, command, asked
     )
     return decision
 
@@ -67,6 +70,13 @@ def evolve(state: Entity | None, recorded: Recorded) -> Entity:
         return Entity(meta.task_id, 1, recorded.digest, meta.tenant_id, meta.at, meta.at, value, known)
     return structs.replace(
         state, version=meta.version, digest=recorded.digest, changed_at=meta.at, value=value, command_ids=known
+    )
+
+
+def next_due(state: Entity) -> datetime | None:
+    """When the entity next needs the clock."""
+    return (
+        schedules.fires_at(state.value, parts_of(state.entity_id).name) if isinstance(state.value, Schedule) else None
     )
 
 

@@ -1,8 +1,11 @@
 """Facts about aggregates that are no tasks."""
 
+from datetime import datetime
 from typing import Any, Final, get_args
 
+from taskloom.domain.entities.commands import ScheduleSpec
 from taskloom.domain.event import Event
+from taskloom.domain.values import DependencyOutcome
 
 
 class DefinitionSaved(Event, frozen=True, tag="taskloom.definition.saved.v1"):
@@ -16,7 +19,74 @@ class DefinitionRemoved(Event, frozen=True, tag="taskloom.definition.removed.v1"
     reason: str = ""
 
 
+class ScheduleSaved(Event, frozen=True, tag="taskloom.schedule.saved.v1"):
+    """``next_at`` here and below: the earliest due time that no fact stands for yet."""
+
+    spec: ScheduleSpec
+    next_at: datetime | None = None
+
+
+class SchedulePaused(Event, frozen=True, tag="taskloom.schedule.paused.v1"):
+    reason: str = ""
+
+
+class ScheduleResumed(Event, frozen=True, tag="taskloom.schedule.resumed.v1"):
+    reason: str = ""
+    next_at: datetime | None = None
+
+
+class ScheduleRemoved(Event, frozen=True, tag="taskloom.schedule.removed.v1"):
+    reason: str = ""
+
+
+class RunTriggered(Event, frozen=True, tag="taskloom.schedule.run-triggered.v1"):
+    """``submission`` is sent as the task ``run_id``, in the name of ``user_id``; ``cancels`` are runs that make way.
+
+    ``cause``: due, buffered, manual or backfill.
+    """
+
+    run_id: str
+    due_at: datetime
+    cause: str
+    submission: dict[str, Any]
+    user_id: str = ""
+    next_at: datetime | None = None
+    cancels: tuple[str, ...] = ()
+
+
+class RunBuffered(Event, frozen=True, tag="taskloom.schedule.run-buffered.v1"):
+    """It runs when the open run has ended."""
+
+    due_at: datetime
+    next_at: datetime | None = None
+
+
+class RunsSkipped(Event, frozen=True, tag="taskloom.schedule.runs-skipped.v1"):
+    """``count`` due times, the first and the last of them; ``reason``: missed or overlap."""
+
+    first_due_at: datetime
+    last_due_at: datetime
+    count: int
+    reason: str
+    next_at: datetime | None = None
+
+
+class RunEnded(Event, frozen=True, tag="taskloom.schedule.run-ended.v1"):
+    run_id: str
+    outcome: DependencyOutcome
+
+
 DefinitionEvent = DefinitionSaved | DefinitionRemoved
-EntityEvent = DefinitionEvent
+ScheduleEvent = (
+    ScheduleSaved
+    | SchedulePaused
+    | ScheduleResumed
+    | ScheduleRemoved
+    | RunTriggered
+    | RunBuffered
+    | RunsSkipped
+    | RunEnded
+)
+EntityEvent = DefinitionEvent | ScheduleEvent
 
 ENTITY_EVENTS: Final = get_args(EntityEvent)

@@ -161,9 +161,9 @@ class BreakRun(Command, frozen=True, tag="taskloom.workflow.break.v1"):
 
 
 class WatchTask(Command, frozen=True, tag="taskloom.task.watch.v1"):
-    """``watcher`` wants to be told of this task's end (``NoteDependency``)."""
+    """``watcher``, a task or an entity, wants to be told of this task's end (``NoteDependency``, ``NoteRun``)."""
 
-    watcher: Identifier
+    watcher: Annotated[str, Meta(pattern=r"^[A-Za-z0-9:_\-.@/]{1,400}(?!\n)$")]
 
 
 class NoteDependency(Command, frozen=True, tag="taskloom.task.note-dependency.v1"):

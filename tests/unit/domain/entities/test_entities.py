@@ -34,7 +34,7 @@ def history(*commands: SaveDefinition | RemoveDefinition) -> list[Recorded]:
     state, found = None, []
     for number, command in enumerate(commands):
         caller = Caller(ETL, "acme", f"c-{number}", "ann")
-        decision = decide(state, command, caller)
+        decision = decide(state, command, START, caller)
         assert not isinstance(decision, Refusal)
         for event in decision:
             version = 1 if state is None else state.version + 1
@@ -79,12 +79,13 @@ def test_a_stored_entity_is_what_its_history_folds_to() -> None:
     assert entity is not None
     assert msgspec.json.decode(msgspec.json.encode(entity), type=Entity) == entity
     assert entity.value.removed
+    assert isinstance(entity.value, Definition)
     assert [each.number for each in entity.value.revisions] == [1, 2]
 
 
 def test_a_repeated_command_changes_nothing() -> None:
     entity = fold(history(SaveDefinition(body("a")), SaveDefinition(body("b"))))
-    assert decide(entity, SaveDefinition(body("a")), Caller(ETL, "acme", "c-0")) == []
+    assert decide(entity, SaveDefinition(body("a")), START, Caller(ETL, "acme", "c-0")) == []
 
 
 def test_a_version_text_means_its_newest_revision() -> None:
