@@ -141,7 +141,7 @@ def _closer(outbox: Outbox) -> Callable[[], Awaitable[None]]:
 
 
 async def _open_handlers(settings: ExecutorSettings) -> dict[str, Handler]:
-    handlers = load_handlers(threads=settings.threads, python_modules=settings.python_modules)
+    handlers = load_handlers(settings)
     for handler in handlers.values():
         await handler.open()
     return handlers

@@ -116,6 +116,10 @@ class Attempt:
     # taskloom.kinds.Context
 
     @property
+    def idempotency_key(self) -> str:
+        return self.task_id
+
+    @property
     def cancelled(self) -> asyncio.Event:
         if self._cancelled is None:
             self._cancelled = asyncio.Event()

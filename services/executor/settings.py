@@ -36,6 +36,8 @@ class ExecutorSettings(ServiceSettings):
     heartbeat_s: float = Field(5.0, gt=0, le=60, description="Seconds between two signs of life")
     stop_grace_s: float = Field(5.0, ge=0, le=600, description="Seconds between SIGTERM and SIGKILL at a time limit")
     python_modules: Names = Field((), description="Modules imported at start that register functions, comma-separated")
+    apps: Names = Field((), description="Apps whose tasks it runs, module:app, comma-separated")
+    common_kinds: bool = Field(True, description="Whether it runs the built-in kinds and those of installed packages")
     threads: int = Field(16, ge=1, le=1000, description="Plain Python functions that run at once")
     cpu_cores: float = Field(default_factory=lambda: float(os.cpu_count() or 1), ge=0, description="Cores it offers")
     memory_gb: float = Field(
@@ -48,7 +50,7 @@ class ExecutorSettings(ServiceSettings):
     max_pending_reports: int = Field(20_000, ge=100, description="Reports kept while Kafka is away; then work waits")
     max_pending_output_mb: int = Field(16, ge=1, description="Output kept while Kafka is away, MiB; then writers wait")
 
-    @field_validator("queues", "capabilities", "python_modules", mode="before")
+    @field_validator("queues", "capabilities", "python_modules", "apps", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

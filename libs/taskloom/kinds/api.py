@@ -107,6 +107,12 @@ class Context(Protocol):
     name: str
 
     @property
+    def idempotency_key(self) -> str:
+        """The same in all attempts of the task, another one in every other task: what an outside system can tell a
+        repeat by."""
+        ...
+
+    @property
     def cancelled(self) -> asyncio.Event:
         """Set when the attempt shall end (cancel, time limit, drain). ``is_set()`` may be asked from any thread."""
         ...

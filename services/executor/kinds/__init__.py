@@ -1,27 +1,42 @@
-"""The built-in kinds of work, and those that installed packages bring."""
+"""The built-in kinds of work, those that installed packages bring, and the tasks of apps."""
 
+from services.executor.kinds.apps import app_tasks
+from services.executor.kinds.calling import Threads
 from services.executor.kinds.echo import Echo
 from services.executor.kinds.http import Http
 from services.executor.kinds.python import Python
 from services.executor.kinds.query import Query
 from services.executor.kinds.shell import Shell
 from services.executor.kinds.sleep import Sleep
+from services.executor.settings import ExecutorSettings
 from taskloom import telemetry
 from taskloom.kinds import Handler, load_plugins
+from taskloom.settings import SettingsError
 
 log = telemetry.get_logger(__name__)
 
 
-def handlers(*, threads: int, python_modules: tuple[str, ...]) -> dict[str, Handler]:
+def handlers(settings: ExecutorSettings) -> dict[str, Handler]:
     """All handlers by kind. A package that brings a built-in kind replaces it, which is logged.
 
     Raises:
         PluginError: a package's handler cannot be used.
-        ImportError: one of ``python_modules`` cannot be imported.
+        SettingsError: an app cannot be loaded, or has a task of a package's kind.
     """
-    built_in: list[Handler] = [Echo(), Sleep(), Shell(), Python(threads, python_modules), Http(), Query()]
-    found = {handler.kind: handler for handler in built_in}
-    for kind, plugin in load_plugins().items():
-        log.info("handler of a package", kind=kind, handler=type(plugin).__qualname__, replaces=kind in found)
-        found[kind] = plugin
+    threads = Threads(settings.threads)
+    found: dict[str, Handler] = {}
+    if settings.common_kinds:
+        built_in: list[Handler] = [
+            *(Echo(), Sleep(), Shell(), Python(threads, settings.python_modules), Http(), Query())
+        ]
+        found |= {handler.kind: handler for handler in built_in}
+        for kind, plugin in load_plugins().items():
+            log.info("handler of a package", kind=kind, handler=type(plugin).__qualname__, replaces=kind in found)
+            found[kind] = plugin
+    for handler in app_tasks(settings.apps, threads):
+        if handler.kind in found:
+            raise SettingsError(f"TASKLOOM_APPS: the kind {handler.kind!r} is a package's already")
+        found[handler.kind] = handler
+    if not found:
+        raise SettingsError("TASKLOOM_COMMON_KINDS=false: name apps in TASKLOOM_APPS, or there is nothing to run")
     return found

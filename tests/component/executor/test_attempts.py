@@ -9,6 +9,7 @@ import pytest
 
 from services.executor.attempt import Tools
 from services.executor.attempts import Attempts
+from services.executor.kinds.calling import Threads
 from services.executor.kinds.echo import Echo
 from services.executor.kinds.python import Python
 from services.executor.kinds.query import Query
@@ -106,7 +107,7 @@ class Room:
         self.outputs = Outbox(self.kafka, name="outputs", max_records=1000, max_bytes=10**8)
         reporter = Reporter(self.reports, topic="commands", partitions=4, executor_id="x")
         tools = Tools(reporter, self.outputs, "outputs", 4, Guardian(), 0.05)
-        handlers: list[Handler] = [self.gate, Beating(), Echo(), Sleep(), Query(), Python(2, ())]
+        handlers: list[Handler] = [self.gate, Beating(), Echo(), Sleep(), Query(), Python(Threads(2), ())]
         self.attempts = Attempts(
             tools, {handler.kind: handler for handler in handlers}, self.store, slots=slots, prefetch=prefetch
         )

@@ -281,7 +281,9 @@ def _conditional(step: d.ConditionalStep, path: str) -> Iterator[Fault]:
 
 def _loop(step: d.LoopStep, path: str) -> Iterator[Fault]:
     yield from _condition(step.loop_condition, f"{path}.loop_condition")
-    if step.max_iterations is None and (step.loop_condition is None or step.loop_condition is True):
+    yield from _condition(step.until_condition, f"{path}.until_condition")
+    goes_on = step.loop_condition is None or step.loop_condition is True
+    if step.max_iterations is None and goes_on and step.until_condition in (None, False):
         yield Fault(f"{path}.loop_condition", "the loop has no end: give a condition or max_iterations")
 
 

@@ -71,12 +71,14 @@ class ConditionalStep(StepBase, frozen=True, tag="conditional", kw_only=True):
 class LoopStep(StepBase, frozen=True, tag="loop"):
     """Rounds while the condition holds, at most ``max_iterations`` (100). Without a condition that limit must be given.
 
-    The result lists the last 100 rounds.
+    ``until_condition`` is looked at after each round, never before the first, and ends the loop when it holds; so it
+    may name results of the round. The result lists the last 100 rounds.
     """
 
     loop_condition: AnyCondition | None = None
     loop_steps: "tuple[Step, ...]" = ()
     max_iterations: Annotated[int, Meta(ge=1, le=MAX_ROUNDS)] | None = None
+    until_condition: AnyCondition | None = None
 
 
 class WaitStep(StepBase, frozen=True, tag="wait"):

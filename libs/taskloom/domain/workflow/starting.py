@@ -78,7 +78,12 @@ def next_round(work: Work, node: Node) -> None:
         return
     scope = Scope(work.d, within(node.path, done), values=work.means.values) if done else work.scope(node)
     try:
-        goes_on = step.loop_condition is None or conditions.holds(step.loop_condition, scope)
+        over = done > 0 and step.until_condition is not None and conditions.holds(step.until_condition, scope)
+    except BadExpression as error:
+        fail(work, node, expression_error(error, "until_condition"))
+        return
+    try:
+        goes_on = not over and (step.loop_condition is None or conditions.holds(step.loop_condition, scope))
     except BadExpression as error:
         fail(work, node, expression_error(error, "loop_condition"))
         return
