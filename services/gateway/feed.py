@@ -296,8 +296,8 @@ class Feed:
 
 def _end_of_attempt(recorded: Recorded) -> tuple[int, OutputSummary | None]:
     event: Any = recorded.event
-    output: OutputSummary | None = getattr(event, "output", None)
-    return (0, None) if output is None else (event.attempt, output)
+    output = getattr(event, "output", None)  # the end of a workflow has one too, of any kind
+    return (event.attempt, output) if isinstance(output, OutputSummary) else (0, None)
 
 
 def _needed_seq(recorded: Recorded) -> int:
