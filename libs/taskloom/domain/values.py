@@ -64,6 +64,16 @@ class Concurrency(Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, Meta(ge=1)]
 
 
+class Affinity(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The task prefers the executor that last got a task with the same affinity: of its workflow, of its session, or
+    with the same ``key``. Where that one is full the task waits for ``wait_s`` since it was queued; then any will do.
+    """
+
+    to: Literal["workflow", "session", "key"] = "workflow"
+    key: Text256 = ""
+    wait_s: Annotated[float, Meta(ge=0, le=3600)] = 5.0
+
+
 class Budget(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     tokens: Annotated[int, Meta(ge=1)] | None = None
     cost_usd: Annotated[float, Meta(gt=0)] | None = None
@@ -136,6 +146,7 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
     resources: Resources = Resources()
     concurrency: Concurrency | None = None
     budget: Budget | None = None
+    affinity: Affinity | None = None
     callback_url: str = ""
     depends_on: tuple[str, ...] = ()
     on_dependency_failure: DependencyPolicy = "fail"

@@ -168,6 +168,13 @@ class ExecutorPool:
         if known is not None:
             known.refused_until_beat = True
 
+    def room_of(self, executor_id: str) -> int | None:
+        """Places that are free there; None for an executor that is not here."""
+        known = self._standings.get(executor_id)
+        if known is None:
+            return None
+        return max(0, known.usable - len(known.leases)) if known.has_room else 0
+
     def leases_of(self, executor_id: str, incarnation: str) -> set[Lease]:
         known = self._standings.get(executor_id)
         return set(known.leases) if known is not None and known.offer.incarnation == incarnation else set()

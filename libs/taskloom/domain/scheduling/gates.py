@@ -7,8 +7,8 @@ from typing import Any, Final
 from msgspec import Struct
 
 from taskloom.domain.scheduling.executors import Standing
+from taskloom.domain.scheduling.lines import Entry
 from taskloom.domain.scheduling.match import Requirement, amounts, mismatches, requirement_of, shown
-from taskloom.domain.scheduling.queues import Entry
 from taskloom.domain.scheduling.scheduler import Scheduler
 from taskloom.domain.task.state import TaskState
 
@@ -19,8 +19,8 @@ class Gate(Struct, frozen=True, omit_defaults=True):
     """One reason to wait. ``held_by`` names tasks of the same tenant, executors, tasks waited for, or who paused it.
 
     ``gate``: schedule, retry, dependency, pause, cancel, start, step (of a workflow); of ready tasks: executor,
-    queue, kind, capability, label (nobody has it), resources, slot, quarantine, breaker, concurrency, parallel, rate,
-    priority.
+    queue, kind, capability, label (nobody has it), resources, slot, quarantine, breaker, concurrency, parallel,
+    affinity, rate, priority.
     """
 
     gate: str
@@ -44,6 +44,9 @@ def placement_gates(state: TaskState, scheduler: Scheduler, now: datetime) -> He
         return [Gate(gate, detail, since) for gate, detail in _missing(requirement, scheduler).items()], None
     gates, expected = _places(state, requirement, matching, scheduler)
     gates += _limits(state, scheduler)
+    near, patience = _affinity(state, scheduler, now)
+    gates += near
+    expected = patience if expected is None else expected
     ahead, before = _before(state, scheduler, now)
     opens_at = scheduler.rate_opens_at(requirement, now.timestamp())
     if opens_at > now.timestamp():
@@ -143,6 +146,18 @@ def _limits(state: TaskState, scheduler: Scheduler) -> list[Gate]:
         detail = f"queue {spec.queue!r} is limited to {scheduler.policy.queue_parallel[spec.queue]} at once"
         gates.append(Gate("parallel", detail, state.queued_at, holders))
     return gates
+
+
+def _affinity(state: TaskState, scheduler: Scheduler, now: datetime) -> Held:
+    """The executor that the task would rather go to, while it waits for that."""
+    entry = scheduler.ready.waiting.get(state.task_id)
+    wanted = None if entry is None else scheduler.waits_for(entry, now.timestamp())
+    if wanted is None or state.spec.affinity is None:
+        return [], None
+    executor_id, until = wanted
+    what = "key" if state.spec.affinity.to == "key" else f"same {state.spec.affinity.to}"
+    detail = f"prefers {executor_id}, which last got a task of the {what} and is full; then any executor will do"
+    return [Gate("affinity", detail, state.queued_at, (executor_id,))], _time(until)
 
 
 def _before(state: TaskState, scheduler: Scheduler, now: datetime) -> tuple[int, list[Gate]]:

@@ -5,164 +5,26 @@ of its concurrency keys) that take turns, a lane is ordered by age. Only the fir
 waits behind costs nothing but its memory.
 """
 
-from collections import deque
 from collections.abc import Collection, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
-from itertools import chain
-from operator import attrgetter
-from typing import Final
 
-from msgspec import Struct
-
-from taskloom.domain.scheduling.executors import Standing
+from taskloom.domain.scheduling.lines import (
+    MAX_STALE,
+    Boost,
+    Entry,
+    Key,
+    Lane,
+    LanePlace,
+    Level,
+    Line,
+    Near,
+    Rank,
+    TenantLanes,
+)
 from taskloom.domain.scheduling.match import Requirement
 from taskloom.domain.scheduling.policy import DEFAULT, Policy
 from taskloom.domain.scheduling.turns import Turns
 from taskloom.domain.values import Concurrency
-
-Key = tuple[str, str]
-"""Tenant and concurrency key."""
-
-
-class Entry(Struct, gc=False):
-    """A waiting task: time of queueing (Unix seconds), arrival, and the lane it waits in; never changed.
-
-    Hidden from the garbage collector, which a hundred thousand of them would keep busy, and in half a cache line less.
-    So a lane that goes has to let go of its entries (``Lane.clear``).
-    """
-
-    queued_at: float
-    arrival: int
-    task_id: str
-    lane: "Lane"
-
-
-Rank = tuple[int, float, float, int, "Level"]
-"""Smaller goes first: minus the aged level, the tenant's tag, time of queueing, arrival (no two are the same)."""
-
-MAX_STALE: Final = 64
-"""Entries of tasks that left, kept in a lane of few; in a longer one they may be as many as those that wait."""
-
-
-class Lane:
-    """Tasks of one line, level, tenant and key by age: nearly all come in their order and stand in a queue, which costs
-    the same however long it is; the few that come ``late`` (retaken, lifted) stand in a heap beside it."""
-
-    __slots__ = ("entries", "late", "level", "limit", "line", "place", "stale")
-
-    def __init__(self, line: "Line", place: "LanePlace") -> None:
-        self.line = line
-        self.place = place
-        self.level, self.limit = place[0], place[3]
-        self.entries: deque[Entry] = deque()
-        self.late: list[tuple[float, int, Entry]] = []
-        self.stale = 0
-
-    def __len__(self) -> int:
-        """Entries, those of tasks that left among them."""
-        return len(self.entries) + len(self.late)
-
-    def push(self, entry: Entry) -> None:
-        last = self.entries[-1] if self.entries else None
-        if last is None or (last.queued_at, last.arrival) < (entry.queued_at, entry.arrival):
-            self.entries.append(entry)
-        else:
-            heappush(self.late, (entry.queued_at, entry.arrival, entry))
-
-    def first(self, waiting: dict[str, Entry]) -> Entry | None:
-        """The oldest that still waits; drops those before it that left."""
-        entries, late = self.entries, self.late
-        if not self.stale and not late:
-            return entries[0] if entries else None  # Without a look at ``waiting``, which is far away in memory.
-        while entries and waiting.get(entries[0].task_id) is not entries[0]:
-            entries.popleft()
-            self.stale -= 1
-        while late and waiting.get(late[0][2].task_id) is not late[0][2]:
-            heappop(late)
-            self.stale -= 1
-        if late and (not entries or late[0][:2] < (entries[0].queued_at, entries[0].arrival)):
-            return late[0][2]
-        return entries[0] if entries else None
-
-    def pop(self, entry: Entry) -> None:
-        """Removes what ``first`` gave."""
-        if self.entries and self.entries[0] is entry:
-            self.entries.popleft()
-        else:
-            heappop(self.late)
-
-    def still(self, waiting: dict[str, Entry]) -> Iterator[Entry]:
-        """All that still wait, in no order."""
-        entries = chain(self.entries, (late[2] for late in self.late))
-        return (entry for entry in entries if waiting.get(entry.task_id) is entry)
-
-    def clear_stale(self, waiting: dict[str, Entry]) -> None:
-        self.entries, self.late = deque(sorted(self.still(waiting), key=_AGE)), []
-        self.stale = 0
-
-    def clear(self) -> None:
-        """The lane goes; what it holds has left before."""
-        self.entries.clear()
-        self.late.clear()
-        self.stale = 0
-
-    @property
-    def tenant(self) -> str:
-        return self.place[1]
-
-    @property
-    def key(self) -> Key | None:
-        return None if self.place[2] is None else (self.place[1], self.place[2])
-
-
-Boost = tuple[float, int, int, float, Entry]
-"""When a deadline lifts a task, its arrival, priority and deadline, and its entry: stale once the task left."""
-
-_AGE: Final = attrgetter("queued_at", "arrival")
-
-LanePlace = tuple[int, str, str | None, int]
-"""Level, tenant, concurrency key, its limit."""
-
-
-class TenantLanes:
-    """The lanes of one level and tenant that may go, in turn."""
-
-    __slots__ = ("lanes", "tenant")
-
-    def __init__(self, lane: Lane) -> None:
-        self.tenant = lane.tenant
-        self.lanes = deque([lane])
-
-
-class Level:
-    """Tenants of one line and level, by turn. ``first`` is the entry that ``ReadyQueues.rank`` found, ``as_of`` the
-    number of turns taken by then."""
-
-    __slots__ = ("as_of", "base", "first", "line", "order", "tenants")
-
-    def __init__(self, line: "Line", base: int) -> None:
-        self.line = line
-        self.base = base
-        self.first: Entry | None = None
-        self.as_of = -1
-        self.tenants: dict[str, TenantLanes] = {}
-        self.order: list[tuple[float, int, TenantLanes]] = []
-
-
-class Line:
-    """Everything that waits with one requirement. The scheduler notes here which executors match (``places``, as of the
-    pool's version ``seen``) and in which round it found no way for the line (``shut``)."""
-
-    __slots__ = ("lanes", "levels", "places", "requirement", "seen", "shut", "size")
-
-    def __init__(self, requirement: Requirement) -> None:
-        self.requirement = requirement
-        self.levels: dict[int, Level] = {}
-        self.lanes: dict[LanePlace, Lane] = {}
-        self.places: list[Standing] = []
-        self.seen = -1
-        self.shut = -1
-        self.size = 0
 
 
 class ReadyQueues:
@@ -179,7 +41,8 @@ class ReadyQueues:
         self._lines: dict[Requirement, Line] = {}
         self.waiting: dict[str, Entry] = {}
         self._boosts: list[Boost] = []
-        self._parked: dict[Key, list[Lane]] = {}
+        self._parked: dict[Key | str, dict[int, Lane]] = {}
+        self._patience: list[tuple[float, int, str, Lane]] = []
         self._arrivals = 0
 
     def __len__(self) -> int:
@@ -197,6 +60,7 @@ class ReadyQueues:
         tenant: str = "",
         concurrency: Concurrency | None = None,
         deadline: float | None = None,
+        near: Near | None = None,
     ) -> None:
         """Puts a task into its line; a task that waits already moves to its new place."""
         if task_id in self.waiting:
@@ -207,7 +71,7 @@ class ReadyQueues:
         self._arrivals += 1
         key, limit = (None, 0) if concurrency is None else (concurrency.key, concurrency.limit)
         level = priority if deadline is None else self._policy.level(priority, deadline, queued_at)
-        place = (level, tenant, key, limit)
+        place = (level, tenant, key, limit, near)
         lane = line.lanes.get(place)
         if lane is None:
             lane = self._open(line, place)
@@ -260,7 +124,7 @@ class ReadyQueues:
             else:
                 lane.clear()
         line.lanes, line.levels = kept, {}
-        parked = {id(lane) for lanes in self._parked.values() for lane in lanes}
+        parked = {number for lanes in self._parked.values() for number in lanes}
         for lane in kept.values():
             if id(lane) not in parked:
                 self._activate(lane)
@@ -329,20 +193,45 @@ class ReadyQueues:
         self.turns.served(tenant)
         return entry
 
-    def park(self, lane: Lane) -> None:
-        """The lane's key has no place: the lane waits beside its line, whose other lanes go on. It must be first."""
-        key = lane.key
-        assert key is not None
-        self._parked.setdefault(key, []).append(lane)
-        lane.line.levels[lane.level].tenants[lane.tenant].lanes.remove(lane)
+    def park(self, lane: Lane, at: Key | str, until: float | None = None) -> None:
+        """The lane waits beside its line, whose other lanes go on, until ``unpark`` or that time. It must be first.
 
-    def unpark(self, key: Key) -> None:
-        for lane in self._parked.pop(key, ()):
-            self._activate(lane)
+        ``at``: the concurrency key that has no place, or the executor that it wants and that has no slot.
+        """
+        self._parked.setdefault(at, {})[id(lane)] = lane
+        lane.line.levels[lane.level].tenants[lane.tenant].lanes.remove(lane)
+        if until is not None and isinstance(at, str):
+            self._arrivals += 1
+            heappush(self._patience, (until, self._arrivals, at, lane))
+
+    def unpark(self, at: Key | str, most: int | None = None) -> None:
+        """Lets the lanes that wait for this go on; the first ``most`` of them where that is given."""
+        lanes = self._parked.get(at)
+        while lanes and (most is None or most > 0):
+            self._activate(lanes.pop(next(iter(lanes))))
+            most = None if most is None else most - 1
+        if lanes is not None and not lanes:
+            del self._parked[at]
 
     def unpark_all(self) -> None:
-        for key in list(self._parked):
-            self.unpark(key)
+        for at in list(self._parked):
+            self.unpark(at)
+        self._patience.clear()
+
+    def wanted_executors(self) -> list[str]:
+        """Executors that lanes wait for."""
+        return [at for at in self._parked if isinstance(at, str)] if self._patience else []
+
+    def lose_patience(self, now: float) -> float | None:
+        """Lets lanes go on that waited for an executor as long as they wished; gives when the next one will."""
+        while self._patience and self._patience[0][0] <= now:
+            _, _, at, lane = heappop(self._patience)
+            lanes = self._parked.get(at)
+            if lanes is not None and lanes.pop(id(lane), None) is not None:
+                self._activate(lane)
+                if not lanes:
+                    del self._parked[at]
+        return self._patience[0][0] if self._patience else None
 
     def entry(self, task_id: str) -> Entry | None:
         return self.waiting.get(task_id)

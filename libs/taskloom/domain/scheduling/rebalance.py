@@ -41,7 +41,7 @@ def in_reserve(scheduler: Scheduler) -> list[str]:
 
 
 def _may_move(state: TaskState) -> bool:
-    held = state.pause is not None or state.cancel is not None
+    held = state.pause is not None or state.cancel is not None or state.spec.affinity is not None
     return state.phase == "assigned" and state.live is not None and not held
 
 

@@ -8,10 +8,12 @@ from itertools import islice
 from msgspec import Struct
 
 from taskloom.domain.scheduling.executors import ExecutorPool, Hint, Standing
+from taskloom.domain.scheduling.homes import Homes, near_of
 from taskloom.domain.scheduling.limits import Holders, TokenBucket
+from taskloom.domain.scheduling.lines import Entry, Key, Lane, Level, Line, Rank
 from taskloom.domain.scheduling.match import Requirement, needs_of, requirement_of
 from taskloom.domain.scheduling.policy import DEFAULT, Policy, Rate
-from taskloom.domain.scheduling.queues import Key, Lane, Level, Line, Rank, ReadyQueues
+from taskloom.domain.scheduling.queues import ReadyQueues
 from taskloom.domain.task.state import LiveAttempt, TaskState
 
 Held = tuple[str, str, int, int, str, str]
@@ -48,6 +50,7 @@ class Scheduler:
         self._waiting = self.ready.waiting
         self._leases: dict[str, Held] = {}
         self._hints: dict[str, Hint] = {}
+        self.homes = Homes()
         self.recalls: dict[str, tuple[str, str]] = {}
         self._limited = bool(policy.queue_rates or policy.kind_rates or policy.queue_parallel)
         self._pool_version = -1
@@ -56,11 +59,8 @@ class Scheduler:
         self.next_at: float | None = None
         """When the clock alone may let a waiting task go, in Unix seconds; None when it does not."""
 
-    def observe(self, state: TaskState, preferred: str = "") -> None:
-        """Brings line and lease of one task in step with its new state.
-
-        ``preferred``: the executor that has what the task works on, for instance its workflow's step before.
-        """
+    def observe(self, state: TaskState) -> None:
+        """Brings line and lease of one task in step with its new state."""
         task_id, live = state.task_id, state.live
         held = self._leases.get(task_id)
         if self.recalls and (live is None or live.started_at is not None):
@@ -79,7 +79,7 @@ class Scheduler:
             if self._hints and state.ended:
                 self._hints.pop(task_id, None)
         elif held is not None or task_id not in self._waiting:
-            self._queue(state, preferred)
+            self._queue(state)
 
     def _answered(self, task_id: str, state: TaskState) -> None:
         """A recalled attempt came back, or had started before."""
@@ -151,8 +151,11 @@ class Scheduler:
         """Lets the first task of a level go, or notes what it waits for; gives what comes next there."""
         assert level.first is not None
         lane = level.first.lane
-        if lane.limit and self.key_is_full(lane):
-            self.ready.park(lane)
+        if lane.limit and (key := lane.key) is not None and self.key_is_full(lane):
+            self.ready.park(lane, key)
+        elif lane.near is not None and (wanted := self.waits_for(level.first, at)) is not None:
+            self.ready.park(lane, *wanted)
+            self._look_again(wanted[1])
         else:
             standing = self._place(level, at, closed)
             if standing is None:
@@ -194,7 +197,12 @@ class Scheduler:
         self.ready.boost(at)
         if self._pool_version != self.pool.version:
             self._pool_version = self.pool.version
-            self.ready.unpark_all()  # Our share of the limits' places may have grown.
+            self.ready.unpark_all()  # Our share of the limits' places may have grown, or an executor have gone.
+        patience = self.ready.lose_patience(at)
+        if patience is not None:
+            self._look_again(patience)
+            for name in self.ready.wanted_executors():
+                self.ready.unpark(name, self.pool.room_of(name))
 
     def _place(self, level: Level, at: float, closed: set[str]) -> Standing | None:
         """Where the level's first task may go now."""
@@ -204,10 +212,25 @@ class Scheduler:
         if self._limited and not self._limits_open(requirement, at):
             return None
         hint = self._hints.get(first.task_id) if self._hints else None
+        if first.lane.near is not None and (home := self.homes.of(first.lane)):
+            avoid = "" if hint is None else hint[1]
+            hint = ("" if home == avoid else home, avoid)
         standing = self.pool.choose(line.places, requirement, hint, closed)
         if standing is None and requirement.resources and at - first.queued_at > self.policy.ageing_step_s:
             self._reserve(line, closed)
         return standing
+
+    def waits_for(self, entry: Entry, at: float) -> tuple[str, float] | None:
+        """The executor that a task with an affinity waits for, and until when; None when it goes there, or anywhere."""
+        near, line = entry.lane.near, entry.lane.line
+        home = self.homes.of(entry.lane)
+        if near is None or not home or at >= entry.queued_at + near[1]:
+            return None
+        standing = next((each for each in line.places if each.offer.executor_id == home), None)
+        avoided = self._hints.get(entry.task_id, ("", ""))[1] == home
+        if standing is None or standing.has_room or avoided or not self.pool.open_for(standing, line.requirement):
+            return None
+        return home, entry.queued_at + near[1]
 
     def _reserve(self, line: Line, closed: set[str]) -> None:
         """Keeps an executor's resources from smaller tasks of lower rank until the one that waits for long fits."""
@@ -221,8 +244,11 @@ class Scheduler:
         opens_at = self.rate_opens_at(requirement, at)
         if opens_at <= at:
             return True
-        self.next_at = opens_at if self.next_at is None else min(self.next_at, opens_at)
+        self._look_again(opens_at)
         return False
+
+    def _look_again(self, at: float) -> None:
+        self.next_at = at if self.next_at is None else min(self.next_at, at)
 
     def _buckets(self, requirement: Requirement) -> list[TokenBucket]:
         found = (self.queue_buckets.get(requirement.queue), self.kind_buckets.get(requirement.kind))
@@ -241,6 +267,8 @@ class Scheduler:
             self._health.assigned(offer.executor_id, requirement.kind, task_id)
         if self._hints:
             self._hints.pop(task_id, None)
+        if lane.near is not None:
+            self.homes.note((lane.tenant, lane.near[0]), offer.executor_id)
         if lane.limit and (key := lane.key) is not None:
             self.keys.take(key, task_id)
         if self._limited:
@@ -253,10 +281,8 @@ class Scheduler:
         if requirement.queue in self.policy.queue_parallel:
             self.queues.take(requirement.queue, task_id)
 
-    def _queue(self, state: TaskState, preferred: str) -> None:
+    def _queue(self, state: TaskState) -> None:
         spec = state.spec
-        if preferred:
-            self._hints[state.task_id] = (preferred, self._hints.get(state.task_id, ("", ""))[1])
         self.ready.add(
             state.task_id,
             requirement_of(spec),
@@ -265,6 +291,7 @@ class Scheduler:
             spec.tenant_id,
             spec.concurrency,
             None if spec.deadline is None else spec.deadline.timestamp(),
+            None if spec.affinity is None else near_of(state),
         )
 
     def _lease(self, state: TaskState, live: LiveAttempt, held: Held | None) -> None:
@@ -278,6 +305,8 @@ class Scheduler:
             self.pool.release(held[0], held[1], (task_id, held[2]))
             self._learn(state, held)
         self.pool.lease(name, incarnation, (task_id, number), needs_of(spec))
+        if spec.affinity is not None and (near := near_of(state)) is not None:
+            self.homes.note((spec.tenant_id, near[0]), name)
         if spec.concurrency is not None:
             self.keys.take((spec.tenant_id, spec.concurrency.key), task_id)
         if self._limited and spec.queue in self.policy.queue_parallel:

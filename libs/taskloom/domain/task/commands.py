@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from taskloom.domain.values import (
+    Affinity,
     Budget,
     Concurrency,
     DependencyOutcome,
@@ -72,6 +73,7 @@ class SubmitTask(Command, frozen=True, tag="taskloom.task.submit.v1"):
     resources: Resources = Resources()
     concurrency: Concurrency | None = None
     budget: Budget | None = None
+    affinity: Affinity | None = None
     callback_url: Annotated[str, Meta(max_length=2048)] = ""
     depends_on: Annotated[tuple[Identifier, ...], Meta(max_length=1000)] = ()
     on_dependency_failure: DependencyPolicy = "fail"

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import structs
 
 from taskloom.domain.task.commands import SubmitTask
-from taskloom.domain.values import Priority, Retry, TaskSpec
+from taskloom.domain.values import Affinity, Priority, Retry, TaskSpec
 from taskloom.domain.workflow.check import validate_input
 from taskloom.domain.workflow.references import PINNED
 
@@ -86,6 +86,7 @@ def normalise(
         resources=command.resources,
         concurrency=command.concurrency,
         budget=command.budget,
+        affinity=_affinity(command.affinity),
         callback_url=_callback(command.callback_url),
         depends_on=_dependencies(command, task_id),
         on_dependency_failure=command.on_dependency_failure,
@@ -182,6 +183,12 @@ def _dependencies(command: SubmitTask, task_id: str) -> tuple[str, ...]:
     if task_id in command.depends_on:
         raise Invalid("a task cannot depend on itself", f"depends_on[{command.depends_on.index(task_id)}]")
     return tuple(dict.fromkeys(command.depends_on))
+
+
+def _affinity(affinity: Affinity | None) -> Affinity | None:
+    if affinity is not None and bool(affinity.key) != (affinity.to == "key"):
+        raise Invalid('send a key together with "to": "key", and with nothing else', "affinity.key")
+    return affinity
 
 
 def _callback(url: str) -> str:

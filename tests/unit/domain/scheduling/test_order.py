@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taskloom.domain.scheduling.lines import MAX_STALE
 from taskloom.domain.scheduling.match import Requirement
 from taskloom.domain.scheduling.policy import DAY_S, HOUR_S, Policy
-from taskloom.domain.scheduling.queues import MAX_STALE, ReadyQueues
+from taskloom.domain.scheduling.queues import ReadyQueues
 from taskloom.domain.scheduling.turns import DEBT, Turns
 from taskloom.domain.values import Concurrency
 from taskloom.testing.clock import START
@@ -224,7 +225,8 @@ def two(**fields: Any) -> World:
 def test_a_preferred_executor_gets_the_task_while_it_has_room() -> None:
     world = two()
     for task_id, place in [("a", "ex-2"), ("b", "ex-1")]:
-        world.submit(task_id, preferred="ex-2")
+        world.scheduler.homes.note(("default", "key:k"), "ex-2")
+        world.submit(task_id, affinity={"to": "key", "key": "k", "wait_s": 0})
         assert world.place() == place, "a wish that cannot be met holds nothing up"
 
 

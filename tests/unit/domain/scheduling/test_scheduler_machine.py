@@ -27,6 +27,7 @@ TASKS = st.integers(0, 7)
 EXECUTORS = st.sampled_from(["ex-1", "ex-2"])
 KINDS = st.sampled_from(["echo", "echo", "shell"])
 LIMITS = st.sampled_from([None, {"key": "k", "limit": 1}, {"key": "k", "limit": 2}])
+NEAR = st.sampled_from([None, None, {"to": "key", "key": "n", "wait_s": 0}])
 CORES = st.sampled_from([0, 0, 2])
 HAS = Resources(cpu_cores=3)
 PARALLEL = 4
@@ -43,12 +44,21 @@ class Scheduling(RuleBasedStateMachine):
         self.arrivals: dict[int, int] = {}
         self.arriving = count()
 
-    @rule(number=TASKS, kind=KINDS, priority=st.integers(1, 5), concurrency=LIMITS, cores=CORES)
-    def submit(self, number: int, kind: str, priority: int, concurrency: dict[str, Any] | None, cores: int) -> None:
+    @rule(number=TASKS, kind=KINDS, priority=st.integers(1, 5), concurrency=LIMITS, cores=CORES, near=NEAR)
+    def submit(
+        self,
+        number: int,
+        kind: str,
+        priority: int,
+        concurrency: dict[str, Any] | None,
+        cores: int,
+        near: dict[str, Any] | None,
+    ) -> None:
         if number in self.tasks:
             return
         self.tasks[number] = GivenTask(f"t{number}")
         more: dict[str, Any] = {} if concurrency is None else {"concurrency": concurrency}
+        more |= {} if near is None else {"affinity": near}
         more |= {"resources": {"cpu_cores": cores}} if cores else {}
         self.apply(number, submit(kind=kind, priority=priority, retry={"initial_s": 0, "max_attempts": 1000}, **more))
 
@@ -82,7 +92,7 @@ class Scheduling(RuleBasedStateMachine):
         expected = self.best_task()
         waiting = [t for t in self.tasks.values() if t.state.dispatchable]
         assignments = self.scheduler.assign(limit, START)
-        if all(t.state.spec.concurrency is None for t in waiting):
+        if all(t.state.spec.concurrency is None and t.state.spec.affinity is None for t in waiting):
             assert (assignments[0].task_id if assignments else None) == expected
         assert bool(assignments) == (expected is not None)
         priorities = [self.tasks[int(made.task_id[1:])].state.spec.priority for made in assignments]

@@ -43,16 +43,16 @@ class World:
         self.now += timedelta(seconds=seconds)
         return self
 
-    def submit(self, *task_ids: str, tenant: str = "default", preferred: str = "", **fields: Any) -> None:
+    def submit(self, *task_ids: str, tenant: str = "default", **fields: Any) -> None:
         for task_id in task_ids:
             self.tasks[task_id] = GivenTask(task_id, tenant_id=tenant, at=self.now)
-            self.tell(task_id, submit(**fields), preferred)
+            self.tell(task_id, submit(**fields))
 
-    def tell(self, task_id: str, command: c.TaskCommand, preferred: str = "", **caller: Any) -> None:
+    def tell(self, task_id: str, command: c.TaskCommand, **caller: Any) -> None:
         """The task decides on a command now, and the scheduler sees its new state."""
         task = self.tasks[task_id]
         task.when(command, after_s=(self.now - task.clock.now).total_seconds(), **caller)
-        self.scheduler.observe(task.state, preferred)
+        self.scheduler.observe(task.state)
 
     def assign(self, limit: int = 100) -> list[Assignment]:
         """One round; every pairing is accepted by its task."""
