@@ -11,8 +11,10 @@ from psycopg import OperationalError
 from services.gateway.components import ComponentWatch
 from services.gateway.context import Gateway
 from services.gateway.control import Controller
+from services.gateway.definitions import Definitions
 from services.gateway.dependencies import DependencyReader
 from services.gateway.edge import Edge
+from services.gateway.entities import Entities
 from services.gateway.known import KnownThings
 from services.gateway.lag import LagWatch
 from services.gateway.limits import Limits
@@ -30,12 +32,14 @@ from services.gateway.read import Reader
 from services.gateway.readside import PostgresViews
 from services.gateway.ready import OrchestratorPing
 from services.gateway.routes import (
+    definitions,
     dependencies,
     executors,
     health,
     histories,
     metrics,
     queues,
+    runs,
     sessions,
     streams,
     tasks,
@@ -60,7 +64,10 @@ from taskloom.store.history import HistoryReader
 from taskloom.views.reading import TooSlow, read_pool
 from taskloom.wire.topics import Topics
 
-_ROUTES = (tasks, dependencies, histories, sessions, executors, queues, metrics, streams, workflows, health)
+_ROUTES = (
+    *(tasks, dependencies, histories, sessions, executors, queues, metrics, streams),
+    *(workflows, definitions, runs, health),
+)
 
 
 def create_app(parts: Parts) -> Litestar:
@@ -81,8 +88,15 @@ def create_app(parts: Parts) -> Litestar:
     reply_s = settings.reply_timeout_s
     readiness = Readiness("gateway", parts.checks)
     waits = DependencyReader(parts.views, parts.histories, recent)
+    submitter = Submitter(parts.sender, parts.replies, parts.values, known, recent, waits, reply_s=reply_s)
+    entities = Entities(
+        *(parts.sender, parts.replies, parts.views, parts.histories, recent),
+        reply_s=reply_s,
+        wait_s=settings.read_wait_s,
+    )
     gateway = Gateway(
-        submitter=Submitter(parts.sender, parts.replies, parts.values, known, recent, waits, reply_s=reply_s),
+        submitter=submitter,
+        definitions=Definitions(entities, submitter),
         dependencies=waits,
         controller=Controller(parts.sender, parts.replies, recent, reply_s=reply_s),
         reader=Reader(parts.views, parts.histories, parts.values, recent, wait_s=settings.read_wait_s),

@@ -8,6 +8,7 @@ from litestar import Request
 
 from services.gateway.components import ComponentWatch
 from services.gateway.control import Controller
+from services.gateway.definitions import Definitions
 from services.gateway.dependencies import DependencyReader
 from services.gateway.lag import LagWatch
 from services.gateway.limits import Limits
@@ -30,6 +31,7 @@ class Gateway:
 
     submitter: Submitter
     controller: Controller
+    definitions: Definitions
     dependencies: DependencyReader
     reader: Reader
     streams: Streams

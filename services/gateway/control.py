@@ -10,6 +10,7 @@ from services.gateway.ids import derived_id, new_command_id
 from services.gateway.problems import decoded, refused
 from services.gateway.submission import SOURCE, Origin
 from services.gateway.wait import Recent, ReplySource, Sender, ask, no_answer
+from taskloom.domain.entities.commands import EntityCommand
 from taskloom.domain.task.commands import (
     AddDependency,
     CancelTask,
@@ -104,7 +105,7 @@ class Controller:
         Raises:
             Unavailable: Kafka does not take the commands.
         """
-        envelopes = [self._envelope(task_id, RecallTask(), origin) for task_id in task_ids]
+        envelopes = [envelope_of(task_id, RecallTask(), origin) for task_id in task_ids]
         awaited = [envelope.attributes.id for envelope in envelopes]
         within_s = max(origin.wait_s, self._reply_s)
         replies = await ask(self._sender, self._replies, envelopes, awaited=awaited, within_s=within_s)
@@ -115,7 +116,7 @@ class Controller:
         return moved
 
     async def _ask(self, task_id: str, command: ClientCommand, origin: Origin, if_silent: str) -> Reply:
-        envelope = self._envelope(task_id, command, origin)
+        envelope = envelope_of(task_id, command, origin)
         awaited = [envelope.attributes.id]
         within_s = max(origin.wait_s, self._reply_s)
         replies = await ask(self._sender, self._replies, [envelope], awaited=awaited, within_s=within_s)
@@ -126,18 +127,18 @@ class Controller:
             raise refused(reply.refusal, task_id)
         return reply
 
-    def _envelope(self, task_id: str, command: ClientCommand, origin: Origin) -> Envelope:
-        kind = command_type(command)
-        tenant = origin.caller.tenant_id
-        command_id = derived_id("key", tenant, origin.key, kind, task_id) if origin.key else new_command_id()
-        attributes = Attributes(
-            id=command_id,
-            type=kind,
-            source=SOURCE,
-            tenant_id=tenant,
-            actor=origin.caller.user_id,
-            correlation_id=origin.correlation_id,
-            reply_to=origin.reply_to,
-            traceparent=origin.traceparent,
-        )
-        return Envelope(task_id, command, attributes)
+
+def envelope_of(task_id: str, command: ClientCommand | EntityCommand, origin: Origin) -> Envelope:
+    """The command as it is sent, with a reply asked for. The same key gives the same command id."""
+    kind, tenant = command_type(command), origin.caller.tenant_id
+    attributes = Attributes(
+        id=derived_id("key", tenant, origin.key, kind, task_id) if origin.key else new_command_id(),
+        type=kind,
+        source=SOURCE,
+        tenant_id=tenant,
+        actor=origin.caller.user_id,
+        correlation_id=origin.correlation_id,
+        reply_to=origin.reply_to,
+        traceparent=origin.traceparent,
+    )
+    return Envelope(task_id, command, attributes)

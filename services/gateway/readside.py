@@ -5,8 +5,10 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from services.gateway.known import Known
+from taskloom.domain.entities.entity import Entity
 from taskloom.domain.envelope import Recorded
 from taskloom.views import positions
+from taskloom.views.entities import query as entity_rows
 from taskloom.views.executors import query as executor_rows
 from taskloom.views.executors.query import Executor
 from taskloom.views.metrics import query as metric_sums
@@ -71,6 +73,16 @@ class Views(Protocol):
 
     async def of_executors(self, tenant_id: str, executor_id: str | None) -> dict[str, Hour]:
         """Sums over all time, by executor; of one when it is named."""
+        ...
+
+    async def entity(self, kind: str, tenant_id: str, name: str) -> Entity | None: ...
+
+    async def entities(self, kind: str, tenant_id: str, *, after: str, limit: int) -> tuple[list[Entity], int]:
+        """Those whose name comes after ``after``, by name, and the number of all."""
+        ...
+
+    async def entity_version(self, entity_id: str) -> int:
+        """What the read side shows of it, removed or not; 0 for nothing."""
         ...
 
     async def known(self) -> Known: ...
@@ -155,6 +167,16 @@ class PostgresViews:
 
     async def of_executors(self, tenant_id: str, executor_id: str | None) -> dict[str, Hour]:
         return await metric_sums.of_executors(self._pool, tenant_id, executor_id)
+
+    async def entity(self, kind: str, tenant_id: str, name: str) -> Entity | None:
+        return await entity_rows.get(self._pool, kind, tenant_id, name)
+
+    async def entities(self, kind: str, tenant_id: str, *, after: str, limit: int) -> tuple[list[Entity], int]:
+        found = await entity_rows.list_entities(self._pool, kind, tenant_id, after=after, limit=limit)
+        return found, await entity_rows.count(self._pool, kind, tenant_id)
+
+    async def entity_version(self, entity_id: str) -> int:
+        return await entity_rows.version(self._pool, entity_id)
 
     async def known(self) -> Known:
         """What the executors heard within the last hour announce."""

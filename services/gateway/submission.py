@@ -12,8 +12,9 @@ from services.gateway.security import Caller
 from taskloom.domain.ids import is_valid_id
 from taskloom.domain.scheduling.match import ANY_QUEUE
 from taskloom.domain.task.commands import SubmitTask
-from taskloom.domain.task.submission import Invalid, normalise
+from taskloom.domain.task.submission import Invalid, check_from_outside, normalise
 from taskloom.domain.values import TaskSpec
+from taskloom.domain.workflow.references import stored_names_in
 from taskloom.kinds.inputs import InvalidInput, validate
 from taskloom.wire.claims import CLAIM_OVER_BYTES, MAX_VALUE_BYTES, check_in, claimed_digest
 from taskloom.wire.cloudevents import GATEWAY_SOURCE, Attributes
@@ -46,7 +47,8 @@ class Origin(Struct, frozen=True):
 
 
 class Submission(Struct, frozen=True):
-    """``confirm``: the id was chosen from outside, so only the orchestrator knows whether it is free.
+    """``confirm``: the id was chosen from outside, or stored workflows are named: only the orchestrator knows whether
+    that one is free and those are there.
 
     A reply is asked for only when somebody waits for it: else a batch of 1,000 would bring 1,000 of them back.
     """
@@ -78,6 +80,7 @@ def read_submission(body: bytes | msgspec.Raw, known: Known, origin: Origin, ind
     task_id = _task_id(command, origin, index)
     _check_id(task_id, "task_id")
     try:
+        check_from_outside(command)
         spec = normalise(
             command,
             task_id=task_id,
@@ -91,7 +94,7 @@ def read_submission(body: bytes | msgspec.Raw, known: Known, origin: Origin, ind
             raise Unknown(invalid.message, field="kind") from invalid
         raise BadRequest(invalid.message, field=invalid.field) from invalid
     _check(spec, known)
-    confirm = command.task_id is not None or bool(origin.key)
+    confirm = command.task_id is not None or bool(origin.key) or _names_stored(command)
     reply_to = origin.reply_to if confirm or origin.wait_s else ""
     return Submission(_envelope(command, task_id, origin, reply_to), spec, confirm)
 
@@ -102,6 +105,11 @@ def _task_id(command: SubmitTask, origin: Origin, index: int | None) -> str:
     if not origin.key:
         return new_task_id()
     return derived_id("task", origin.caller.tenant_id, origin.key, *(() if index is None else (str(index),)))
+
+
+def _names_stored(command: SubmitTask) -> bool:
+    """True when stored workflows are named: whether they are there is known to the orchestrator alone."""
+    return command.kind == "workflow" and any(True for _ in stored_names_in(command.input))
 
 
 def _check(spec: TaskSpec, known: Known) -> None:

@@ -9,7 +9,7 @@ from taskloom.bus.publish import MAX_RECORD_BYTES
 from taskloom.domain.ids import is_task_id
 from taskloom.domain.scheduling.match import ANY_QUEUE
 from taskloom.domain.task.commands import SubmitTask
-from taskloom.domain.task.submission import BUILT_IN_KINDS, BUILT_IN_QUEUES, Invalid
+from taskloom.domain.task.submission import BUILT_IN_KINDS, BUILT_IN_QUEUES, Invalid, check_from_outside
 from taskloom.kinds.inputs import InvalidInput, validate
 from taskloom.wire.claims import is_claim
 from taskloom.wire.cloudevents import GATEWAY_SOURCE, Attributes, asked_by
@@ -80,6 +80,7 @@ class Ingest:
         command = envelope.command
         if not isinstance(command, SubmitTask) or envelope.attributes.source.startswith(GATEWAY_SOURCE):
             return
+        check_from_outside(command)
         self.check(command)
 
     def check(self, command: SubmitTask) -> None:

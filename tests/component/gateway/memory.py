@@ -15,6 +15,7 @@ from aiokafka import TopicPartition
 from services.gateway.known import Known
 from taskloom.bus.errors import BusUnavailable, ReplyTimeout
 from taskloom.domain.entities.commands import EntityCommand
+from taskloom.domain.entities.entity import Entity
 from taskloom.domain.envelope import EventMeta, Recorded
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.task.caller import Caller
@@ -39,6 +40,7 @@ from taskloom.wire.cloudevents import Attributes
 from taskloom.wire.commands import Envelope, decode_command, encode_command
 from taskloom.wire.messages import OutputChunk, Reply
 from taskloom.wire.recorded import GENESIS, seal
+from tests.component.gateway.memory_entities import MemoryEntities
 
 EVENTS_TOPIC = "taskloom.events"
 OUTPUTS_TOPIC = "taskloom.outputs"
@@ -66,6 +68,7 @@ class MemorySystem:
         self.silent = self.away = self.behind = False
         self.sent: list[Envelope] = []
         self.streams: dict[str, list[Recorded]] = {}
+        self.memory_entities = MemoryEntities(self.streams)
         self.rows: dict[str, Row] = {}
         self.chunks_of: dict[str, list[Chunk]] = {}
         self.stored: dict[str, bytes] = {}
@@ -86,7 +89,7 @@ class MemorySystem:
             envelope = decode_command(key, value, headers, fallback_id="none")
             self.sent.append(envelope)
             if not self.silent:
-                self._decide(envelope)
+                self._decide(await self.memory_entities.pinned(envelope))
 
     @contextmanager
     def expect(self, command_id: str) -> Iterator[Expected]:
@@ -97,7 +100,9 @@ class MemorySystem:
 
     def _decide(self, envelope: Envelope) -> None:
         attributes, now = envelope.attributes, datetime.now(UTC)
-        assert not isinstance(envelope.command, EntityCommand)
+        if isinstance(envelope.command, EntityCommand):
+            self._answer(self.memory_entities.apply(envelope, envelope.command, behind=self.behind))
+            return
         caller = Caller(
             envelope.task_id,
             attributes.tenant_id,
@@ -127,7 +132,10 @@ class MemorySystem:
             created_at=None if state is None else state.submitted_at,
             data=data,
         )
-        for future in self._waiting.get(attributes.id, ()):
+        self._answer(reply)
+
+    def _answer(self, reply: Reply) -> None:
+        for future in self._waiting.get(reply.command_id, ()):
             if not future.done():
                 future.set_result(reply)
 
@@ -205,6 +213,7 @@ class MemorySystem:
             for row in reversed(self._rows(tenant_id))
             if (not filters.statuses or row.status in filters.statuses)
             and (filters.created_before is None or row.created_at < filters.created_before)
+            and all(str(row.metadata.get(name)) == value for name, value in filters.metadata.items())
         ]
         return Page(found[offset : offset + limit], len(found), True, None)
 
@@ -324,6 +333,17 @@ class MemorySystem:
 
     async def queue(self, tenant_id: str, name: str) -> QueueStats | None:
         return next((stats for stats in await self.queues(tenant_id) if stats.name == name), None)
+
+    async def entity(self, kind: str, tenant_id: str, name: str) -> Entity | None:
+        return self.memory_entities.found(kind, tenant_id).get(name)
+
+    async def entities(self, kind: str, tenant_id: str, *, after: str, limit: int) -> tuple[list[Entity], int]:
+        found = self.memory_entities.found(kind, tenant_id)
+        return [entity for name, entity in found.items() if name > after][:limit], len(found)
+
+    async def entity_version(self, entity_id: str) -> int:
+        shown = self.memory_entities.shown.get(entity_id)
+        return 0 if shown is None else shown.version
 
     async def known(self) -> Known:
         return self.known_now

@@ -18,7 +18,7 @@ from taskloom.domain.entities.events import DefinitionEvent, DefinitionRemoved, 
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.event import Event
 from taskloom.domain.refusals import Refusal
-from taskloom.domain.workflow.check import validate
+from taskloom.domain.workflow.check import Fault, validate
 from taskloom.domain.workflow.references import stored_names
 
 MAX_BYTES: Final = 256 * 1024
@@ -74,18 +74,29 @@ def _save(state: Definition | None, command: SaveDefinition, name: str) -> list[
     newest = 0 if state is None or state.removed else state.newest.number
     if command.expected_revision is not None and command.expected_revision != newest:
         return Refusal("conflict", f"the newest revision of {name!r} is {newest or 'none'}", "expected_revision")
-    if (size := len(msgspec.json.encode(command.definition))) > MAX_BYTES:
-        return Refusal("invalid", f"{size} bytes of JSON, {MAX_BYTES} are allowed for a definition", "definition")
-    if faults := validate(command.definition):
-        told = [fault.message if place == 0 else f"{fault.path}: {fault.message}" for place, fault in enumerate(faults)]
-        return Refusal("invalid", "; ".join(told[:FAULTS_SHOWN]), faults[0].path)
-    if any(reference.id == name for _, reference in stored_names(command.definition)):
-        return Refusal("invalid", f"the workflow {name!r} has itself as a child, without end", "definition")
+    if faults := faults_of(command.definition, name):
+        return Refusal("invalid", in_words(faults), faults[0].path)
     if state is not None and not state.removed and state.newest.digest == digest_of(command.definition):
         return []
     if state is not None and len(state.revisions) >= MAX_REVISIONS:
         return Refusal("conflict", f"{name!r} has {MAX_REVISIONS} revisions; save it under another id")
     return [DefinitionSaved(1 if state is None else state.newest.number + 1, command.definition)]
+
+
+def faults_of(body: dict[str, Any], name: str = "") -> list[Fault]:
+    """What is wrong with a definition that is to be stored under ``name``; an empty list when it can be saved."""
+    if (size := len(msgspec.json.encode(body))) > MAX_BYTES:
+        return [Fault("definition", f"{size} bytes of JSON, {MAX_BYTES} are allowed for a definition")]
+    if faults := validate(body):
+        return faults
+    itself = (path for path, reference in stored_names(body) if reference.id == name)
+    return [Fault(path, f"the workflow {name!r} has itself as a child, without end") for path in itself]
+
+
+def in_words(faults: list[Fault]) -> str:
+    """The first few faults in one text; the first without its path, which stands beside the text."""
+    told = [fault.message if place == 0 else f"{fault.path}: {fault.message}" for place, fault in enumerate(faults)]
+    return "; ".join(told[:FAULTS_SHOWN])
 
 
 def evolve(state: Definition | None, event: DefinitionEvent, recorded: Recorded) -> Definition:

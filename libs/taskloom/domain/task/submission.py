@@ -102,6 +102,16 @@ def _check_workflow(command: SubmitTask) -> None:
         raise Invalid(fault.message, fault.path)
 
 
+def check_from_outside(command: SubmitTask) -> None:
+    """What only the orchestrator may put into a submission.
+
+    Raises:
+        Invalid: it is there.
+    """
+    if command.kind == "workflow" and PINNED in command.input:
+        raise Invalid("what is pinned is looked up when the run is submitted; leave it out", f"input.{PINNED}")
+
+
 def own_session(tenant_id: str, task_id: str) -> str:
     """Session id of a task that was submitted without one, in the form of a UUID. Derived: a repeat gets the same."""
     digest = hashlib.blake2b(f"{tenant_id}/{task_id}".encode(), digest_size=16).hexdigest()

@@ -22,6 +22,8 @@ COUNT: Final[LiteralString] = """
 SELECT count(*) FROM entities WHERE tenant_id = %(tenant)s AND kind = %(kind)s AND NOT removed
 """
 
+VERSION: Final[LiteralString] = "SELECT version FROM entities WHERE entity_id = %(id)s"
+
 _decode = msgspec.json.Decoder(Entity).decode
 
 
@@ -38,4 +40,10 @@ async def list_entities(pool: Pool, kind: str, tenant_id: str, *, after: str, li
 
 async def count(pool: Pool, kind: str, tenant_id: str) -> int:
     found = await row(pool, COUNT, {"tenant": tenant_id, "kind": kind})
+    return 0 if found is None else int(found[0])
+
+
+async def version(pool: Pool, entity_id: str) -> int:
+    """The version that the table shows, of a removed one too; 0 for none."""
+    found = await row(pool, VERSION, {"id": entity_id})
     return 0 if found is None else int(found[0])
