@@ -48,7 +48,7 @@ class MemoryEntities:
         """Carries out a command, as the owner of its partition does."""
         stream, asked, now = envelope.task_id, envelope.attributes, datetime.now(UTC)
         history = self._streams.setdefault(stream, [])
-        decision = decide(fold(history), command, Caller(stream, asked.tenant_id, asked.id, asked.actor))
+        decision = decide(fold(history), command, now, Caller(stream, asked.tenant_id, asked.id, asked.actor))
         for event in [] if isinstance(decision, Refusal) else decision:
             meta = EventMeta(stream, len(history) + 1, now, asked.tenant_id, asked.id, asked.actor)
             history.append(seal(event, meta, history[-1].digest if history else GENESIS))
