@@ -40,7 +40,7 @@ class Batch:
     peers: list[Envelope] = field(default_factory=list)
     local: list[Envelope] = field(default_factory=list)
     claims: list[tuple[str, bytes]] = field(default_factory=list)
-    snapshots: list[TaskState] = field(default_factory=list)
+    snapshots: dict[str, TaskState] = field(default_factory=dict)
     entity_snapshots: list[SnapshotRow] = field(default_factory=list)
     touched: dict[str, TaskState] = field(default_factory=dict)
     entities: dict[str, Entity] = field(default_factory=dict)

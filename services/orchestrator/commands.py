@@ -47,6 +47,7 @@ from taskloom.domain.task.commands import (
     WatchTask,
 )
 from taskloom.domain.task.directives import RECALLED, Directive
+from taskloom.domain.task.snapshot import encode_state
 from taskloom.domain.task.state import run_due
 from taskloom.domain.values import ErrorInfo
 from taskloom.domain.workflow.state import AT_ONCE
@@ -372,7 +373,7 @@ class CommandLoop:
             closed=closed,
             claims=batch.claims,
             snapshots=[
-                *(SnapshotRow(s.task_id, s.version, msgspec.json.encode(s)) for s in batch.snapshots),
+                *(SnapshotRow(s.task_id, s.version, encode_state(s)) for s in batch.snapshots.values()),
                 *batch.entity_snapshots,
             ],
         )

@@ -19,6 +19,7 @@ from taskloom.domain.task.commands import SubmitTask, TaskCommand
 from taskloom.domain.task.decide import decide
 from taskloom.domain.task.events import TaskCompleted, TaskEvent, TaskSubmitted
 from taskloom.domain.task.evolve import evolve
+from taskloom.domain.task.snapshot import is_due
 from taskloom.domain.task.state import TaskState
 from taskloom.domain.workflow.events import StepScheduled, WorkflowCompleted
 from taskloom.errors import TaskloomError
@@ -116,10 +117,8 @@ class Decisions:
         batch.directives += directives
         batch.touched[caller.task_id] = state
         self._memory.put(state)
-        if state.run is not None:
-            return  # a run is folded from its events alone
-        if version // self._snapshot_every > (0 if before is None else before.version) // self._snapshot_every:
-            batch.snapshots.append(state)
+        if is_due(0 if before is None else before.version, state, self._snapshot_every):
+            batch.snapshots[caller.task_id] = state
 
     def _checked_in(self, batch: Batch, events: list[TaskEvent]) -> list[TaskEvent]:
         """Large values of a submission that came inline, by Kafka, are stored once and referenced (claim check)."""

@@ -23,6 +23,7 @@ from taskloom.domain.policies import run_attempt
 from taskloom.domain.scheduling.scheduler import Scheduler
 from taskloom.domain.task.directives import Directive, PauseAttempt, ResumeAttempt, StopAttempt
 from taskloom.domain.task.evolve import fold
+from taskloom.domain.task.snapshot import decode_state
 from taskloom.domain.task.state import TaskState, next_due
 from taskloom.domain.workflow.state import AT_ONCE
 from taskloom.store.batch import Batch, History, OffsetMove, Ownership
@@ -39,7 +40,6 @@ AFTER_FENCE_S = 0.5
 CAREFUL_S = 60.0
 
 _log = structlog.get_logger(__name__)
-_snapshot_decoder = msgspec.json.Decoder(TaskState)
 
 
 class Owner:
@@ -265,7 +265,7 @@ class Owner:
 
 
 def _state_of(history: History) -> TaskState | None:
-    state = None if history.snapshot is None else _snapshot_decoder.decode(history.snapshot)
+    state = None if history.snapshot is None else decode_state(history.snapshot)
     return fold(history.events, state)
 
 

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import msgspec
-
 from taskloom.domain.envelope import EventMeta, Recorded
 from taskloom.domain.policies import react
 from taskloom.domain.refusals import Refusal
@@ -23,12 +21,12 @@ from taskloom.domain.task.caller import Caller
 from taskloom.domain.task.decide import Decision, decide
 from taskloom.domain.task.directives import Directive
 from taskloom.domain.task.evolve import evolve, fold
+from taskloom.domain.task.snapshot import decode_state, encode_state
 from taskloom.domain.task.state import TaskState
 from taskloom.testing.clock import START, ManualClock
 from taskloom.wire.recorded import GENESIS, chain_fault, seal, unseal
 
 TASK_ID: Final = "task-1"
-_state_decoder = msgspec.json.Decoder(TaskState)
 
 
 @dataclass(frozen=True)
@@ -128,8 +126,8 @@ class GivenTask:
         bodies = [recorded.body for recorded in self.history]
         assert chain_fault(bodies) is None
         assert fold(map(unseal, bodies)) == self._state
-        if self._state is not None and self._state.run is None:
-            assert _state_decoder.decode(msgspec.json.encode(self._state)) == self._state
+        if self._state is not None:
+            assert decode_state(encode_state(self._state)) == self._state
 
 
 def given(*past: c.TaskCommand, tenant_id: str = "default", at: datetime = START) -> GivenTask:

@@ -170,3 +170,26 @@ class RunsSuite:
         by_task = [{recorded.task_id for recorded in batch.events} for batch in puts]
         for name in runs:
             assert any({f"{name}~a", name, f"{name}~b"} <= names for names in by_task)
+
+    async def test_a_run_comes_back_from_its_snapshot_and_goes_on(self, rig: Rig) -> None:
+        items = {"step_type": "map", "id": "m", "items": list(range(40)), "task_template": {"kind": "echo"}}
+        async with rig.node("o-1") as old:
+            await old.own()
+            old.hear(slots=40)
+            rig.submit(RUN, **plan(items, max_parallel_tasks=5))
+            await old.rounds(2)
+            for at in range(20):
+                await ends(rig, old, f"m.{at}", response={"at": at})
+            before = old.memory.get(RUN)
+        [history] = rig.open_store(1).load([RUN]).values()
+        assert history.snapshot is not None
+        assert 0 < len(history.events) < history.version
+        async with rig.node("o-2") as new:
+            await new.own()
+            assert new.memory.get(RUN) == before
+            new.hear(slots=40)
+            for at in range(20, 40):
+                await ends(rig, new, f"m.{at}", response={"at": at})
+            assert new.memory.get(RUN).word == "completed"  # type: ignore[union-attr]
+        result = rig.events(RUN)[-1].event.response  # type: ignore[union-attr]
+        assert result["results"]["m"]["results"] == [{"at": at} for at in range(40)]

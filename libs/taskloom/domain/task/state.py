@@ -64,7 +64,7 @@ class TaskState(Struct, frozen=True, omit_defaults=True):
     ``held_s`` is how long it was paused since it was queued. ``command_ids`` are the client commands applied, newest
     first; ``ended_by`` the report that ended the last attempt; ``ignored`` counts late reports. ``waiting_for`` are the
     tasks that have to end before this one may run, ``watchers`` those that wait for this one. ``run`` is the state of a
-    workflow that runs (``workflow.state.RunState``); it is not part of a snapshot. ``error`` tells how an attempt
+    workflow that runs (``workflow.state.RunState``). ``error`` tells how an attempt
     last ended badly; ``tokens`` and ``cost_usd`` are what failed attempts used, for the budget.
     """
 

@@ -76,12 +76,19 @@ def _rank(heap: Heap | None) -> int:
     return 0 if heap is None else heap.rank
 
 
-class Timers(Struct, frozen=True):
-    """One due time a path. Cancelled ones leave the heap when they come to its top."""
+class Timers(Struct, frozen=True, eq=False):
+    """One due time a path. Cancelled ones leave the heap when they come to its top. The heap is an index: how it is
+    shaped makes no difference."""
 
     due_of: Map[str, tuple[datetime, int]] = Map()
     heap: Heap | None = None
     came: int = 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Timers) and (self.due_of, self.came) == (other.due_of, other.came)
+
+    def __hash__(self) -> int:
+        return hash((self.due_of, self.came))
 
     @property
     def first(self) -> Heap | None:

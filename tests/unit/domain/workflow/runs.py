@@ -15,6 +15,7 @@ from taskloom.domain.values import ErrorInfo
 from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow import happenings as h
 from taskloom.domain.workflow.advance import advance, start
+from taskloom.domain.workflow.dump import dump_run, load_run
 from taskloom.domain.workflow.evolve import evolve_run, fold_run, open_run
 from taskloom.domain.workflow.results import run_result
 from taskloom.domain.workflow.state import ENDED, RunState, next_due
@@ -34,6 +35,11 @@ def task(step_id: str, *depends_on: str, **fields: Any) -> dict[str, Any]:
 
 def step(step_id: str, step_type: str, **fields: Any) -> dict[str, Any]:
     return {"id": step_id, "step_type": step_type, **fields}
+
+
+def loaded(run_input: Any, state: RunState) -> RunState:
+    """The state once it was stored in a snapshot and read again."""
+    return load_run(run_input, msgspec.json.decode(msgspec.json.encode(dump_run(state))))
 
 
 class Run:
@@ -114,6 +120,7 @@ class Run:
 
     def replayed(self) -> "Run":
         assert fold_run(open_run(self.input), self.history) == self.state
+        assert loaded(self.input, self.state) == self.state
         return self
 
     def of(self, kind: type[e.WorkflowEvent]) -> list[Any]:
