@@ -4,7 +4,6 @@ Twice: a good commit is deployed; one that breaks a test is not, and what was de
 Run it beside ``make up``: .venv/bin/python examples/ci_cd/run.py
 """
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +31,11 @@ async def show(stage: Stage, keep: bool) -> None:
         async with TaskAPI() as api:
             stage.act("1. A good commit", f"  {repository.url} is at {repository.first[:12]}")
             workflow = pipeline(repository, repository.first, work)
-            running = asyncio.create_task(stage.execute(api, workflow))
-            # Nobody can do the work yet. It waits, and says for what.
-            gates = await stage.wait_for_gate(api, f"{workflow.id}~step_1", running)
-            await api.register_agent(agent_id("ci-cd"), "builder", CAPABILITIES, perform)
-            good = await running
+            async with stage.executing(api, workflow) as running:
+                # Nobody can do the work yet. It waits, and says for what.
+                gates = await stage.wait_for_gate(api, f"{workflow.id}~step_1", running)
+                await api.register_agent(agent_id("ci-cd"), "builder", CAPABILITIES, perform)
+                good = await running
             outcome(stage, good, deployed)
             await stage.show_timeline(api, str(good.id))
 

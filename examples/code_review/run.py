@@ -66,9 +66,9 @@ async def show(stage: Stage, approve: bool | None, keep: bool) -> None:
 
             stage.act("2. The same pull request with that commit")
             second = review(repository)
-            running = asyncio.create_task(stage.execute(api, second))
-            gates = await decide(stage, api, second, running, approve)
-            await running
+            async with stage.executing(api, second, redraw=approve is not None) as running:
+                gates = await decide(stage, api, second, running, approve)
+                await running
             verdict = second.variables["review"]
             stage.say(f"[bold]{'approved' if verdict['approved'] else 'rejected'}[/bold]: {verdict['comment']}")
             if verdict["approved"]:
@@ -107,12 +107,30 @@ async def decide(
     asked = review_id(f"{workflow.id}~step_2.human_review")
     gates = await stage.wait_for_gate(api, asked, running)
     if approve is None:
-        approve = await asyncio.to_thread(typer.confirm, f"{(await api.client.get(asked)).name}", default=True)
+        said = await line_typed(f"{(await api.client.get(asked)).name} [Y/n]: ")
+        approve = not said.lower().startswith("n")
     comment = "reads well" if approve else "not needed"
     async with httpx.AsyncClient(base_url=api.client.base_url, trust_env=False) as http:
         decision = {"approved": approve, "comment": comment}
         (await http.post(f"/api/v1/tasks/{asked}/approvals/take_it", json=decision)).raise_for_status()
     return gates
+
+
+async def line_typed(question: str) -> str:
+    """What is typed; not in a thread, which could not be interrupted."""
+    print(question, end="", flush=True)
+    loop = asyncio.get_running_loop()
+    typed: asyncio.Future[str] = loop.create_future()
+
+    def take() -> None:
+        loop.remove_reader(sys.stdin)
+        typed.set_result(sys.stdin.readline())
+
+    loop.add_reader(sys.stdin, take)
+    try:
+        return (await typed).strip()
+    finally:
+        loop.remove_reader(sys.stdin)
 
 
 def facts(run: Workflow) -> dict[str, Any]:

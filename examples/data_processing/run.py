@@ -59,10 +59,10 @@ async def show(stage: Stage, warehouse: Warehouse, rows: int, kill: bool, schema
             }
             agent = agent_id("etl")
             await api.register_agent(agent, "loader", ["custom"], perform)
-            running = asyncio.create_task(stage.execute(api, workflow))
-            if kill:
-                await kill_after_commit(stage, api, warehouse, agent, running)
-            await running
+            async with stage.executing(api, workflow) as running:
+                if kill:
+                    await kill_after_commit(stage, api, warehouse, agent, running)
+                await running
             load = f"{workflow.id}~step_3"
             attempts = await api.client.executions(load)
             stage.say(f"attempts at the load: {', '.join(attempt.status for attempt in attempts)}")

@@ -7,7 +7,8 @@ Run it beside ``make up``: .venv/bin/python examples/monitoring/run.py
 
 import asyncio
 from collections.abc import Callable
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, Any
 
 import httpx
 import typer
@@ -15,7 +16,7 @@ import typer
 from examples.monitoring.agent import perform
 from examples.monitoring.services import service
 from examples.shared.stage import LIMIT_S, LOOK_S, AsJson, Stage, agent_id, beside_taskloom, play, start
-from taskloom.client import NotFound, Run
+from taskloom.client import NotFound
 from taskloom.client.tasks import TaskAPI
 from taskloom.client.workflows import Workflow, create_monitoring_workflow
 
@@ -34,15 +35,15 @@ async def show(stage: Stage, pause_s: float) -> None:
         async with TaskAPI() as api:
             await api.register_agent(agent_id("watcher"), "watcher", ["monitoring"], perform)
             stage.act("Two services", f"  stock at {stock.url}, payments at {payments.url}; a round each {pause_s:g} s")
-            running = asyncio.create_task(stage.execute(api, workflow))
-            at_first = await variables_when(api, workflow, running, lambda run: len(run.variables) == 3)
-            gates = await stage.wait_for_gate(api, str(workflow.id), running)
-            stage.say("[red]payments goes down[/red]")
-            payments.go_down()
-            afterwards = await variables_when(api, workflow, running, lambda run: run.variables["payments"] == "down")
-            stage.say(f"the workflow's variables say it: {afterwards}")
-            await stop(stage, api, workflow)
-            await running
+            async with stage.executing(api, workflow) as running:
+                at_first = await variables_when(api, workflow, running, lambda now: len(now) == 3)
+                gates = await stage.wait_for_gate(api, str(workflow.id), running)
+                stage.say("[red]payments goes down[/red]")
+                payments.go_down()
+                afterwards = await variables_when(api, workflow, running, lambda now: now["payments"] == "down")
+                stage.say(f"the workflow's variables say it: {afterwards}")
+                await stop(stage, api, workflow)
+                await running
             rounds = workflow.steps[0].result
             await stage.show_timeline(api, str(workflow.id))
         stage.say(f"it ended after {rounds['iterations']} rounds; 1,000 is its limit")
@@ -60,8 +61,8 @@ def watching(addresses: dict[str, str], pause_s: float) -> Workflow:
 
 
 async def variables_when(
-    api: TaskAPI, workflow: Workflow, running: "asyncio.Task[Workflow]", fits: Callable[[Run], bool]
-) -> dict[str, object]:
+    api: TaskAPI, workflow: Workflow, running: "asyncio.Task[Workflow]", fits: Callable[[dict[str, Any]], bool]
+) -> dict[str, Any]:
     """The run's variables as soon as they are as wanted.
 
     Raises:
@@ -69,12 +70,10 @@ async def variables_when(
     """
     async with asyncio.timeout(LIMIT_S):
         while not running.done():
-            try:
-                run = await api.client.run(str(workflow.id))
-            except NotFound:  # not taken yet
-                run = None
-            if run is not None and fits(run):
-                return run.variables
+            with suppress(NotFound):  # not taken yet
+                now = (await api.client.run(str(workflow.id))).variables
+                if fits(now):
+                    return now
             await asyncio.sleep(LOOK_S)
     await running
     raise TimeoutError("the workflow ended before its variables were as expected")

@@ -1,15 +1,23 @@
 """Commands that an agent runs: under the executor's supervision, with their output as the task's own."""
 
+import os
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from taskloom.kinds import TaskError, current_context
 
-QUIET = {"PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-"""The commands work on another project: they must not import what the agent imports."""
+QUIET: Final = {
+    "PYTHONPATH": "",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+}
+"""The commands work on another project: they must not import what the agent imports, nor do as its user is used to."""
 
 
 async def run(
@@ -23,7 +31,9 @@ async def run(
     ctx = current_context()
     words = [str(word) for word in argv]
     await ctx.write(f"$ {' '.join(Path(word).name if word == sys.executable else word for word in words)}\n")
-    process = await ctx.spawn(words, cwd=cwd and str(cwd), env={**QUIET, **(env or {})}, stdin=stdin.encode())
+    process = await ctx.spawn(
+        words, cwd=None if cwd is None else str(cwd), env={**QUIET, **(env or {})}, stdin=stdin.encode()
+    )
     said = bytearray()
     last = b""
     async for stream, data in process.output():

@@ -5,8 +5,8 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Final
 from uuid import uuid4
@@ -18,7 +18,7 @@ from taskloom.cli.beside import use_running_home
 from taskloom.cli.follow_run import follow_run
 from taskloom.cli.show import console, state_text
 from taskloom.cli.waterfall import waterfall
-from taskloom.client.errors import NotFound
+from taskloom.client.errors import ClientError, NotFound
 from taskloom.client.tasks import TaskAPI
 from taskloom.client.workflows import Workflow, WorkflowStatus
 from taskloom.errors import TaskloomError
@@ -50,18 +50,37 @@ class Stage:
     def say(self, *texts: Any) -> None:
         self.out.print("  ", *texts, sep="", soft_wrap=True)
 
-    async def execute(self, api: TaskAPI, workflow: Workflow) -> Workflow:
-        """Runs a workflow to its end and draws its tree meanwhile.
+    async def execute(self, api: TaskAPI, workflow: Workflow, *, redraw: bool = True) -> Workflow:
+        """Runs a workflow to its end, at most 120 s, and draws its tree meanwhile. Without ``redraw`` it prints lines
+        and has no limit, since somebody is asked. Cancelled, it cancels the run.
 
         Raises:
             NotCompleted: it ended otherwise.
         """
-        ended, _ = await asyncio.gather(
-            api.execute_workflow(workflow, timeout_s=LIMIT_S), follow_run(api.client, str(workflow.id), self.out)
-        )
+        try:
+            ended, _ = await asyncio.gather(
+                api.execute_workflow(workflow, timeout_s=LIMIT_S if redraw else None),
+                follow_run(api.client, str(workflow.id), self.out, redraw=redraw),
+            )
+        except asyncio.CancelledError:
+            with suppress(ClientError):  # the server may be what is away
+                await api.cancel_workflow(workflow.id)
+            raise
         if ended.status is not WorkflowStatus.COMPLETED:
             raise NotCompleted(f"workflow {ended.id} is {ended.status}: {ended.error_message or 'no reason given'}")
         return ended
+
+    @asynccontextmanager
+    async def executing(
+        self, api: TaskAPI, workflow: Workflow, *, redraw: bool = True
+    ) -> AsyncIterator["asyncio.Task[Workflow]"]:
+        """As ``execute``, beside the block, which awaits what it gets; left early, it cancels the run."""
+        running = asyncio.create_task(self.execute(api, workflow, redraw=redraw))
+        try:
+            yield running
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
     async def show_why(self, api: TaskAPI, task_id: str) -> list[str]:
         """Prints what holds a task, as ``taskloom why`` does; returns the gates' names."""

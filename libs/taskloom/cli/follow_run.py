@@ -1,4 +1,4 @@
-"""Follows a workflow's run on the terminal: its tree, redrawn at each event; plain lines where there is no terminal."""
+"""Follows a workflow's run on the terminal: its tree, redrawn as it goes; plain lines where nothing can be redrawn."""
 
 import asyncio
 import time
@@ -15,33 +15,45 @@ from taskloom.cli.waterfall import first_line
 from taskloom.client import AsyncClient, NotFound, Run, Task
 
 APPEARS_S: Final = 10.0
-LOOK_S: Final = 0.05
+LOOK_S: Final = 0.1
+REST: Final = 4
+"""Times as long as a look took nothing is asked: the longer a run's history, the more a look costs the server."""
 
 
-async def follow_run(client: AsyncClient, run_id: str, out: Console) -> Task:
-    """The run, once it has ended. It may be followed a moment before it is submitted.
+async def follow_run(client: AsyncClient, run_id: str, out: Console, *, redraw: bool = True) -> Task:
+    """The run, once it has ended. It may be followed a moment before it is submitted. Without ``redraw`` it prints
+    lines also on a terminal, so that something can be asked there meanwhile.
 
     Raises:
         NotFound: there is no such run, after 10 s.
         Conflict: the task is no workflow.
     """
     task = await _appeared(client, run_id)
-    lines = _Lines(out)
-    with Live(console=out, auto_refresh=False) if out.is_terminal else nullcontext() as live:
-        async with aclosing(client.stream(run_id)) as items:
-            async for _ in items:
-                run = await client.run(run_id)
-                if live is None:
-                    lines.take(run)
-                else:
-                    live.update(run_tree(task, run), refresh=True)
-        run, task = await client.run(run_id), await client.get(run_id)
+    lines, changed = _Lines(out), asyncio.Event()
+    with Live(console=out, auto_refresh=False) if redraw and out.is_terminal else nullcontext() as live:
+
+        def show(run: Run) -> None:
+            if live is None:
+                lines.take(run)
+            else:
+                live.update(run_tree(task, run), refresh=True)
+
+        listening = asyncio.create_task(_listen(client, run_id, changed))
+        try:
+            while not listening.done():
+                await changed.wait()
+                changed.clear()
+                began = time.monotonic()
+                show(await client.run(run_id))
+                await asyncio.sleep(max(LOOK_S, REST * (time.monotonic() - began)))
+            await listening
+        finally:
+            listening.cancel()
+        run = await client.run(run_id)
+        show(run)
         if live is None:
-            lines.take(run)
             out.print(run_tree(task, run))
-        else:
-            live.update(run_tree(task, run), refresh=True)
-    return task
+    return await client.get(run_id)
 
 
 async def _appeared(client: AsyncClient, run_id: str) -> Task:
@@ -55,8 +67,18 @@ async def _appeared(client: AsyncClient, run_id: str) -> Task:
         await asyncio.sleep(LOOK_S)
 
 
+async def _listen(client: AsyncClient, run_id: str, changed: asyncio.Event) -> None:
+    """Says that something changed, at each event and at the stream's end."""
+    try:
+        async with aclosing(client.stream(run_id)) as items:
+            async for _ in items:
+                changed.set()
+    finally:
+        changed.set()
+
+
 class _Lines:
-    """Prints each change of a step, where nothing can be redrawn."""
+    """Prints each change of a step."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
@@ -69,6 +91,5 @@ class _Lines:
                 continue
             self._known[step.path] = step.status
             since = f"{time.monotonic() - self._began:6.1f} s  {step.path:<44} "
-            self._out.print(
-                Text.assemble(since, state_text(step.status), f"  {first_line(step.error)}".rstrip()), soft_wrap=True
-            )
+            told = Text.assemble(since, state_text(step.status), f"  {first_line(step.error)}".rstrip())
+            self._out.print(told, soft_wrap=True)

@@ -63,7 +63,11 @@ def create_data_processing_workflow(name: str, created_by: str, data_sources: Se
 
 
 def create_code_review_workflow(name: str, created_by: str, pull_request_url: str) -> Workflow:
-    """Checks side by side, then a human review when ``all_checks_passed`` is true, else the issues are fixed."""
+    """Checks side by side, then a human review when ``all_checks_passed`` is true, else the issues are fixed.
+
+    No check knows of the others. So let the variable be true before the run (``workflow.variables``), and a check that
+    finds something set it to false.
+    """
     url = {"pr_url": pull_request_url}
     checks = WorkflowStep(
         id="step_1",
