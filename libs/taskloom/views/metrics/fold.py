@@ -5,8 +5,8 @@ and ends again when it ends again. Moments are those of the events, never of the
 """
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
-from typing import Any, Final
+from datetime import datetime
+from typing import Final
 
 from msgspec import Struct, field
 
@@ -23,9 +23,6 @@ RUNNING: Final = "RUNNING"
 MOST: Final = 10**12
 """A larger measured number is no measurement; it is cut to this, so that sums stay within their columns."""
 
-_MICROSECOND: Final = timedelta(microseconds=1)
-_ENDS: Final = {"COMPLETED": "completed", "FAILED": "failed", "CANCELLED": "cancelled", "TIMEOUT": "timed_out"}
-
 
 class Tally(Struct):
     """Sums of many events. Those of one task must come in order, of different tasks in any."""
@@ -34,62 +31,42 @@ class Tally(Struct):
     seconds: dict[SecondKey, Second] = field(default_factory=dict)
 
     def count(self, before: Row | None, recorded: Recorded, after: Row) -> None:
-        """Adds an event that led from one row to the next."""
+        """Adds an event that led from one row to the next. Most events change nothing here: they cost two look-ups."""
         if before is None:
             return
-        if before.status != after.status:
-            self._moved(before, recorded.meta.at, after)
         change = _CHANGES.get(type(recorded.event))
-        if change is not None:
-            change(self, before, recorded, after)
+        moved = before.status != after.status
+        if change is None and not moved:
+            return
+        at = recorded.meta.at
+        second = int(at.timestamp())
+        ended = moved and after.completed_at is not None and before.completed_at is None
+        if change is not None or ended:
+            hour = self._hour(after, second)
+            if change is not None:
+                change(self, hour, before, recorded)
+            if ended:
+                _ended(hour, self._second(after, second), at, after)
+        if moved and (running := (after.status == RUNNING) - (before.status == RUNNING)):
+            self._second(after, second).running += running
 
-    def _moved(self, before: Row, at: datetime, after: Row) -> None:
-        running = (after.status == RUNNING) - (before.status == RUNNING)
-        if running:
-            self.second(after, at).running += running
-        if after.completed_at is not None and before.completed_at is None:
-            self._ended(before, at, after)
-
-    def _ended(self, before: Row, at: datetime, after: Row) -> None:
-        hour, second = self.hour(after, at), self.second(after, at)
-        name = _ENDS[after.status]
-        setattr(hour, name, getattr(hour, name) + 1)
-        name = "failed" if name == "timed_out" else name
-        setattr(second, name, getattr(second, name) + 1)
-        if after.status == "COMPLETED" and after.started_at is not None:
-            took = _between(after.started_at, at)
-            hour.timed += 1
-            hour.duration_us += took
-            hour.duration_max_us = max(hour.duration_max_us, took)
-            hour.duration_min_us = took if hour.duration_min_us is None else min(hour.duration_min_us, took)
-            second.timed += 1
-            second.duration_us += took
-        if after.deadline is not None and not after.overdue:
-            if at <= after.deadline:
-                hour.sla_met += 1
-            else:
-                hour.sla_violated += 1
-                second.sla_violated += 1
-
-    def hour(self, row: Row, at: datetime, executor_id: str | None = None) -> Hour:
-        """The sum that ``row`` belongs to at that moment; of its latest executor unless one is named."""
-        key = HourKey(
-            row.tenant_id,
-            int(at.timestamp()) // HOUR_S,
-            row.kind,
-            row.executor_id if executor_id is None else executor_id,
-        )
+    def _hour(self, row: Row, second: int) -> Hour:
+        """The sum that ``row`` belongs to: of its latest executor, whose attempt it is that starts or ends."""
+        key = HourKey(row.tenant_id, second // HOUR_S, row.kind, row.executor_id)
         found = self.hours.get(key)
         if found is None:
             found = self.hours[key] = Hour()
         return found
 
-    def second(self, row: Row, at: datetime) -> Second:
-        key = SecondKey(row.tenant_id, int(at.timestamp()))
+    def _second(self, row: Row, second: int) -> Second:
+        key = SecondKey(row.tenant_id, second)
         found = self.seconds.get(key)
         if found is None:
             found = self.seconds[key] = Second()
         return found
+
+    def overdue(self, row: Row, at: datetime) -> None:
+        self._second(row, int(at.timestamp())).sla_violated += 1
 
     def totals(self) -> dict[HourKey, Hour]:
         """The hours' sums with all hours as one, number 0."""
@@ -99,27 +76,61 @@ class Tally(Struct):
         return sums
 
 
-def _started(tally: Tally, before: Row, recorded: Recorded, after: Row) -> None:
-    hour = tally.hour(after, recorded.meta.at)
+def _ended(hour: Hour, second: Second, at: datetime, after: Row) -> None:
+    status = after.status
+    if status == "COMPLETED":
+        hour.completed += 1
+        second.completed += 1
+        if after.started_at is not None:
+            took = _between(after.started_at, at)
+            hour.timed += 1
+            hour.duration_us += took
+            if took > hour.duration_max_us:
+                hour.duration_max_us = took
+            if hour.duration_min_us is None or took < hour.duration_min_us:
+                hour.duration_min_us = took
+            second.timed += 1
+            second.duration_us += took
+    elif status == "CANCELLED":
+        hour.cancelled += 1
+        second.cancelled += 1
+    else:
+        second.failed += 1
+        if status == "TIMEOUT":
+            hour.timed_out += 1
+        else:
+            hour.failed += 1
+    if after.deadline is not None and not after.overdue:
+        if at <= after.deadline:
+            hour.sla_met += 1
+        else:
+            hour.sla_violated += 1
+            second.sla_violated += 1
+
+
+def _started(_tally: Tally, hour: Hour, before: Row, recorded: Recorded) -> None:
     waited = _between(before.queued_at or before.created_at, recorded.meta.at)
     hour.waits += 1
     hour.wait_us += waited
-    hour.wait_max_us = max(hour.wait_max_us, waited)
+    if waited > hour.wait_max_us:
+        hour.wait_max_us = waited
 
 
-def _attempt_ended(name: str) -> Callable[[Tally, Row, Recorded, Row], None]:
-    def change(tally: Tally, before: Row, recorded: Recorded, _after: Row) -> None:
+def _attempt_ended(name: str) -> Callable[[Tally, Hour, Row, Recorded], None]:
+    completes = name == "attempts_completed"
+
+    def change(_tally: Tally, hour: Hour, before: Row, recorded: Recorded) -> None:
         if not before.executor_id or before.phase not in ("assigned", "running"):
             return  # nothing was under way: a task that is cancelled in its queue, a workflow run
-        at, event = recorded.meta.at, recorded.event
-        hour = tally.hour(before, at)
         setattr(hour, name, getattr(hour, name) + 1)
-        took = 0 if before.attempt_started_at is None else _between(before.attempt_started_at, at)
-        if name == "attempts_completed" and before.attempt_started_at is not None:
+        started_at = before.attempt_started_at
+        took = 0 if started_at is None else _between(started_at, recorded.meta.at)
+        if completes and started_at is not None:
             hour.attempts_timed += 1
             hour.attempts_us += took
-            hour.attempts_max_us = max(hour.attempts_max_us, took)
-        used: ResourceUse | None = getattr(event, "resources", None)
+            if took > hour.attempts_max_us:
+                hour.attempts_max_us = took
+        used: ResourceUse | None = getattr(recorded.event, "resources", None)
         if used is not None and used.samples:
             _add_use(hour, used, took)
 
@@ -137,28 +148,29 @@ def _add_use(hour: Hour, used: ResourceUse, took: int) -> None:
     hour.memory_peak_kb = max(hour.memory_peak_kb, memory)
 
 
-def _run_began(tally: Tally, _before: Row, recorded: Recorded, after: Row) -> None:
-    hour, event = tally.hour(after, recorded.meta.at), recorded.event
+def _run_began(_tally: Tally, hour: Hour, _before: Row, recorded: Recorded) -> None:
+    event = recorded.event
     assert isinstance(event, WorkflowStarted)
     hour.runs += 1
     hour.run_steps += _whole(event.steps)
 
 
-def _overdue(tally: Tally, _before: Row, recorded: Recorded, after: Row) -> None:
-    tally.hour(after, recorded.meta.at).sla_violated += 1
-    tally.second(after, recorded.meta.at).sla_violated += 1
+def _overdue(tally: Tally, hour: Hour, before: Row, recorded: Recorded) -> None:
+    hour.sla_violated += 1
+    tally.overdue(before, recorded.meta.at)
 
 
 def _between(earlier: datetime, later: datetime) -> int:
     """Microseconds; 0 when another machine's clock says that it ended before it began."""
-    return max(0, (later - earlier) // _MICROSECOND)
+    took = later - earlier
+    return (took.days * 86_400 + took.seconds) * 1_000_000 + took.microseconds if took.days >= 0 else 0
 
 
 def _whole(number: float) -> int:
     return round(min(max(number, 0), MOST))
 
 
-_CHANGES: Final[dict[type[e.Event], Callable[[Tally, Row, Recorded, Row], Any]]] = {
+_CHANGES: Final[dict[type[e.Event], Callable[[Tally, Hour, Row, Recorded], None]]] = {
     e.AttemptStarted: _started,
     e.AttemptFailed: _attempt_ended("attempts_failed"),
     e.AttemptTimedOut: _attempt_ended("attempts_timed_out"),
