@@ -30,6 +30,7 @@ from taskloom.bus.tail import TailConsumer
 from taskloom.domain.scheduling.executors import ExecutorPool
 from taskloom.domain.scheduling.health import Health
 from taskloom.domain.scheduling.scheduler import Scheduler
+from taskloom.domain.scheduling.survey import survey
 from taskloom.errors import TaskloomError
 from taskloom.lifecycle import Runtime
 from taskloom.ops import OpsServer
@@ -238,6 +239,7 @@ class Orchestrator:
         metrics.open_tasks.set(len(self.memory.open_states()))
         metrics.ready_tasks.set(len(self.scheduler.ready))
         metrics.owned_partitions.set(len(self.owner.partitions))
+        metrics.show(survey(self.scheduler, datetime.now(UTC)))
         metrics.commands_behind.set(sum(self.consumer.behind().values()))
 
 

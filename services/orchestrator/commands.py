@@ -330,7 +330,9 @@ class CommandLoop:
                 asked, limit = in_reserve(self._scheduler), self._rebalance_max
         if asked and limit:
             states = (state for task_id in asked if (state := self._memory.get(task_id)) is not None)
-            self._directives += moves(self._scheduler, states, limit)
+            recalls = moves(self._scheduler, states, limit)
+            metrics.recalled.inc(len(recalls))
+            self._directives += recalls
 
     async def _finish(self, shard: int, batch: Batch, now: datetime) -> None:
         """Passes on what no event stands for, stores a shard's part, then hands it to the outbox."""

@@ -46,6 +46,10 @@ class Holders(Generic[K]):
                 del self._holders[key]
         return key
 
+    def __len__(self) -> int:
+        """Keys that somebody holds a place of."""
+        return len(self._holders)
+
     def count(self, key: K) -> int:
         return len(self._holders.get(key, ()))
 
@@ -69,6 +73,11 @@ class TokenBucket:
         """When the next task may start, in Unix seconds; ``now`` or earlier: at once."""
         self._fill(now, part)
         return now if self._tokens >= 1.0 else now + (1.0 - self._tokens) / (self.rate.per_s * part)
+
+    def tokens_at(self, now: float, part: float = 1.0) -> float:
+        """Tasks that may start at once."""
+        self._fill(now, part)
+        return self._tokens
 
     def take(self) -> None:
         self._tokens -= 1.0

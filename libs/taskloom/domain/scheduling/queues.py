@@ -218,6 +218,16 @@ class ReadyQueues:
             self.unpark(at)
         self._patience.clear()
 
+    def beside(self, line: Line) -> dict[str, int]:
+        """How many of a line's tasks wait beside it: for a place of their key, or for the executor they want."""
+        counts: dict[str, int] = {}
+        for at, lanes in self._parked.items():
+            gate = "affinity" if isinstance(at, str) else "concurrency"
+            for lane in lanes.values():
+                if lane.line is line:
+                    counts[gate] = counts.get(gate, 0) + len(lane) - lane.stale
+        return counts
+
     def wanted_executors(self) -> list[str]:
         """Executors that lanes wait for."""
         return [at for at in self._parked if isinstance(at, str)] if self._patience else []
