@@ -36,6 +36,14 @@ def running(process: ManagedProcess) -> Iterator[None]:
         in_own_loop(process.stop(20.0))
 
 
+LIMITED_RATE = 20
+LIMITS = {
+    "TASKLOOM_QUEUE_RATES": f'{{"limits-rate": {{"per_s": {LIMITED_RATE}}}}}',
+    "TASKLOOM_QUEUE_PARALLEL": '{"limits-one": 1}',
+}
+"""Settings that only tests/e2e/test_limits.py meets, on queues of its own."""
+
+
 @pytest.fixture(scope="session")
 def session_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
@@ -104,5 +112,5 @@ def topic_prefix() -> str:
 def running_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
     """A whole ``taskloom up`` with its own broker and database; shared by all tests of the run."""
     ensure_jars()
-    system = RunningSystem(tmp_path_factory.mktemp("system"))
+    system = RunningSystem(tmp_path_factory.mktemp("system"), LIMITS)
     yield from (system for _ in running(system))

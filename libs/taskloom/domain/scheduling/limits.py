@@ -1,10 +1,13 @@
 """Limits on what runs at once and on what starts in a second. In memory; the clock comes in as an argument."""
 
 from collections.abc import Collection, Hashable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 from zlib import crc32
 
 from taskloom.domain.scheduling.policy import Rate
+
+CATCH_UP_S: Final = 0.1
+"""How late the scheduler may look, in seconds, without a rate falling short."""
 
 K = TypeVar("K", bound=Hashable)
 
@@ -62,17 +65,23 @@ class TokenBucket:
 
     ``part`` is the share of the rate that this orchestrator has: its partitions of all. What it does not use no other
     one gets. Never less than one token fits, so that a slow rate still lets tasks go one by one.
+
+    While a task waits for a token, none is poured away for want of room (up to ``CATCH_UP_S`` of them): the scheduler
+    looks when its round comes, some milliseconds late each time, and the rate would fall short by that. In any time
+    ``t`` no more than ``burst + rate * (t + CATCH_UP_S)`` start.
     """
 
     def __init__(self, rate: Rate) -> None:
         self.rate = rate
         self._tokens = max(1.0, rate.burst)
         self._at: float | None = None
+        self._wanted = False
 
     def ready_at(self, now: float, part: float = 1.0) -> float:
         """When the next task may start, in Unix seconds; ``now`` or earlier: at once."""
         self._fill(now, part)
-        return now if self._tokens >= 1.0 else now + (1.0 - self._tokens) / (self.rate.per_s * part)
+        self._wanted = self._tokens < 1.0
+        return now if not self._wanted else now + (1.0 - self._tokens) / (self.rate.per_s * part)
 
     def tokens_at(self, now: float, part: float = 1.0) -> float:
         """Tasks that may start at once."""
@@ -86,5 +95,7 @@ class TokenBucket:
         if self._at is None or now > self._at:
             gained = 0.0 if self._at is None else (now - self._at) * self.rate.per_s * part
             # A hair more than was earned, so that the moment that ready_at named is not missed by rounding.
-            self._tokens = min(max(1.0, self.rate.burst * part), self._tokens + gained + 1e-9)
+            room = max(1.0, self.rate.burst * part)
+            room += self.rate.per_s * part * CATCH_UP_S if self._wanted else 0.0
+            self._tokens = min(room, self._tokens + gained + 1e-9)
             self._at = now

@@ -1,0 +1,158 @@
+"""Limits and order through the doors: what was set, and what executors then really did."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskloom.testing.eventually import eventually
+from taskloom.testing.processes import RunningSystem
+from tests.conftest import LIMITED_RATE
+from tests.e2e.support import Api, Json, door, further_executor
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+QUEUES = ("limits", "limits-rate", "limits-one")
+Run = tuple[datetime, datetime, str]
+"""Start, end and executor of an attempt."""
+
+
+@asynccontextmanager
+async def two_executors(system: RunningSystem, home: Path) -> AsyncIterator[None]:
+    """``near`` in zone a with two cores, ``far`` in zone b with one."""
+    async with AsyncExitStack() as stack:
+        opened = [
+            stack.enter_async_context(
+                further_executor(
+                    system, home, f"limits-{zone}",
+                    queues=",".join(QUEUES), slots=40, prefetch=0,
+                    labels=json.dumps({"zone": zone}), cpu_cores=cores,
+                )
+            )
+            for zone, cores in (("a", 2), ("b", 1))
+        ]  # fmt: skip
+        await asyncio.gather(*opened)
+        yield
+
+
+async def submit_all(api: Api, bodies: Sequence[Json]) -> list[str]:
+    answer = await api.http.post("/api/v1/tasks/batch", json={"tasks": bodies})
+    assert answer.status_code == 200, answer.text
+    return [str(each["task_id"]) for each in answer.json()["tasks"]]
+
+
+async def runs(api: Api, task_ids: Sequence[str]) -> list[Run]:
+    """The last attempt of each task, once all have completed."""
+    found = []
+    for task_id in task_ids:
+        assert (await api.ended(task_id))["state"] == "completed"
+        attempt = (await api.get(f"/tasks/{task_id}/executions"))["executions"][-1]
+        times = [datetime.fromisoformat(attempt[name]) for name in ("started_at", "completed_at")]
+        found.append((times[0], times[1], attempt["executor_id"]))
+    return found
+
+
+def most_at_once(intervals: Sequence[Run]) -> int:
+    """Ends count before starts of the same moment."""
+    steps = sorted([(start, 1) for start, _, _ in intervals] + [(end, -1) for _, end, _ in intervals])
+    at_once, most = 0, 0
+    for _, step in steps:
+        at_once += step
+        most = max(most, at_once)
+    return most
+
+
+def sleeping(seconds: float, **fields: Any) -> Json:
+    return {"kind": "sleep", "input": {"seconds": seconds}, "queue": "limits", **fields}
+
+
+async def a_key_holds_over_all_executors(api: Api) -> None:
+    key = {"key": "printer", "limit": 2}
+    bodies = [sleeping(0.2, concurrency=key, executor_id=f"limits-{'ab'[n % 2]}") for n in range(8)]
+    ran = await runs(api, await submit_all(api, bodies))
+    assert most_at_once(ran) == 2
+    assert {executor for _, _, executor in ran} == {"limits-a", "limits-b"}
+
+
+async def a_rate_is_kept_within_a_tenth(api: Api) -> None:
+    bodies: list[Json] = [{"kind": "echo", "queue": "limits-rate"} for _ in range(3 * LIMITED_RATE)]
+    starts = sorted(start for start, _, _ in await runs(api, await submit_all(api, bodies)))
+    rate = (len(starts) - 1) / (starts[-1] - starts[0]).total_seconds()
+    assert rate == pytest.approx(LIMITED_RATE, rel=0.1)
+
+
+async def tenants_take_turns_where_one_runs_at_a_time(api: Api, other: Api) -> None:
+    flood = await submit_all(api, [sleeping(0.05, queue="limits-one") for _ in range(12)])
+    few = await submit_all(other, [sleeping(0.05, queue="limits-one") for _ in range(3)])
+    many, late = await runs(api, flood), await runs(other, few)
+    assert most_at_once([*many, *late]) == 1
+    before_last = sum(start < max(late)[0] for start, _, _ in many)
+    assert before_last <= 9, "the flood went first"
+
+
+async def resources_labels_and_deadlines(api: Api) -> None:
+    zone_a = {"zone": "a"}
+    cores = [sleeping(0.2, labels=zone_a, resources={"cpu_cores": 1}) for _ in range(5)]
+    labelled = [sleeping(0.01, labels={"zone": "b"}) for _ in range(3)]
+    ids = [await submit_all(api, bodies) for bodies in (cores, labelled)]
+    cores_ran, labels_ran = [await runs(api, each) for each in ids]
+    assert most_at_once(cores_ran) == 2
+    assert {executor for _, _, executor in labels_ran} == {"limits-b"}
+
+    whole: Json = {"labels": zone_a, "resources": {"cpu_cores": 2}}
+    first = await api.submit(**sleeping(0.5, **whole))
+    await api.until(first, "running")
+    patient = await submit_all(api, [sleeping(0.01, **whole) for _ in range(3)])
+    soon = (datetime.now(UTC) + timedelta(minutes=30)).isoformat()
+    urgent = await api.submit(**sleeping(0.01, deadline=soon, **whole))
+    [held] = [gate for gate in (await api.get(f"/tasks/{patient[0]}/why"))["gates"] if gate["gate"] == "resources"]
+    assert first in held["held_by"]
+    [hurried] = await runs(api, [urgent])
+    assert all(hurried[0] < start for start, _, _ in await runs(api, patient))
+
+    never = await api.submit(**sleeping(0, resources={"cpu_cores": 64}))
+    assert "which no executor" in (await api.get(f"/tasks/{never}/why"))["gates"][0]["detail"]
+    assert (await api.control(never, "cancel")).status_code == 202
+
+
+async def test_limits_hold_through_the_doors(running_system: RunningSystem, tmp_path: Path) -> None:
+    async with two_executors(running_system, tmp_path), door(running_system) as api:
+        async with door(running_system, "neighbour") as other:
+            await asyncio.gather(
+                a_key_holds_over_all_executors(api), a_rate_is_kept_within_a_tenth(api),
+                tenants_take_turns_where_one_runs_at_a_time(api, other),
+            )  # fmt: skip
+        await resources_labels_and_deadlines(api)
+
+
+async def test_what_waits_in_a_full_executors_reserve_moves_to_one_that_joins(
+    running_system: RunningSystem, tmp_path: Path
+) -> None:
+    crowd: Json = {"queues": "crowd", "slots": 2}
+    async with further_executor(running_system, tmp_path, "crowded", **crowd), door(running_system) as api:
+        slow: list[str] = []
+
+        async def reserve_is_filled() -> bool:
+            """Short tasks make the executor ask for a reserve, which long ones then fill."""
+            await submit_all(api, [{"kind": "echo", "queue": "crowd"} for _ in range(500)])
+            slow.extend(await submit_all(api, [sleeping(4, queue="crowd") for _ in range(6)]))
+            states = [(await api.task(task_id))["state"] for task_id in slow]
+            return "assigned" in states
+
+        await eventually(reserve_is_filled, 30.0, 0.5)
+        async with further_executor(running_system, tmp_path, "joining", **(crowd | {"slots": 40})):
+
+            async def moved() -> list[str]:
+                tries = [(await api.get(f"/tasks/{task_id}/executions"))["executions"] for task_id in slow]
+                return [one[-1]["executor_id"] for one in tries if len(one) > 1 and one[-1]["started_at"]]
+
+            assert set(await eventually(moved, 20.0)) == {"joining"}
+            answer = await api.http.post("/api/v1/agents/rebalance")
+            assert (answer.status_code, type(answer.json())) == (200, dict)
+            for task_id in slow:
+                assert (await api.ended(task_id, 60))["state"] == "completed"
