@@ -17,6 +17,12 @@ class ProjectionSettings(ServiceSettings):
     projection_poll_ms: int = Field(
         200, ge=1, le=5_000, description="Longest wait for records in milliseconds, and so for noticing a stop"
     )
+    projection_gather_ms: int = Field(
+        40,
+        ge=0,
+        le=1_000,
+        description="Milliseconds that records gather after a full batch, so that a row is written once",
+    )
     projection_retry_max_s: float = Field(
         5.0, gt=0, le=60, description="Longest pause in seconds between tries while PostgreSQL or Kafka is away"
     )

@@ -13,6 +13,9 @@ from tests.chaos.runs import Runs, effects_of, gathered, send_and_signal, until_
 from tests.chaos.workload import all_ended, verify
 
 VICTIMS = ("orchestrator-1", "executor-1", "projection-1", "gateway", "kafka", "postgres")
+OFTEN = (*VICTIMS * 2, *["orchestrator-1"] * 3)
+"""What decides is killed most often: a result must not be there without what follows from it."""
+
 SETTINGS = {
     "TASKLOOM_LOST_AFTER_S": "6",
     "TASKLOOM_BEAT_S": "1.5",
@@ -45,13 +48,14 @@ async def test_twelve_workflows_end_right_although_each_process_is_killed_once(
 async def test_fifty_workflows_end_right_whatever_is_killed_and_when(
     system: RunningSystem, tmp_path: Path, seed: int
 ) -> None:
-    await killed_while_running(system, tmp_path, count=50, victims=VICTIMS * 2, seed=seed, wait_for_each=True)
+    await killed_while_running(system, tmp_path, count=50, victims=OFTEN, seed=seed, wait_for_each=True)
 
 
 async def killed_while_running(
     system: RunningSystem, directory: Path, *, count: int, victims: tuple[str, ...], seed: int, wait_for_each: bool
 ) -> None:
-    """Kills the victims in a random order, each when a random share of the work is done."""
+    """Kills the victims in a random order, each when a random share of the work is done and work goes on again after
+    the kill before it: whoever is killed has its hands full."""
     luck = random.Random(seed)
     scratch = directory / "effects"
     scratch.mkdir()
@@ -62,7 +66,8 @@ async def killed_while_running(
     sending = asyncio.create_task(send_and_signal(runs, count))
     killed: dict[str, int] = {}
     for victim, point in zip(order, points, strict=True):
-        await until_effects(runs, point)
+        await until_effects(runs, max(point, runs.effects() + luck.randint(2, 12)))
+        await asyncio.sleep(luck.random() * 0.1)
         killed[victim] = system.kill_process(victim)
         if wait_for_each:
             await system.wait_replaced(victim, killed[victim], 90)
