@@ -1,6 +1,6 @@
 """``make bench``: prints a JSON line for each figure as it is measured, and a table at the end.
 
-``--only`` names the parts to run: latency, tasks, memory, workflows, fan-out, scheduler, flat.
+``--only`` names the parts to run: latency, tasks, memory, workflows, fan-out, scheduler, flat, take-over.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from taskloom.testing.processes import RunningSystem
-from tests.bench import load, scheduler_rate, workflows
+from tests.bench import load, scheduler_rate, take_over, workflows
 from tests.bench.system import (
     SETTINGS,
     cpu_seconds,
@@ -103,6 +103,19 @@ async def fan_out(system: RunningSystem, options: argparse.Namespace, note: Note
         note({"figure": figure, "median_s": round(taken[2], 2), "worst_s": round(taken[4], 2), "target": "<= 2 s"})
 
 
+async def orchestrator_killed(system: RunningSystem, options: argparse.Namespace, note: Note) -> None:
+    taken = await take_over.kill_half_way(system, 2 * options.children)
+    await system.wait_all_ready()
+    note(
+        {
+            "figure": f"orchestrator killed, {taken.done:,} of {2 * options.children:,} children done: goes on, ends",
+            "goes_on_s": round(taken.until_next_event_s, 2),
+            "ends_s": round(taken.until_ended_s, 2),
+            "target": "stated",
+        }
+    )
+
+
 async def scheduler(_system: RunningSystem, options: argparse.Namespace, note: Note) -> None:
     """The scheduler alone: how many tasks it pairs while so many wait, to none waiting; and the memory of those."""
     for shape in scheduler_rate.SHAPES:
@@ -122,6 +135,7 @@ PARTS: dict[str, Callable[[RunningSystem, argparse.Namespace, Note], Awaitable[N
     "fan-out": fan_out,
     "scheduler": scheduler,
     "flat": flat,
+    "take-over": orchestrator_killed,
 }
 
 
@@ -158,7 +172,9 @@ async def flat_cost(system: RunningSystem, flat_to: int, note: Note) -> None:
 def table(figures: list[Figure]) -> Table:
     drawn = Table("figure", "measured", "CPU ms/task", "target", title="Taskloom, one machine, everything on it")
     for figure in figures:
-        if "percent" in figure:
+        if "goes_on_s" in figure:
+            measured = f"after {figure['goes_on_s']} s, {figure['ends_s']} s"
+        elif "percent" in figure:
             measured = f"{figure['percent']} %, {figure['bytes_per_waiting']:,} bytes a waiting task"
         elif "tasks_per_s" in figure:
             measured = f"{figure['tasks_per_s']:,} {'runs' if 'workflows' in figure['figure'] else 'tasks'}/s"
