@@ -8,6 +8,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from psycopg import OperationalError
 
+from services.gateway.bulk import Bulk
 from services.gateway.components import ComponentWatch
 from services.gateway.context import Gateway
 from services.gateway.control import Controller
@@ -32,6 +33,7 @@ from services.gateway.read import Reader
 from services.gateway.readside import PostgresViews
 from services.gateway.ready import OrchestratorPing
 from services.gateway.routes import (
+    changes,
     definitions,
     dependencies,
     executors,
@@ -65,7 +67,7 @@ from taskloom.views.reading import TooSlow, read_pool
 from taskloom.wire.topics import Topics
 
 _ROUTES = (
-    *(tasks, dependencies, histories, sessions, executors, queues, metrics, streams),
+    *(tasks, changes, dependencies, histories, sessions, executors, queues, metrics, streams),
     *(workflows, definitions, runs, health),
 )
 
@@ -99,6 +101,8 @@ def create_app(parts: Parts) -> Litestar:
         definitions=Definitions(entities, submitter),
         dependencies=waits,
         controller=Controller(parts.sender, parts.replies, recent, reply_s=reply_s),
+        bulk=Bulk(parts.sender, parts.replies, recent, parts.views, known, reply_s=reply_s),
+        known=known,
         reader=Reader(parts.views, parts.histories, parts.values, recent, wait_s=settings.read_wait_s),
         streams=Streams(parts.histories, parts.views, hub, limits, ping_interval_s=settings.ping_interval_s),
         limits=limits,

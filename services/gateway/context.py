@@ -6,10 +6,12 @@ from urllib.parse import parse_qsl
 
 from litestar import Request
 
+from services.gateway.bulk import Bulk
 from services.gateway.components import ComponentWatch
 from services.gateway.control import Controller
 from services.gateway.definitions import Definitions
 from services.gateway.dependencies import DependencyReader
+from services.gateway.known import KnownThings
 from services.gateway.lag import LagWatch
 from services.gateway.limits import Limits
 from services.gateway.problems import BadRequest
@@ -32,6 +34,8 @@ class Gateway:
     submitter: Submitter
     controller: Controller
     definitions: Definitions
+    bulk: Bulk
+    known: KnownThings
     dependencies: DependencyReader
     reader: Reader
     streams: Streams

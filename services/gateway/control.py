@@ -16,24 +16,30 @@ from taskloom.domain.task.commands import (
     CancelTask,
     ClientCommand,
     DecideApproval,
+    DeleteTask,
     ExplainTask,
     PatchVariables,
     PauseTask,
     RecallTask,
     RemoveDependency,
     ResumeTask,
+    RetryTask,
     SignalTask,
+    UpdateTask,
 )
 from taskloom.wire.cloudevents import Attributes
 from taskloom.wire.commands import Envelope, command_type
 from taskloom.wire.messages import Reply
 
-C = TypeVar("C", bound=CancelTask | PauseTask | ResumeTask)
+C = TypeVar("C", bound=CancelTask | PauseTask | ResumeTask | RetryTask | UpdateTask | DeleteTask)
 
 ControlCommand = (
     CancelTask
     | PauseTask
     | ResumeTask
+    | RetryTask
+    | UpdateTask
+    | DeleteTask
     | AddDependency
     | RemoveDependency
     | SignalTask
@@ -45,6 +51,9 @@ MESSAGES: Final[dict[type, str]] = {
     CancelTask: "Cancel signal sent",
     PauseTask: "Pause signal sent",
     ResumeTask: "Resume signal sent",
+    RetryTask: "The task begins anew",
+    UpdateTask: "Task updated",
+    DeleteTask: "Task deleted, or deleted once it has ended",
     AddDependency: "The task waits for it too",
     RemoveDependency: "The task waits for it no more",
     SignalTask: "Signal sent",

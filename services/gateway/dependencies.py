@@ -151,15 +151,18 @@ class DependencyReader:
         return states
 
     async def _exists(self, tenant_id: str, task_id: str) -> bool:
+        row = await self._views.task(tenant_id, task_id)
+        if row is not None:
+            return row.deleted_at is None
         if self._recent.expected_version(tenant_id, task_id):
-            return True
-        if await self._views.task(tenant_id, task_id) is not None:
             return True
         return await self._state(tenant_id, task_id) is not None
 
     async def _state(self, tenant_id: str, task_id: str) -> TaskState | None:
         state = fold(await self._histories.events(task_id))
-        return state if state is not None and state.spec.tenant_id == tenant_id else None
+        if state is None or state.deleted or state.spec.tenant_id != tenant_id:
+            return None
+        return state
 
 
 def needs_of(state: TaskState) -> list[str]:

@@ -20,7 +20,7 @@ from services.gateway.readside import Histories, Views
 from services.gateway.shapes import attempt_of_seq
 from taskloom import telemetry
 from taskloom.domain.envelope import Recorded
-from taskloom.domain.task.events import TERMINAL_EVENTS, AttemptStarted
+from taskloom.domain.task.events import TERMINAL_EVENTS, AttemptStarted, TaskRetried
 from taskloom.domain.values import OUTPUT_SEQ_SPAN, OutputSummary
 from taskloom.views.outputs.query import Chunk
 from taskloom.wire.errors import WireError
@@ -50,10 +50,12 @@ Item = Recorded | Chunk | None
 
 
 class Position(Struct, frozen=True):
-    """The last event's version and the last chunk's seq that a reader has."""
+    """The last event's version and the last chunk's seq that a reader has; ``behind_end`` counts the virtual events
+    after the one that ends the task."""
 
     version: int = 0
     seq: int = 0
+    behind_end: int = 0
 
 
 class Feed:
@@ -91,12 +93,24 @@ class Feed:
     async def items(self) -> AsyncGenerator[Item, None]:
         """Raises StoreUnavailable or BusUnavailable when history or live cannot be read now."""
         await self._find_end_before()
-        if not self.ended:
+        while await self._goes_on():
             async for item in self._from_store():
                 yield item
-        if not self.ended:
-            async for item in self._live():
-                yield item
+            if not self.ended:
+                async for item in self._live():
+                    yield item
+
+    async def _goes_on(self) -> bool:
+        """Whether the task has not ended, or was retried after the end that was shown."""
+        if self.end is None:
+            return True
+        version = self.end.version
+        while page := await self._histories.events(self._task_id, after=version, limit=PAGE):
+            if any(isinstance(recorded.event, TaskRetried) for recorded in page):
+                self.end, self._events_stale = None, True
+                return True
+            version = page[-1].version
+        return False
 
     async def _from_store(self) -> AsyncGenerator[Item, None]:
         """What is there already: a task that has ended is told without any live reading."""
@@ -291,7 +305,11 @@ class Feed:
             self._started = max(self._started, recorded.event.attempt)
 
     def _note_end(self, history: list[Recorded]) -> None:
-        self.end = next((each for each in history if isinstance(each.event, TERMINAL_EVENTS)), self.end)
+        for recorded in history:
+            if isinstance(recorded.event, TERMINAL_EVENTS):
+                self.end = recorded
+            elif isinstance(recorded.event, TaskRetried):
+                self.end = None
 
 
 def _end_of_attempt(recorded: Recorded) -> tuple[int, OutputSummary | None]:

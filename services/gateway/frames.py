@@ -45,11 +45,12 @@ def opening(task_id: str) -> bytes:
     return f": workflow {task_id}\n\n".encode()
 
 
-def event_frame(event: StreamEvent, seq: int, wanted: Wanted) -> bytes:
-    """The frame of an event, empty when it is not wanted. ``seq``: of the last output sent."""
+def event_frame(event: StreamEvent, seq: int, wanted: Wanted, behind_end: int = 0) -> bytes:
+    """The frame of an event, empty when it is not wanted. ``seq``: of the last output sent. A virtual event has the id
+    of the end with its own place ``behind_end``, since a stored event may come to have its number."""
     if event.type not in wanted:
         return b""
-    frame_id = f"{event.seq}-{seq}"
+    frame_id = f"{event.seq - behind_end}-{seq}" + (f"-{behind_end}" if behind_end else "")
     if event.type == END:
         return f"id: {frame_id}\nevent: {SSE_NAMES[END]}\ndata: [DONE]\n\n".encode()
     return _frame(frame_id, event.type, _data_of(event, frame_id))

@@ -8,7 +8,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from services.gateway.problems import BadRequest
+from taskloom.domain.task.submission import Invalid, priority_of
 from taskloom.domain.values import Identifier
+from taskloom.views.task_executions.query import Filters
 from taskloom.wire.commands import field_of
 
 Q = TypeVar("Q", bound=Struct)
@@ -34,8 +36,8 @@ class AsOfQuery(Struct, frozen=True):
     as_of: AsOf = ""
 
 
-class TaskListQuery(Struct, frozen=True):
-    """``metadata.KEY=VALUE`` narrows by metadata; several values of status are separated by commas."""
+class TaskFilter(Struct, frozen=True):
+    """Which tasks; several values of status are separated by commas. What is left out does not narrow."""
 
     status: Annotated[
         str, Meta(description="QUEUED, RUNNING, COMPLETED, FAILED, CANCELLED, TIMEOUT, PAUSED; any case")
@@ -47,6 +49,16 @@ class TaskListQuery(Struct, frozen=True):
     created_after: Time | None = None
     created_before: Time | None = None
     q: Annotated[str, Meta(max_length=1000, description="Text in query or error")] | None = None
+    priority: Annotated[str, Meta(description="1 to 5, or low, normal, high, urgent, critical")] | None = None
+    assigned_to: Annotated[str, Meta(description="Executor it has to run on, runs or ran on")] | None = None
+    agent_id: Annotated[str, Meta(description="The same as assigned_to")] | None = None
+    overdue: Annotated[bool, Meta(description="Whether the deadline passed before the end")] | None = None
+    scheduled: Annotated[bool, Meta(description="Whether it waits for its start time")] | None = None
+
+
+class TaskListQuery(TaskFilter, frozen=True):
+    """``metadata.KEY=VALUE`` narrows by metadata."""
+
     cursor: str | None = None
     limit: Limit100 = 20
     offset: Offset = 0
@@ -119,6 +131,37 @@ def read_query(pairs: Iterable[tuple[str, str]], kind: type[Q]) -> Q:
 def metadata_filters(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """The filters ``metadata.KEY=VALUE`` of a query string."""
     return {name.removeprefix("metadata."): value for name, value in pairs if name.startswith("metadata.") and name[9:]}
+
+
+def filters_of(wanted: TaskFilter, metadata: dict[str, str]) -> Filters:
+    """What the read side is asked for.
+
+    Raises:
+        BadRequest: names the parameter.
+    """
+    assigned_to = wanted.assigned_to if wanted.assigned_to is not None else wanted.agent_id
+    return Filters(
+        statuses=read_statuses(wanted.status),
+        kind=wanted.kind,
+        queue=wanted.queue,
+        session_id=wanted.session_id,
+        tag=wanted.tag,
+        metadata=metadata,
+        created_after=wanted.created_after,
+        created_before=wanted.created_before,
+        q=wanted.q,
+        priority=None if wanted.priority is None else _priority(wanted.priority),
+        assigned_to=assigned_to,
+        overdue=wanted.overdue,
+        scheduled=wanted.scheduled,
+    )
+
+
+def _priority(text: str) -> int:
+    try:
+        return priority_of(int(text) if text.isascii() and text.isdigit() else text)
+    except Invalid as invalid:
+        raise BadRequest(invalid.message, field="priority") from invalid
 
 
 def read_statuses(text: str) -> tuple[str, ...]:

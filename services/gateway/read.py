@@ -8,20 +8,23 @@ import msgspec
 from msgspec import structs
 
 from services.gateway.problems import BadRequest, NotFound
-from services.gateway.queries import TaskListQuery, read_statuses
+from services.gateway.queries import TaskListQuery, filters_of
 from services.gateway.readside import Histories, Values, Views
 from services.gateway.security import Caller
 from services.gateway.wait import Recent, until_visible
 from taskloom.domain.envelope import Recorded
+from taskloom.domain.task.events import AFTER_END_EVENTS, TERMINAL_EVENTS
 from taskloom.replay.as_of import BadMoment, Moment, read_moment, tasks_as_of, up_to
 from taskloom.views.task_executions.fold import fold_all
-from taskloom.views.task_executions.query import BadCursor, Filters, Page
+from taskloom.views.task_executions.query import BadCursor, Page
 from taskloom.views.task_executions.row import Row
-from taskloom.views.timelines.stream import StreamEvent, stream_events
+from taskloom.views.timelines.stream import StreamEvent, last_retry, stream_events
 from taskloom.wire.claims import claimed_digest
 
-_BEHIND_END: Final = 100
-"""More late reports than this after a task's end do not happen: each attempt's executor sends its end once."""
+_MOST_VIRTUAL: Final = 2
+"""Virtual events after an end: by so many a stream event's ``seq`` can be ahead of its event's version."""
+
+_PAGE: Final = 500
 
 _CLAIM_TEXT: Final = re.compile(r'\{"\$claim":"sha256:[0-9a-f]{64}","bytes":\d+\}')
 """A large result is text, so its reference is too: the executor writes it in this very form."""
@@ -62,7 +65,7 @@ class Reader:
             self._recent.expected_version(caller.tenant_id, task_id),
             within_s=self._wait_s,
         )
-        if row is None:
+        if row is None or row.deleted_at is not None:
             raise NotFound("Task not found", task_id=task_id)
         return row
 
@@ -89,14 +92,34 @@ class Reader:
     ) -> list[StreamEvent]:
         """Stream events ``offset + 1`` to ``offset + limit``, as they were at ``moment``. Raises NotFound."""
         await self.check_owner(caller, task_id)
-        # A stream event's seq is its event's version, but for the few behind the end: look a bit earlier for it.
-        first = max(0, offset - _BEHIND_END)
+        first = max(0, offset - _MOST_VIRTUAL)
         last = moment if isinstance(moment, int) else None
         found = await self.histories.events(task_id, after=first, limit=offset - first + limit, up_to=last)
+        full = len(found) == offset - first + limit
+        # Behind an end, seq is moved by the virtual events that follow it: it has to be in sight.
+        while first and found and isinstance(found[0].event, AFTER_END_EVENTS):
+            earlier = max(0, first - _PAGE)
+            found = [*await self.histories.events(task_id, after=earlier, up_to=first), *found]
+            first = earlier
         happened = found if moment is None else up_to(found, moment)
         if moment is not None and not happened and offset == 0:
             raise NotFound("Task not found: it was not submitted yet at that moment", task_id=task_id)
-        return [each for each in stream_events(happened) if each.seq > offset][:limit]
+        retried = full and len(happened) == len(found) and await self._retried_later(task_id, happened, moment)
+        return [each for each in stream_events(happened, retried_later=retried) if each.seq > offset][:limit]
+
+    async def _retried_later(self, task_id: str, part: list[Recorded], moment: Moment | None) -> bool:
+        """Whether the end in this part of a history, if there is one, was taken back by the moment."""
+        if not any(isinstance(recorded.event, TERMINAL_EVENTS) for recorded in part[last_retry(part) + 1 :]):
+            return False
+        after, last = part[-1].version, moment if isinstance(moment, int) else None
+        while page := await self.histories.events(task_id, after=after, limit=_PAGE, up_to=last):
+            happened = page if moment is None else up_to(page, moment)
+            if last_retry(happened) >= 0:
+                return True
+            if len(happened) < len(page):
+                return False
+            after = page[-1].version
+        return False
 
     async def check_owner(self, caller: Caller, task_id: str) -> None:
         """Raises:
@@ -121,22 +144,12 @@ class Reader:
         moment = moment_of(query.as_of)
         if isinstance(moment, int):
             raise BadRequest("a list has no version; send a time", field="as_of")
-        statuses = read_statuses(query.status)
-        before = query.created_before
+        filters = filters_of(query, metadata)
+        statuses = filters.statuses
         if moment is not None:
             just_after = moment + timedelta(microseconds=1)
-            before = just_after if before is None else min(before, just_after)
-        filters = Filters(
-            statuses=statuses if moment is None else (),
-            kind=query.kind,
-            queue=query.queue,
-            session_id=query.session_id,
-            tag=query.tag,
-            metadata=metadata,
-            created_after=query.created_after,
-            created_before=before,
-            q=query.q,
-        )
+            before = just_after if query.created_before is None else min(query.created_before, just_after)
+            filters = structs.replace(filters, statuses=(), created_before=before, deleted_too=True)
         try:
             page = await self.views.tasks(
                 caller.tenant_id, filters, limit=query.limit, offset=query.offset, cursor=query.cursor
@@ -146,7 +159,7 @@ class Reader:
         if moment is None:
             return page
         rows = await tasks_as_of(self.histories, caller.tenant_id, [row.task_id for row in page.rows], moment)
-        kept = [row for row in rows if not statuses or row.status in statuses]
+        kept = [row for row in rows if row.deleted_at is None and (not statuses or row.status in statuses)]
         return structs.replace(page, rows=kept, total_is_exact=page.total_is_exact and not statuses)
 
     async def _with_values(self, row: Row) -> Row:

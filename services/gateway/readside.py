@@ -31,7 +31,9 @@ MAX_SESSION_TASKS: Final = 1_000
 class Views(Protocol):
     """The read tables. Everything is bound to a tenant; unknown and foreign look the same: None, or left out."""
 
-    async def task(self, tenant_id: str, task_id: str) -> Row | None: ...
+    async def task(self, tenant_id: str, task_id: str) -> Row | None:
+        """A deleted task's row too: who promised a version has to see that it came."""
+        ...
 
     async def tasks(self, tenant_id: str, filters: Filters, *, limit: int, offset: int, cursor: str | None) -> Page: ...
 

@@ -91,6 +91,8 @@ class TaskStatus(Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     name: str | Optional = UNSET
+    description: str | Optional = UNSET
+    assigned_to: str | Optional = UNSET
     result: str | Optional = UNSET
     response: Any | Optional = UNSET
     error: str | Optional = UNSET
@@ -181,6 +183,8 @@ def status_of(row: Row) -> TaskStatus:
         created_at=row.created_at,
         updated_at=row.updated_at or row.created_at,
         name=row.name or UNSET,
+        description=row.description or UNSET,
+        assigned_to=row.assigned_to or UNSET,
         result=row.result or UNSET,
         response=UNSET if row.response is None else row.response,
         error=row.error or UNSET,

@@ -34,11 +34,12 @@ class StreamCut(TaskloomError):
 
 
 def read_resume_id(text: str) -> Position | None:
-    """``<version>-<output seq>``, or a version alone; None when the text is neither."""
-    version, _, seq = text.strip().partition("-")
-    if not (version.isascii() and version.isdigit()) or (seq and not (seq.isascii() and seq.isdigit())):
+    """``<version>-<output seq>``, a virtual event's with its place after the end, or a version alone; None when the
+    text is none of these."""
+    version, *more = text.strip().split("-")
+    if len(more) > 2 or not all(part.isascii() and part.isdigit() for part in (version, *filter(None, more))):
         return None
-    return Position(min(int(version), _MAX_NUMBER), min(int(seq or 0), _MAX_NUMBER))
+    return Position(*(min(int(part or 0), _MAX_NUMBER) for part in (version, *more)))
 
 
 def resume_position(header: str, query: str) -> Position:
@@ -98,10 +99,10 @@ async def _frames(
             elif frame := chunk_frame(task_id, item, feed.version, wanted):
                 yield frame
     if feed.end is not None:
-        for event in after_end(feed.end):
+        for place, event in enumerate(after_end(feed.end), start=1):
             # A reader that had the end already is told again that there is no more.
-            if event.seq > after.version or event.type == END:
-                yield event_frame(event, feed.seq, wanted)
+            if (feed.end.version, place) > (after.version, after.behind_end) or event.type == END:
+                yield event_frame(event, feed.seq, wanted, place)
 
 
 class SseResponse:

@@ -12,7 +12,7 @@ from services.gateway.security import Caller
 from taskloom.domain.ids import is_valid_id
 from taskloom.domain.scheduling.match import ANY_QUEUE
 from taskloom.domain.task.commands import SubmitTask
-from taskloom.domain.task.submission import Invalid, check_from_outside, normalise
+from taskloom.domain.task.submission import Invalid, check_from_outside, check_size, normalise
 from taskloom.domain.values import TaskSpec
 from taskloom.domain.workflow.references import stored_names_in
 from taskloom.kinds.inputs import InvalidInput, validate
@@ -26,7 +26,6 @@ _MERGED: Final = ("model_tier", "model_override", "provider_override", "research
 _MERGED_OPTIONAL: Final = ("max_iterations", "max_concurrent_agents", "enable_verification")
 
 _decoder = msgspec.json.Decoder(SubmitTask)
-_encoder = msgspec.json.Encoder()
 
 
 class ClaimSink(Protocol):
@@ -164,10 +163,10 @@ async def put_away(submission: Submission, claims: ClaimSink) -> Submission:
         # The stored context has the model fields in it already; merged again they would spoil the reference.
         changes |= dict.fromkeys(_MERGED, "") | dict.fromkeys(_MERGED_OPTIONAL)
     for field in ("metadata", "labels", "tags"):
-        if (size := len(_encoder.encode(getattr(spec, field)))) > CLAIM_OVER_BYTES:
-            raise BadRequest(
-                f"{size} bytes of JSON, {CLAIM_OVER_BYTES} are allowed; large values go into input", field=field
-            )
+        try:
+            check_size(field, getattr(spec, field))
+        except Invalid as invalid:
+            raise BadRequest(invalid.message, field=invalid.field) from invalid
     envelope = structs.replace(submission.envelope, command=structs.replace(command, **changes))
     return structs.replace(submission, envelope=envelope)
 

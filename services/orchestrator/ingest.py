@@ -8,7 +8,7 @@ from msgspec import Struct, structs
 from taskloom.bus.publish import MAX_RECORD_BYTES
 from taskloom.domain.ids import is_task_id
 from taskloom.domain.scheduling.match import ANY_QUEUE
-from taskloom.domain.task.commands import SubmitTask
+from taskloom.domain.task.commands import SubmitTask, UpdateTask
 from taskloom.domain.task.submission import BUILT_IN_KINDS, BUILT_IN_QUEUES, Invalid, check_from_outside
 from taskloom.kinds.inputs import InvalidInput, validate
 from taskloom.wire.claims import is_claim
@@ -78,10 +78,13 @@ class Ingest:
 
     def _check(self, envelope: Envelope) -> None:
         command = envelope.command
-        if not isinstance(command, SubmitTask) or envelope.attributes.source.startswith(GATEWAY_SOURCE):
+        if envelope.attributes.source.startswith(GATEWAY_SOURCE):
             return
-        check_from_outside(command)
-        self.check(command)
+        if isinstance(command, SubmitTask):
+            check_from_outside(command)
+            self.check(command)
+        elif isinstance(command, UpdateTask) and isinstance(command.queue, str):
+            self._check_queue(command.queue)
 
     def check(self, command: SubmitTask) -> None:
         """What the gateway checks too.
@@ -93,14 +96,17 @@ class Ingest:
         for name in ("input", "context"):
             if is_claim(getattr(command, name)):
                 raise Invalid("a reference to a stored value cannot be sent from outside; send the value", name)
-        kind, queue = command.kind or "query", command.queue
+        kind = command.kind or "query"
         if kind not in BUILT_IN_KINDS and kind not in self._announced.kinds:
             known = ", ".join(sorted(BUILT_IN_KINDS | self._announced.kinds))
             raise Invalid(f"no executor runs the kind {kind!r}; known kinds: {known}", "kind")
+        self._check_queue(command.queue)
+        validate(kind, command.input, command.context)
+
+    def _check_queue(self, queue: str) -> None:
         if queue not in BUILT_IN_QUEUES and self._announced.queues.isdisjoint((queue, ANY_QUEUE)):
             known = ", ".join(sorted(BUILT_IN_QUEUES | self._announced.queues))
             raise Invalid(f"no executor serves the queue {queue!r}; known queues: {known}", "queue")
-        validate(kind, command.input, command.context)
 
 
 def _place(record: Any) -> str:

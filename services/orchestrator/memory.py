@@ -31,6 +31,7 @@ class Memory:
     def put(self, state: TaskState) -> None:
         if not state.ended:
             self._open[state.task_id] = state
+            self._ended.pop(state.task_id, None)  # It was retried.
             return
         self._open.pop(state.task_id, None)
         self._ended[state.task_id] = state

@@ -15,7 +15,7 @@ from taskloom.views.metrics.fold import Tally
 from taskloom.views.outputs import write as outputs
 from taskloom.views.positions import Move
 from taskloom.views.sessions import write as sessions
-from taskloom.views.sessions.fold import SessionKey, Share, key_of, share
+from taskloom.views.sessions.fold import SessionKey, Share, key_of, share, takes_back
 from taskloom.views.task_executions import write as task_executions
 from taskloom.views.task_executions.row import Row
 from taskloom.views.task_executions.write import CountKey
@@ -38,28 +38,43 @@ def counts_of(changes: Changes) -> dict[CountKey, int]:
     counts: dict[CountKey, int] = {}
     for task_id, row in changes.after.items():
         before, partition = changes.before.get(task_id), changes.partitions[task_id]
-        if before is None or before.status != row.status:
-            entered = CountKey(row.tenant_id, partition, row.status)
-            counts[entered] = counts.get(entered, 0) + 1
-            if before is not None:
-                left = CountKey(row.tenant_id, partition, before.status)
-                counts[left] = counts.get(left, 0) - 1
+        shown, shown_before = _status_shown(row), _status_shown(before)
+        if shown_before != shown:
+            for status, change in ((shown, 1), (shown_before, -1)):
+                if status is not None:
+                    key = CountKey(row.tenant_id, partition, status)
+                    counts[key] = counts.get(key, 0) + change
     return counts
+
+
+def _status_shown(row: Row | None) -> str | None:
+    return None if row is None or row.deleted_at is not None else row.status
 
 
 def shares_of(changes: Changes) -> dict[SessionKey, Share]:
     """What the changed tasks add to their sessions."""
     shares: dict[SessionKey, Share] = {}
     for task_id, row in changes.after.items():
-        if not row.session_id:
+        before = changes.before.get(task_id)
+        if not row.session_id or (before is not None and before.deleted_at is not None):
             continue
-        key, added = key_of(row), share(row, changes.before.get(task_id))
+        key, added = key_of(row), share(row, before)
         known = shares.get(key)
         if known is None:
             shares[key] = added
         else:
             known.add(added)
     return shares
+
+
+def taken_back(changes: Changes) -> list[SessionKey]:
+    """Sessions of tasks that were retried or deleted: their newest and oldest times may have to go back."""
+    keys = {
+        key_of(row)
+        for task_id, row in changes.after.items()
+        if row.session_id and takes_back(row, changes.before.get(task_id))
+    }
+    return sorted(keys)
 
 
 def write(
@@ -81,9 +96,12 @@ def write(
         task_executions.insert(cursor, new)
     if known:
         task_executions.update(cursor, known)
+        edited = [row for row in known if task_executions.is_edited(row, changes.before[row.task_id])]
+        task_executions.edit(cursor, edited)
     if changes.after:
         task_executions.count(cursor, counts_of(changes))
         sessions.add(cursor, shares_of(changes))
+        sessions.sum_anew(cursor, taken_back(changes))
     if changes.entities:
         entities.put(cursor, changes.entities.values())
     if heartbeats:

@@ -136,6 +136,16 @@ def lives() -> Iterator[GivenTask]:
     it.when(c.WatchTask("w-2"), after_s=1, command_id="w-2/2/0")
     yield it
 
+    it = started(task("again", deadline=START + timedelta(days=1)))
+    report(it, c.ReportFailed(1, EX, ErrorInfo("ValueError", "no"), 2))
+    it.when(c.RetryTask("mended"), after_s=60, command_id="again/r", actor="bob")
+    change = {"name": "renamed", "priority": 5, "assigned_to": EX, "metadata": {"owner": None, "ticket": 7}}
+    change |= {"deadline": None, "tags": ["z"], "queue": "default", "description": "a second try"}
+    it.when(msgspec.convert(change, c.UpdateTask), after_s=1, command_id="again/u", actor="bob")
+    started(it, 2).when(c.DeleteTask("made by mistake", 2), after_s=1, command_id="again/d", actor="bob")
+    report(it, c.ReportStopped(2, EX, -15))
+    yield it
+
     steps = [
         {"step_type": "task", "id": "a", "task_template": {"kind": "echo", "input": {"n": "{{ n }}"}}},
         {"step_type": "wait", "id": "nap", "wait_seconds": 60, "depends_on": ["a"]},

@@ -11,6 +11,7 @@ from taskloom.domain.ids import ID_PATTERN
 
 Identifier = Annotated[str, Meta(pattern=ID_PATTERN)]
 Text256 = Annotated[str, Meta(max_length=256)]
+Description = Annotated[str, Meta(max_length=10_000)]
 Seconds = Annotated[float, Meta(gt=0, le=366 * 86_400)]
 UtcTime = Annotated[datetime, Meta(tz=True)]
 
@@ -150,6 +151,7 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
     callback_url: str = ""
     depends_on: tuple[str, ...] = ()
     on_dependency_failure: DependencyPolicy = "fail"
+    description: str = ""
 
 
 def backoff(failures: int, policy: Retry, *, key: str) -> float:

@@ -25,7 +25,7 @@ WITH expected AS (
         count(*) FILTER (WHERE status = 'CANCELLED') AS cancelled_tasks,
         coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)), 0) AS tokens_used,
         coalesce(sum(cost_usd), 0) AS cost_usd
-    FROM task_executions WHERE session_id IS NOT NULL GROUP BY tenant_id, session_id
+    FROM task_executions WHERE session_id IS NOT NULL AND deleted_at IS NULL GROUP BY tenant_id, session_id
 )
 SELECT tenant_id, session_id, compared.name, compared.stored, compared.expected
 FROM sessions AS stored FULL JOIN expected USING (tenant_id, session_id)
@@ -50,7 +50,8 @@ COUNTS: Final = """
 WITH stored AS (
     SELECT tenant_id, status, sum(tasks)::bigint AS tasks FROM task_counts GROUP BY tenant_id, status
 ), expected AS (
-    SELECT tenant_id, status, count(*) AS tasks FROM task_executions GROUP BY tenant_id, status
+    SELECT tenant_id, status, count(*) AS tasks FROM task_executions
+    WHERE deleted_at IS NULL GROUP BY tenant_id, status
 )
 SELECT tenant_id, status, coalesce(stored.tasks, 0), coalesce(expected.tasks, 0)
 FROM stored FULL JOIN expected USING (tenant_id, status)

@@ -13,6 +13,9 @@ from taskloom.domain.task.state import TaskState, next_due
 from taskloom.domain.values import OUTPUT_SEQ_SPAN, ErrorInfo, OutputSummary, ResourceUse, Retry, Timeouts, Usage
 from taskloom.wire.recorded import GENESIS, EventMeta, Recorded, seal
 
+STEPS: Final = 21
+FIRST_CHANGE: Final = 18
+
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -67,9 +70,11 @@ class TaskLife:
         return self.do(c.ReportFailed(self._attempt, "e1", ErrorInfo("ValueError", message, retryable), 1))
 
     def step(self, choice: int) -> "TaskLife":
-        """One of many things that may happen next, chosen by a number; what cannot happen now changes nothing."""
+        """One of many things that may happen next, chosen by a number modulo ``STEPS``; what cannot happen now changes
+        nothing. From ``FIRST_CHANGE`` on they are retries, updates and deletes."""
         commands = self._possible()
-        return self.do(commands[choice % len(commands)], after_s=1 + choice % 7)
+        assert len(commands) == STEPS
+        return self.do(commands[choice % STEPS], after_s=1 + choice % 7)
 
     def wait_for_timer(self) -> "TaskLife":
         due = next_due(self.state) if self.state is not None else None
@@ -108,10 +113,15 @@ class TaskLife:
             c.ReportStopped(n, "e1", -15, output),
             c.FireTimers(),
             c.ReportCompleted(n - 1 or 1, "other", "late"),
+            c.RetryTask("again"),
+            c.UpdateTask(name=f"renamed {n}", metadata={"k": None, "n": n}, priority=1 + n % 5, deadline=None),
+            c.DeleteTask("not needed") if n > 2 else c.RetryTask(),
         )
 
 
-_BY_PEOPLE: Final = (c.SubmitTask, c.CancelTask, c.PauseTask, c.ResumeTask)
+_BY_PEOPLE: Final = (
+    c.SubmitTask, c.CancelTask, c.PauseTask, c.ResumeTask, c.RetryTask, c.UpdateTask, c.DeleteTask
+)  # fmt: skip
 
 
 def varied_submission(choice: int) -> c.SubmitTask:

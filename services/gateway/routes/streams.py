@@ -18,7 +18,7 @@ _EXAMPLE: Final = (
     ": workflow demo-1\n\n"
     'id: 4-0\nevent: AGENT_STARTED\ndata: {"type":"AGENT_STARTED","message":"...","workflow_id":"demo-1","seq":4}\n\n'
     'id: 4-1\nevent: output\ndata: {"type":"output","stream":"stdout","text":"hello\\n","attempt":1,"seq":1}\n\n'
-    "id: 6-1\nevent: done\ndata: [DONE]\n\n"
+    "id: 5-1-1\nevent: done\ndata: [DONE]\n\n"
 )
 
 

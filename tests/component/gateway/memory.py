@@ -201,7 +201,7 @@ class MemorySystem:
     # The views
 
     def _rows(self, tenant_id: str) -> list[Row]:
-        return [row for row in self.rows.values() if row.tenant_id == tenant_id]
+        return [row for row in self.rows.values() if row.tenant_id == tenant_id and row.deleted_at is None]
 
     async def task(self, tenant_id: str, task_id: str) -> Row | None:
         row = self.rows.get(task_id)
@@ -213,6 +213,8 @@ class MemorySystem:
             for row in reversed(self._rows(tenant_id))
             if (not filters.statuses or row.status in filters.statuses)
             and (filters.created_before is None or row.created_at < filters.created_before)
+            and (filters.tag is None or filters.tag in row.tags)
+            and (filters.task_ids is None or row.task_id in filters.task_ids)
             and all(str(row.metadata.get(name)) == value for name, value in filters.metadata.items())
         ]
         return Page(found[offset : offset + limit], len(found), True, None)

@@ -91,7 +91,7 @@ async def test_an_ended_task_replays_whole_without_live_reading(server: HttpServ
     system.write(TASK, chunk(2, "b"))
     frames = await whole(server)
     assert told(frames) == ALL
-    assert [frame.id for frame in frames] == ["1-0", "2-0", "3-0", "4-0", "4-1", "4-2", "5-2", "6-2"]
+    assert [frame.id for frame in frames] == ["1-0", "2-0", "3-0", "4-0", "4-1", "4-2", "5-2", "5-2-1"]
     assert frames[-1].data == "[DONE]"
     assert system.tail.starts == 0
 
@@ -273,3 +273,35 @@ async def test_the_tasks_own_stream_leads_to_the_stream(client: httpx.AsyncClien
     answer = await client.get("/api/v1/tasks/a/stream?types=done&last_event_id=3-0")
     assert answer.status_code == 307
     assert answer.headers["Location"] == "/api/v1/stream/sse?workflow_id=a&types=done&last_event_id=3-0"
+
+
+FAILED: list[e.TaskEvent] = [
+    e.AttemptFailed(1, ErrorInfo("ValueError", "boom")),
+    e.TaskFailed(ErrorInfo("ValueError", "boom"), 1),
+]
+SECOND: list[e.TaskEvent] = [
+    e.TaskRetried("mended"),
+    e.TaskQueued("retried"),
+    e.AttemptAssigned(2, "ex-1", "i"),
+    e.AttemptStarted(2, "ex-1"),
+    e.TaskCompleted(2, usage=Usage(model="m")),
+]
+
+
+async def test_a_stream_ends_with_the_end_and_a_later_one_goes_on_after_a_retry(
+    server: HttpServer, system: MemorySystem
+) -> None:
+    submitted(system, *STARTED, *FAILED)
+    before = await whole(server)
+    assert told(before)[-2:] == ["WORKFLOW_FAILED", "done"]
+    system.record(TASK, SECOND)
+    after = await whole(server)
+    assert told(after)[: len(before) - 1] == told(before)[:-1]
+    assert told(after)[len(before) - 1 : len(before) + 1] == ["TASK_RETRIED", "TASK_QUEUED"]
+    assert told(after).count("done") == 1
+    resumed = await whole(server, last_event_id=str(before[-1].id))
+    assert [frame.id for frame in resumed] == [frame.id for frame in after[len(before) - 1 :]]
+    for cut in range(len(after)):
+        again = await whole(server, last_event_id=after[cut].id)
+        expected = after[cut + 1 :] or after[-1:]
+        assert [(frame.id, frame.data) for frame in again] == [(frame.id, frame.data) for frame in expected]

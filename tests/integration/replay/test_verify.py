@@ -12,7 +12,7 @@ from taskloom.domain.task import commands as c
 from taskloom.domain.values import OutputSummary
 from taskloom.replay.verify import Report, Verifier
 from taskloom.store.history import HistoryReader
-from taskloom.testing.histories import START, TaskLife, varied_submission
+from taskloom.testing.histories import START, STEPS, TaskLife, varied_submission
 from taskloom.views.reading import read_pool
 from taskloom.wire.messages import OutputChunk
 from taskloom.wire.topics import partition_of, shard_of
@@ -29,7 +29,7 @@ def lives() -> list[TaskLife]:
         life = TaskLife(f"task-{number}", varied_submission(number), at=START + timedelta(seconds=number))
         for step in range(number % 12):
             choice = number * 5 + step * 3
-            life.step(choice if choice % 18 not in (4, 5, 6, 15) else 0)  # no output: only the writer's is stored
+            life.step(choice if choice % STEPS not in (4, 5, 6, 15) else 0)  # no output: only the writer's is stored
         found.append(life)
     writer = TaskLife(WRITER, c.SubmitTask(kind="echo", session_id="session-w")).start()
     return [*found, writer.complete(output=OutputSummary(3, 3, 6))]

@@ -12,7 +12,7 @@ from taskloom.domain.envelope import Recorded
 from taskloom.domain.task import commands as c
 from taskloom.domain.task import events as e
 from taskloom.domain.values import ErrorInfo, OutputSummary, ResourceUse
-from taskloom.testing.histories import START, TaskLife, varied_submission
+from taskloom.testing.histories import FIRST_CHANGE, START, STEPS, TaskLife, varied_submission
 from taskloom.views.attempts.fold import attempts
 from taskloom.views.metrics.fold import Tally
 from taskloom.views.metrics.sums import FIELDS, Hour, HourKey, add
@@ -50,7 +50,8 @@ def hour_of(at: datetime) -> int:
 def life_of(number: int, submission: int, steps: list[int], later_s: int) -> TaskLife:
     life = TaskLife(f"task-{number}", varied_submission(submission), at=START + timedelta(seconds=later_s))
     for step in steps:
-        life.step(step)
+        if step % STEPS < FIRST_CHANGE:  # What a retry adds is told below.
+            life.step(step)
     return life
 
 
@@ -108,6 +109,16 @@ def test_order_of_tasks_and_of_batches_changes_nothing(chosen: list[tuple[int, l
         for key, hour in tally_of([history])[0].hours.items():
             add(in_batches.hours.setdefault(key, Hour()), hour)
     assert in_batches.hours == first.hours
+
+
+def test_an_end_that_a_retry_took_back_counts_beside_the_one_that_followed() -> None:
+    life = TaskLife("t", c.SubmitTask(kind="echo")).start()
+    life.fail(retryable=False).do(c.RetryTask(), after_s=600).start().complete()
+    tally, [row] = tally_of([life.recorded])
+    total = whole(tally)
+    assert (total.failed, total.completed, total.attempts_failed, total.attempts_completed) == (1, 1, 1, 1)
+    assert total.duration_us < 600_000_000
+    assert row.status == "COMPLETED"
 
 
 def test_attempts_are_counted_for_the_executor_that_held_them_and_the_end_for_the_last() -> None:

@@ -78,7 +78,7 @@ class Scheduler:
                 self.ready.discard(task_id)
             if self._hints and state.ended:
                 self._hints.pop(task_id, None)
-        elif held is not None or task_id not in self._waiting:
+        elif held is not None or task_id not in self._waiting or state.just_updated:
             self._queue(state)
 
     def _answered(self, task_id: str, state: TaskState) -> None:

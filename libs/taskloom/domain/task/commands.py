@@ -5,7 +5,7 @@ The JSON of a client command is also the body of the matching REST call, so both
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from taskloom.domain.values import (
     Affinity,
@@ -13,6 +13,7 @@ from taskloom.domain.values import (
     Concurrency,
     DependencyOutcome,
     DependencyPolicy,
+    Description,
     ErrorInfo,
     Identifier,
     OutputSummary,
@@ -77,6 +78,7 @@ class SubmitTask(Command, frozen=True, tag="taskloom.task.submit.v1"):
     callback_url: Annotated[str, Meta(max_length=2048)] = ""
     depends_on: Annotated[tuple[Identifier, ...], Meta(max_length=1000)] = ()
     on_dependency_failure: DependencyPolicy = "fail"
+    description: Description = ""
 
 
 class CancelTask(Command, frozen=True, tag="taskloom.task.cancel.v1"):
@@ -92,6 +94,33 @@ class PauseTask(Command, frozen=True, tag="taskloom.task.pause.v1"):
 
 class ResumeTask(Command, frozen=True, tag="taskloom.task.resume.v1"):
     reason: Reason = ""
+
+
+class RetryTask(Command, frozen=True, tag="taskloom.task.retry.v1"):
+    """A task that failed, timed out or was cancelled goes back to its queue, its failures counted anew."""
+
+    reason: Reason = ""
+
+
+class UpdateTask(Command, frozen=True, tag="taskloom.task.update.v1"):
+    """What is named changes. ``assigned_to`` is the executor it has to run on, null frees it; ``metadata`` is merged,
+    null removes a key; ``deadline`` null is none. An ended task takes name, description, tags and metadata only."""
+
+    name: Text256 | UnsetType = UNSET
+    description: Description | UnsetType = UNSET
+    priority: int | str | UnsetType = UNSET
+    assigned_to: Identifier | UnsetType | None = UNSET
+    metadata: dict[str, Any] | UnsetType = UNSET
+    deadline: UtcTime | UnsetType | None = UNSET
+    tags: Annotated[tuple[Text256, ...], Meta(max_length=100)] | UnsetType = UNSET
+    queue: Identifier | UnsetType = UNSET
+
+
+class DeleteTask(Command, frozen=True, tag="taskloom.task.delete.v1"):
+    """Takes the task out of all lists; its events stay. An open one is cancelled first, with ``grace_s`` as there."""
+
+    reason: Reason = ""
+    grace_s: GraceSeconds = 5.0
 
 
 class AddDependency(Command, frozen=True, tag="taskloom.task.add-dependency.v1"):
@@ -276,6 +305,9 @@ ClientCommand = (
     | CancelTask
     | PauseTask
     | ResumeTask
+    | RetryTask
+    | UpdateTask
+    | DeleteTask
     | AddDependency
     | RemoveDependency
     | RecallTask

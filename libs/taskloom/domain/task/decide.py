@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any, Final, get_args
 
 from taskloom.domain.refusals import Refusal
+from taskloom.domain.task import changes, dependencies, reports, runs
 from taskloom.domain.task import commands as c
-from taskloom.domain.task import dependencies, reports, runs
 from taskloom.domain.task import events as e
 from taskloom.domain.task.attempts import end_lost, fire_timers
 from taskloom.domain.task.caller import Caller
@@ -24,6 +24,8 @@ def decide(state: TaskState | None, command: c.TaskCommand, now: datetime, calle
         return _submit(state, command, now, caller)
     if state is None or (caller.tenant_id != state.spec.tenant_id and isinstance(command, _OF_TENANT)):
         return Refusal("not_found", f"task {caller.task_id} does not exist")
+    if state.deleted and isinstance(command, _OF_SHOWN):
+        return Refusal("not_found", f"task {caller.task_id} was deleted")
     if caller.command_id and caller.command_id in state.command_ids:
         return []
     handler = _HANDLERS.get(type(command))
@@ -35,7 +37,9 @@ def decide(state: TaskState | None, command: c.TaskCommand, now: datetime, calle
         decision = runs.tell(state, command, now, caller)
     else:
         decision = reports.decide_report(state, command, now, caller)
-    return decision if isinstance(decision, Refusal) else dependencies.tell_watchers(state, decision)
+    if isinstance(decision, Refusal):
+        return decision
+    return changes.with_deletion(state, dependencies.tell_watchers(state, decision))
 
 
 def _submit(state: TaskState | None, command: c.SubmitTask, now: datetime, caller: Caller) -> Decision:
@@ -46,6 +50,8 @@ def _submit(state: TaskState | None, command: c.SubmitTask, now: datetime, calle
     digest = body_hash(spec)
     if state is not None:
         ours = state.spec.tenant_id == spec.tenant_id
+        if ours and state.deleted:
+            return Refusal("conflict", f"task {caller.task_id} was deleted; choose another id or key", "task_id")
         if ours and state.body_hash == digest:
             return []
         return Refusal(
@@ -101,6 +107,11 @@ def _resume(state: TaskState, command: c.ResumeTask, now: datetime) -> Decision:
     return [resumed]
 
 
+def _delete(state: TaskState, command: c.DeleteTask, now: datetime) -> Decision:
+    cancelling: Decision = [] if state.ended else _cancel(state, c.CancelTask(command.reason, command.grace_s), now)
+    return changes.remove(state, command, cancelling)
+
+
 def _and_run(
     state: TaskState, happening: h.Happening, now: datetime, before: e.TaskEvent, *after: e.TaskEvent
 ) -> Decision:
@@ -139,10 +150,16 @@ def _break(state: TaskState, command: c.BreakRun, now: datetime) -> Decision:
 
 
 _OF_TENANT: Final = (*get_args(c.ClientCommand), *get_args(c.PeerCommand))
+_OF_SHOWN: Final = tuple(set(get_args(c.ClientCommand)) - {c.SubmitTask, c.DeleteTask} | {c.WatchTask})
+"""What a deleted task no longer takes: it is as if it did not exist."""
+
 _HANDLERS: Final[dict[type[c.Command], Callable[[TaskState, Any, datetime], Decision]]] = {
     c.CancelTask: _cancel,
     c.PauseTask: _pause,
     c.ResumeTask: _resume,
+    c.RetryTask: changes.retry,
+    c.UpdateTask: changes.update,
+    c.DeleteTask: _delete,
     c.AddDependency: dependencies.add,
     c.RemoveDependency: dependencies.remove,
     c.WatchTask: dependencies.watch,

@@ -69,8 +69,9 @@ def remove(state: TaskState, command: c.RemoveDependency, now: datetime) -> Deci
 
 
 def watch(state: TaskState, command: c.WatchTask, _now: datetime) -> Decision:
-    """Another task wants to know of this one's end; one that comes too late is told at once, by the event itself."""
-    if command.watcher in state.watchers:
+    """Another task wants to know of this one's end; one that comes too late, or asks anew after its own retry, is told
+    at once, by the event itself."""
+    if command.watcher in state.watchers and not state.ended:
         return []
     return [e.WatcherAdded(command.watcher, outcome_of(state))]
 

@@ -6,7 +6,7 @@ An event holds only what its envelope (``wire.recorded``) does not: no task id, 
 from datetime import datetime
 from typing import Any, Literal
 
-from msgspec import field
+from msgspec import UNSET, UnsetType, field
 
 from taskloom.domain.event import Event as Event  # noqa: PLC0414 - part of this module's names
 from taskloom.domain.values import (
@@ -21,7 +21,7 @@ from taskloom.domain.values import (
 )
 from taskloom.domain.workflow.events import AnyWorkflowEvent
 
-QueueReason = Literal["submitted", "dependencies", "run_at", "retry", "declined"]
+QueueReason = Literal["submitted", "dependencies", "run_at", "retry", "declined", "retried"]
 
 
 class TaskSubmitted(Event, frozen=True, tag="taskloom.task.submitted.v1"):
@@ -221,6 +221,39 @@ class TaskOverdue(Event, frozen=True, tag="taskloom.task.overdue.v1"):
     deadline: datetime
 
 
+class TaskRetried(Event, frozen=True, tag="taskloom.task.retried.v1"):
+    """The task had ended and begins anew: its failures are counted from zero, its attempts are numbered on."""
+
+    reason: str = ""
+
+
+class TaskUpdated(Event, frozen=True, tag="taskloom.task.updated.v1"):
+    """Only what changed is set. ``executor_id`` "" stands for any, ``deadline`` null for none; of the metadata there
+    are the keys with a new value, and in ``metadata_removed`` those that are gone."""
+
+    name: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    priority: int | UnsetType = UNSET
+    executor_id: str | UnsetType = UNSET
+    metadata: dict[str, Any] | UnsetType = UNSET
+    metadata_removed: tuple[str, ...] = ()
+    deadline: datetime | UnsetType | None = UNSET
+    tags: tuple[str, ...] | UnsetType = UNSET
+    queue: str | UnsetType = UNSET
+
+
+class TaskDeleteRequested(Event, frozen=True, tag="taskloom.task.delete-requested.v1"):
+    """The task is open: it is cancelled, and deleted with its end."""
+
+    reason: str = ""
+
+
+class TaskDeleted(Event, frozen=True, tag="taskloom.task.deleted.v1"):
+    """The task has ended and is no longer shown or counted; its events stay."""
+
+    reason: str = ""
+
+
 class ReportIgnored(Event, frozen=True, tag="taskloom.attempt.report-ignored.v1"):
     """A late report of a superseded attempt, or of an ended task: recorded, never applied."""
 
@@ -260,8 +293,14 @@ TaskEvent = (
     | TaskFailed
     | TaskTimedOut
     | TaskOverdue
+    | TaskRetried
+    | TaskUpdated
+    | TaskDeleteRequested
+    | TaskDeleted
     | ReportIgnored
     | AnyWorkflowEvent
 )
 
 TERMINAL_EVENTS = (TaskCompleted, TaskFailed, TaskTimedOut, TaskCancelled)
+AFTER_END_EVENTS = (ReportIgnored, WatcherAdded, TaskUpdated, TaskDeleted)
+"""What can follow an end without taking it back, as ``TaskRetried`` does."""

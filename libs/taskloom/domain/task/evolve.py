@@ -4,13 +4,21 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Final, get_args
 
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.task import events as e
 from taskloom.domain.task.runs import after_event
-from taskloom.domain.task.state import REMEMBERED_COMMANDS, REMEMBERED_REPORTS, Cancel, LiveAttempt, Pause, TaskState
-from taskloom.domain.values import ErrorInfo
+from taskloom.domain.task.state import (
+    REMEMBERED_COMMANDS,
+    REMEMBERED_REPORTS,
+    Cancel,
+    Deletion,
+    LiveAttempt,
+    Pause,
+    TaskState,
+)
+from taskloom.domain.values import ErrorInfo, OutputSummary
 from taskloom.domain.workflow.events import AnyWorkflowEvent, WorkflowEvent, WorkflowStarted
 
 Changes = dict[str, Any]
@@ -79,7 +87,8 @@ def _dependency_gone(state: TaskState, event: e.DependencyRemoved | e.Dependency
 
 
 def _watcher_added(state: TaskState, event: e.WatcherAdded, _r: Recorded) -> Changes:
-    return {"watchers": (*state.watchers, event.watcher)}
+    """One that asks again after the end is there already."""
+    return {"watchers": tuple(dict.fromkeys((*state.watchers, event.watcher)))}
 
 
 def _scheduled(_s: TaskState, _e: e.TaskScheduled, _r: Recorded) -> Changes:
@@ -205,6 +214,48 @@ def _overdue(_s: TaskState, _e: e.TaskOverdue, _r: Recorded) -> Changes:
     return {"overdue": True}
 
 
+def _retried(_s: TaskState, _e: e.TaskRetried, r: Recorded) -> Changes:
+    """A new life in the same stream. What fences stays: the number of attempts, and what was told by whom."""
+    return {
+        "phase": "ready",
+        "retried_at": r.meta.at,
+        "queued_at": None,
+        "held_s": 0.0,
+        "failures": 0,
+        "tokens": 0,
+        "cost_usd": 0.0,
+        "error": None,
+        "output": OutputSummary(),
+        "pause": None,
+        "cancel": None,
+        "watchers": (),
+    }
+
+
+def _updated(state: TaskState, event: e.TaskUpdated, r: Recorded) -> Changes:
+    names = ("name", "description", "priority", "executor_id", "deadline", "tags", "queue")
+    named = {name: value for name in names if (value := getattr(event, name)) is not UNSET}
+    changes: Changes = {"overdue": False} if "deadline" in named else {}
+    spec = structs.replace(state.spec, **named, metadata=metadata_after(state.spec.metadata, event))
+    return {**changes, "spec": spec, "updated_at": r.meta.at}
+
+
+def metadata_after(metadata: dict[str, Any], event: e.TaskUpdated) -> dict[str, Any]:
+    """``metadata`` itself when the event leaves it alone."""
+    if event.metadata is UNSET and not event.metadata_removed:
+        return metadata
+    new = {} if event.metadata is UNSET else event.metadata
+    return {name: value for name, value in {**metadata, **new}.items() if name not in event.metadata_removed}
+
+
+def _delete_requested(_s: TaskState, event: e.TaskDeleteRequested, _r: Recorded) -> Changes:
+    return {"deletion": Deletion(event.reason)}
+
+
+def _deleted(_s: TaskState, event: e.TaskDeleted, _r: Recorded) -> Changes:
+    return {"deletion": Deletion(event.reason, done=True)}
+
+
 _CHANGES: Final[dict[type[e.Event], Callable[[TaskState, Any, Recorded], Changes]]] = {
     e.TaskWaiting: _waiting,
     e.DependencyAdded: _dependency_added,
@@ -234,6 +285,10 @@ _CHANGES: Final[dict[type[e.Event], Callable[[TaskState, Any, Recorded], Changes
     e.TaskFailed: _failed,
     e.TaskTimedOut: _timed_out,
     e.TaskOverdue: _overdue,
+    e.TaskRetried: _retried,
+    e.TaskUpdated: _updated,
+    e.TaskDeleteRequested: _delete_requested,
+    e.TaskDeleted: _deleted,
     e.ReportIgnored: _ignored,
     **dict.fromkeys(get_args(AnyWorkflowEvent), _run_changed),
     WorkflowStarted: _run_began,

@@ -58,14 +58,22 @@ class Cancel(Struct, frozen=True, omit_defaults=True):
     by: str = ""
 
 
+class Deletion(Struct, frozen=True, omit_defaults=True):
+    """The wish to delete the task; ``done`` once it has ended and is gone from all lists."""
+
+    reason: str = ""
+    done: bool = False
+
+
 class TaskState(Struct, frozen=True, omit_defaults=True):
     """A task as of ``version``. ``attempts`` counts all attempts, ``failures`` those that used up the retry policy.
 
     ``held_s`` is how long it was paused since it was queued. ``command_ids`` are the client commands applied, newest
     first; ``ended_by`` the report that ended the last attempt; ``ignored`` counts late reports. ``waiting_for`` are the
-    tasks that have to end before this one may run, ``watchers`` those that wait for this one. ``run`` is the state of a
-    workflow that runs (``workflow.state.RunState``). ``error`` tells how an attempt
-    last ended badly; ``tokens`` and ``cost_usd`` are what failed attempts used, for the budget.
+    tasks that have to end before this one may run, ``watchers`` those that wait for this one. ``retried_at`` is when it
+    last began anew after an end, ``updated_at`` when a client last changed its specification. ``run`` is the state of a
+    workflow that runs (``workflow.state.RunState``). ``error`` tells how an attempt last ended badly; ``tokens`` and
+    ``cost_usd`` are what failed attempts used, for the budget; a retry after the end gives a new one.
     """
 
     task_id: str
@@ -94,6 +102,9 @@ class TaskState(Struct, frozen=True, omit_defaults=True):
     ignored: int = 0
     waiting_for: frozenset[str] = frozenset()
     watchers: tuple[str, ...] = ()
+    retried_at: datetime | None = None
+    updated_at: datetime | None = None
+    deletion: Deletion | None = None
     run: Any = None
     tokens: int = 0
     cost_usd: float = 0.0
@@ -103,8 +114,19 @@ class TaskState(Struct, frozen=True, omit_defaults=True):
         return self.phase in TERMINAL
 
     @property
+    def just_updated(self) -> bool:
+        """Its specification is not what it was: where it waits, its place may be another one."""
+        return self.updated_at is not None and self.updated_at == self.changed_at
+
+    @property
+    def deleted(self) -> bool:
+        return self.deletion is not None and self.deletion.done
+
+    @property
     def word(self) -> str:
         """The fine state that people and APIs see."""
+        if self.deleted:
+            return "deleted"
         if self.ended:
             return self.phase
         if self.cancel is not None:
@@ -156,9 +178,11 @@ def run_due(state: TaskState) -> datetime | None:
 
 
 def total_deadline(state: TaskState) -> datetime | None:
-    """``total_s`` counts from the submission, or from ``run_at`` when the task was to wait for that."""
+    """``total_s`` counts from the submission, or from ``run_at`` when the task was to wait for that; anew from a retry
+    after the end."""
     limit, run_at = state.spec.timeouts.total_s, state.spec.run_at
-    start = state.submitted_at if run_at is None else max(state.submitted_at, run_at)
+    begun = state.retried_at or state.submitted_at
+    start = begun if run_at is None else max(begun, run_at)
     return None if limit is None else start + timedelta(seconds=limit)
 
 

@@ -18,6 +18,9 @@ from taskloom.domain.workflow.references import PINNED
 BUILT_IN_KINDS: Final = frozenset({"query", "echo", "sleep", "shell", "python", "http", "workflow"})
 BUILT_IN_QUEUES: Final = frozenset({"default"})
 MAX_QUERY_CHARS: Final = 100_000
+MAX_INLINE_BYTES: Final = 64 * 1024
+"""JSON of metadata, labels or tags."""
+
 MAX_WORKFLOW_BYTES: Final = 512 * 1024
 """JSON of a workflow's input: the definition stays in the event, since the run is folded from there."""
 
@@ -75,9 +78,9 @@ def normalise(
         tags=tuple(dict.fromkeys(command.tags)),
         metadata=command.metadata,
         queue=command.queue,
-        priority=_priority(command.priority),
-        run_at=_utc(command.run_at, "run_at"),
-        deadline=_utc(command.deadline, "deadline"),
+        priority=priority_of(command.priority),
+        run_at=utc_of(command.run_at, "run_at"),
+        deadline=utc_of(command.deadline, "deadline"),
         timeouts=command.timeouts,
         retry=command.retry or Retry(),
         executor_id=command.executor_id or "",
@@ -90,7 +93,18 @@ def normalise(
         callback_url=_callback(command.callback_url),
         depends_on=_dependencies(command, task_id),
         on_dependency_failure=command.on_dependency_failure,
+        description=command.description,
     )
+
+
+def check_size(field: str, value: Any) -> None:
+    """For values that stay inline in events and rows.
+
+    Raises:
+        Invalid: its JSON is too large.
+    """
+    if (size := len(msgspec.json.encode(value))) > MAX_INLINE_BYTES:
+        raise Invalid(f"{size} bytes of JSON, {MAX_INLINE_BYTES} are allowed; large values go into input", field)
 
 
 def _check_workflow(command: SubmitTask) -> None:
@@ -169,15 +183,20 @@ def _mode(mode: str) -> str:
     return mode.lower()
 
 
-def _priority(priority: int | str) -> int:
+def priority_of(priority: int | str) -> int:
+    """1 to 5 for a number or word. Raises Invalid."""
     value = _PRIORITY_WORDS.get(priority.lower(), 0) if isinstance(priority, str) else priority
     if not Priority.LOW <= value <= Priority.CRITICAL:
         raise Invalid(f"{priority!r} is not a priority; send 1 to 5 or one of {', '.join(_PRIORITY_WORDS)}", "priority")
     return value
 
 
-def _utc(at: datetime | None, field: str) -> datetime | None:
-    """The time in UTC, within what the store's tables hold: an offset can carry a time out of the calendar."""
+def utc_of(at: datetime | None, field: str) -> datetime | None:
+    """The time in UTC, within what the store's tables hold: an offset can carry a time out of the calendar.
+
+    Raises:
+        Invalid: it is not.
+    """
     if at is None:
         return None
     try:

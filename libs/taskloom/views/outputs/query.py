@@ -23,7 +23,7 @@ SELECT
         SELECT FROM json_array_elements_text(coalesce(output_ends, '[]')) AS last(seq)
         WHERE NOT EXISTS (
             SELECT FROM task_outputs WHERE task_id = %(task)s AND task_outputs.seq = last.seq::bigint))
-FROM task_executions WHERE task_id = %(task)s AND tenant_id = %(tenant)s
+FROM task_executions WHERE task_id = %(task)s AND tenant_id = %(tenant)s AND deleted_at IS NULL
 """
 
 CHUNKS: Final[LiteralString] = """

@@ -47,18 +47,33 @@ def key_of(row: Row) -> SessionKey:
 def share(row: Row, before: Row | None = None) -> Share:
     """What ``row`` adds to its session beyond what ``before``, the same task's earlier row, added."""
     added = Share(row.user_id, row.created_at, row.updated_at or row.created_at, row.completed_at)
-    if before is None:
-        added.task_count = 1
-        added.tokens_used = row.input_tokens + row.output_tokens
-        added.cost_usd = row.cost_usd
-    else:
-        added.tokens_used = row.input_tokens + row.output_tokens - before.input_tokens - before.output_tokens
-        added.cost_usd = row.cost_usd - before.cost_usd
-    if row.completed_at is not None and (before is None or before.completed_at is None):
-        if row.status == "COMPLETED":
-            added.successful_tasks = 1
-        elif row.status == "CANCELLED":
-            added.cancelled_tasks = 1
-        else:
-            added.failed_tasks = 1
+    _count(added, row, 1)
+    if before is not None:
+        _count(added, before, -1)
     return added
+
+
+def takes_back(row: Row, before: Row | None) -> bool:
+    """Whether ``row`` is less to its session than ``before`` was: it has begun anew, or was deleted."""
+    if before is None:
+        return row.deleted_at is not None
+    return before.deleted_at is None and (
+        row.deleted_at is not None or (before.completed_at is not None and row.completed_at != before.completed_at)
+    )
+
+
+def _count(added: Share, row: Row, sign: int) -> None:
+    """Adds the numbers of a task, or takes them away; a deleted one has none."""
+    if row.deleted_at is not None:
+        return
+    added.task_count += sign
+    added.tokens_used += sign * (row.input_tokens + row.output_tokens)
+    added.cost_usd += sign * row.cost_usd
+    if row.completed_at is None:
+        return
+    if row.status == "COMPLETED":
+        added.successful_tasks += sign
+    elif row.status == "CANCELLED":
+        added.cancelled_tasks += sign
+    else:
+        added.failed_tasks += sign

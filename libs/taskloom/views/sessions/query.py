@@ -16,12 +16,12 @@ SELECT
 FROM sessions AS session
 LEFT JOIN LATERAL (
     SELECT task_id, query, status FROM task_executions AS task
-    WHERE task.tenant_id = session.tenant_id AND task.session_id = session.session_id
+    WHERE task.tenant_id = session.tenant_id AND task.session_id = session.session_id AND task.deleted_at IS NULL
     ORDER BY created_at DESC, task_id DESC LIMIT 1
 ) AS latest ON true
 LEFT JOIN LATERAL (
     SELECT mode, context FROM task_executions AS task
-    WHERE task.tenant_id = session.tenant_id AND task.session_id = session.session_id
+    WHERE task.tenant_id = session.tenant_id AND task.session_id = session.session_id AND task.deleted_at IS NULL
     ORDER BY created_at, task_id LIMIT 1
 ) AS first ON true
 WHERE session.tenant_id = %(tenant)s AND session.session_id = %(session)s
@@ -41,12 +41,12 @@ FROM (
 ) AS session
 LEFT JOIN LATERAL (
     SELECT task_id, query, status FROM task_executions AS task
-    WHERE task.tenant_id = session.tenant_id AND task.session_id = session.session_id
+    WHERE task.tenant_id = session.tenant_id AND task.session_id = session.session_id AND task.deleted_at IS NULL
     ORDER BY created_at DESC, task_id DESC LIMIT 1
 ) AS latest ON true
 LEFT JOIN LATERAL (
     SELECT mode FROM task_executions AS task
-    WHERE task.tenant_id = session.tenant_id AND task.session_id = session.session_id
+    WHERE task.tenant_id = session.tenant_id AND task.session_id = session.session_id AND task.deleted_at IS NULL
     ORDER BY created_at, task_id LIMIT 1
 ) AS first ON true
 ORDER BY session.created_at DESC, session.session_id DESC

@@ -1,6 +1,6 @@
 """What tasks add to sessions, into their table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, LiteralString
 
 from psycopg import Cursor
@@ -59,6 +59,28 @@ ON CONFLICT (tenant_id, session_id) DO UPDATE SET
 """
 
 
+# By statements of their own: each sees what was committed before the merge above took the session's row, and until the
+# end of the transaction nobody else adds to it.
+SUM_ANEW: Final[LiteralString] = """
+UPDATE sessions AS session SET
+    user_id = summed.user_id, created_at = summed.created_at, updated_at = summed.updated_at,
+    last_completed_at = summed.last_completed_at
+FROM (
+    SELECT
+        (array_agg(coalesce(user_id, '') ORDER BY created_at, coalesce(user_id, '')))[1] AS user_id,
+        min(created_at) AS created_at, max(updated_at) AS updated_at, max(completed_at) AS last_completed_at
+    FROM task_executions
+    WHERE tenant_id = %(tenant)s AND session_id = %(session)s AND deleted_at IS NULL
+    HAVING count(*) > 0
+) AS summed
+WHERE session.tenant_id = %(tenant)s AND session.session_id = %(session)s
+"""
+
+DROP_EMPTY: Final[LiteralString] = """
+DELETE FROM sessions WHERE tenant_id = %(tenant)s AND session_id = %(session)s AND task_count <= 0
+"""
+
+
 def prepare(cursor: Cursor[Any]) -> None:
     """Makes the session's temporary table; once a connection."""
     cursor.execute(PREPARE)
@@ -69,6 +91,15 @@ def add(cursor: Cursor[Any], shares: Mapping[SessionKey, Share]) -> None:
     if shares:
         copy_rows(cursor, _BESIDE, (_columns(key, share) for key, share in shares.items()))
         cursor.execute(MERGE)
+
+
+def sum_anew(cursor: Cursor[Any], keys: Sequence[SessionKey]) -> None:
+    """Puts right what ``add`` cannot take back: the times, and sessions that have no task any more are gone. Call it
+    after ``add`` for the same tasks, in the same transaction."""
+    if keys:
+        values = [{"tenant": key.tenant_id, "session": key.session_id} for key in keys]
+        cursor.executemany(SUM_ANEW, values)
+        cursor.executemany(DROP_EMPTY, values)
 
 
 def _columns(key: SessionKey, share: Share) -> tuple[Any, ...]:

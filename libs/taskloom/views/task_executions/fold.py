@@ -3,13 +3,16 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final, get_args
 
+from msgspec import UNSET
+
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.task import events as e
+from taskloom.domain.task.evolve import metadata_after
 from taskloom.domain.task.state import TERMINAL
 from taskloom.domain.values import OutputSummary, Usage
 from taskloom.domain.workflow.events import AnyWorkflowEvent, WorkflowStarted
 from taskloom.errors import TaskloomError
-from taskloom.views.task_executions.row import STATUSES, Row
+from taskloom.views.task_executions.row import DELETED, STATUSES, Row
 
 
 class OutOfSequence(TaskloomError):
@@ -32,7 +35,7 @@ def fold(row: Row | None, recorded: Recorded) -> Row:
     after.updated_at = meta.at
     _CHANGES[type(event)](after, event, recorded)
     after.state = state = _word(after)
-    after.status = STATUSES[state]
+    after.status = STATUSES[after.phase if state == DELETED else state]
     return _cleaned(after, recorded)
 
 
@@ -70,6 +73,9 @@ def _submitted(recorded: Recorded) -> Row:
         callback_url=spec.callback_url,
         correlation_id=event.correlation_id,
         traceparent=event.traceparent,
+        description=spec.description,
+        assigned_to=spec.executor_id,
+        deleted_at=None,
         version=1,
         phase="ready",
         state="ready",
@@ -81,7 +87,7 @@ def _submitted(recorded: Recorded) -> Row:
 def _word(row: Row) -> str:
     """The fine state, as ``TaskState.word``: an end hides a cancel, a cancel hides a pause, a pause hides the phase."""
     if row.phase in TERMINAL:
-        return row.phase
+        return row.phase if row.deleted_at is None else DELETED
     if row.is_cancelled:
         return "cancelling"
     if row.is_paused:
@@ -238,6 +244,39 @@ def _overdue(row: Row, _e: e.TaskOverdue, _r: Recorded) -> None:
     row.overdue = True
 
 
+def _retried(row: Row, _e: e.TaskRetried, _r: Recorded) -> None:
+    """A new life: what the one before came to is gone, but for its attempts, their output and what they cost."""
+    row.phase = "ready"
+    row.failures = 0
+    row.executor_id = row.error = row.error_type = ""
+    row.exit_code = row.progress = None
+    row.progress_message = ""
+    row.queued_at = row.started_at = row.completed_at = row.failed_at = row.retry_at = None
+    row.is_cancelled = row.was_paused = False
+    row.cancel_requested_at = None
+    row.cancel_reason = row.cancelled_by = ""
+
+
+def _updated(row: Row, event: e.TaskUpdated, _r: Recorded) -> None:
+    for name, column in _UPDATED.items():
+        value = getattr(event, name)
+        if value is not UNSET:
+            setattr(row, column, value)
+    if event.deadline is not UNSET:
+        row.overdue = False
+    row.metadata = metadata_after(row.metadata, event)
+
+
+def _deleted(row: Row, _e: e.TaskDeleted, r: Recorded) -> None:
+    row.deleted_at = r.meta.at
+
+
+_UPDATED: Final = {
+    **{name: name for name in ("name", "description", "priority", "deadline", "tags", "queue")},
+    "executor_id": "assigned_to",
+}
+
+
 def _end(row: Row, phase: str, r: Recorded) -> None:
     row.phase = phase
     row.completed_at = r.meta.at
@@ -319,6 +358,10 @@ _CHANGES: Final[dict[type[e.Event], Callable[[Row, Any, Recorded], None]]] = {
     e.TaskFailed: _failed,
     e.TaskTimedOut: _timed_out,
     e.TaskOverdue: _overdue,
+    e.TaskRetried: _retried,
+    e.TaskUpdated: _updated,
+    e.TaskDeleteRequested: _unchanged,
+    e.TaskDeleted: _deleted,
     e.ReportIgnored: _unchanged,
     **dict.fromkeys(get_args(AnyWorkflowEvent), _unchanged),
     WorkflowStarted: _run_began,

@@ -25,6 +25,7 @@ _LIGHT: Final = ", ".join(f"NULL AS {name}" if name in _HEAVY else name for name
 
 _MATCHES: Final = """
     tenant_id = %(tenant)s
+    AND (deleted_at IS NULL OR %(deleted_too)s)
     AND (NOT %(only_open)s OR completed_at IS NULL)
     AND (NOT %(only_failed)s OR failed_at IS NOT NULL)
     AND (%(statuses)s::text[] IS NULL OR status = ANY(%(statuses)s::text[]))
@@ -32,6 +33,12 @@ _MATCHES: Final = """
     AND (%(session)s::text IS NULL OR session_id = %(session)s::text)
     AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
     AND (%(queue)s::text IS NULL OR queue = %(queue)s::text)
+    AND (%(priority)s::integer IS NULL OR priority = %(priority)s::integer)
+    AND (%(assigned_to)s::text IS NULL
+        OR assigned_to = %(assigned_to)s::text OR executor_id = %(assigned_to)s::text)
+    AND (%(overdue)s::boolean IS NULL OR coalesce(overdue, false) = %(overdue)s::boolean)
+    AND (%(scheduled)s::boolean IS NULL OR (state = 'scheduled') = %(scheduled)s::boolean)
+    AND (%(tasks)s::text[] IS NULL OR task_id = ANY(%(tasks)s::text[]))
     AND (%(tag)s::jsonb IS NULL OR tags @> %(tag)s::jsonb)
     AND (%(metadata)s::jsonb IS NULL OR (
         -- The index finds the first key's value as text or as JSON; all keys are then compared as text.
@@ -63,7 +70,10 @@ COUNT_BY_STATUS: Final = """
 SELECT status, sum(tasks)::bigint FROM task_counts WHERE tenant_id = %(tenant)s GROUP BY status
 """
 
-KNOWN: Final = "SELECT task_id FROM task_executions WHERE task_id = ANY(%(tasks)s) AND tenant_id = %(tenant)s"
+KNOWN: Final = """
+SELECT task_id FROM task_executions
+WHERE task_id = ANY(%(tasks)s) AND tenant_id = %(tenant)s AND deleted_at IS NULL
+"""
 
 ASSIGNED: Final = """
 SELECT task_id FROM task_executions
@@ -74,7 +84,7 @@ LIMIT %(limit)s
 
 OF_SESSION: Final = f"""
 SELECT {_LIGHT} FROM task_executions
-WHERE tenant_id = %(tenant)s AND session_id = %(session)s
+WHERE tenant_id = %(tenant)s AND session_id = %(session)s AND deleted_at IS NULL
 ORDER BY created_at, task_id
 LIMIT %(limit)s OFFSET %(offset)s
 """
@@ -88,7 +98,8 @@ class Filters(Struct, frozen=True, kw_only=True):
     """What a list is narrowed to; None and empty mean: not at all.
 
     ``statuses`` are REST words without prefix (QUEUED, RUNNING, …); ``metadata`` compares values as text; ``q`` is
-    looked for in query and error, upper and lower case alike.
+    looked for in query and error, upper and lower case alike. ``assigned_to`` is the executor it has to run on, or runs
+    or ran on; ``scheduled``: it waits for its start time. ``deleted_too`` is for looks at the past.
     """
 
     statuses: Collection[str] = ()
@@ -101,6 +112,12 @@ class Filters(Struct, frozen=True, kw_only=True):
     created_after: datetime | None = None
     created_before: datetime | None = None
     q: str | None = None
+    priority: int | None = None
+    assigned_to: str | None = None
+    overdue: bool | None = None
+    scheduled: bool | None = None
+    task_ids: Collection[str] | None = None
+    deleted_too: bool = False
 
     @property
     def by_status_alone(self) -> bool:
@@ -117,7 +134,7 @@ class Page(Struct, frozen=True):
 
 
 async def get(pool: Pool, tenant_id: str, task_id: str) -> Row | None:
-    """The task's row, or None when it is unknown, or another tenant's."""
+    """The task's row, a deleted one's too; None when it is unknown, or another tenant's."""
     found = await row(pool, GET, {"tenant": tenant_id, "task": task_id})
     return None if found is None else row_of(found)
 
@@ -205,6 +222,12 @@ def _values(tenant_id: str, filters: Filters) -> dict[str, Any]:
         "first_json": _json({first[0]: _as_json(first[1])}) if first else None,
         "after": filters.created_after,
         "before": filters.created_before,
+        "priority": filters.priority,
+        "assigned_to": filters.assigned_to,
+        "overdue": filters.overdue,
+        "scheduled": filters.scheduled,
+        "tasks": None if filters.task_ids is None else sorted(filters.task_ids),
+        "deleted_too": filters.deleted_too,
         "q": f"%{_like(filters.q)}%" if filters.q else None,
     }
 

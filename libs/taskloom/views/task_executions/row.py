@@ -20,7 +20,9 @@ STATUSES: Final[dict[str, str]] = {
     "cancelled": "CANCELLED",
     "timed_out": "TIMEOUT",
 }
-"""The seven words of the REST API (without their prefix) by fine state."""
+"""The seven words of the REST API (without their prefix) by fine state; a deleted task keeps that of its end."""
+
+DELETED: Final = "deleted"
 
 OPEN_STATUSES: Final = frozenset({"QUEUED", "RUNNING", "PAUSED"})
 FAILED_STATUSES: Final = frozenset({"FAILED", "CANCELLED", "TIMEOUT"})
@@ -30,10 +32,12 @@ class Row(Struct):
     """A task as of ``version``. Times are event times; empty text, ``{}``, ``()`` and False are NULL in the table.
 
     ``phase`` is what lies below a pause or a cancel, ``state`` what people see, ``status`` the REST word for it.
-    ``started_at`` is the first attempt's start, ``attempt_started_at`` that of the attempt under way. ``failed_at`` is
-    set at an end other than completed. Usage and output are sums over all attempts; ``output_last_seq`` is the last
-    chunk of the last attempt that reported one, and ``output_ends`` are those of all attempts that did, so that a
-    reader knows when it has every chunk.
+    ``started_at`` is the first attempt's start (the first since the last retry), ``attempt_started_at`` that of the
+    attempt under way. ``failed_at`` is set at an end other than completed. Usage and output are sums over all attempts;
+    ``output_last_seq`` is the last chunk of the last attempt that reported one, and ``output_ends`` are those of all
+    attempts that did, so that a reader knows when it has every chunk.
+    ``assigned_to`` is the executor it has to run on, ``executor_id`` where it last ran. A deleted task keeps its row,
+    so that an event that comes twice does not bring it back; nothing shows or counts it.
     """
 
     task_id: str
@@ -57,6 +61,9 @@ class Row(Struct):
     callback_url: str
     correlation_id: str
     traceparent: str
+    description: str
+    assigned_to: str
+    deleted_at: datetime | None
 
     version: int
     phase: str
@@ -117,6 +124,11 @@ class Row(Struct):
 
 FIELDS: Final[tuple[str, ...]] = Row.__struct_fields__
 FIXED: Final[tuple[str, ...]] = FIELDS[: FIELDS.index("version")]
-"""What the submission fixed; never written again."""
+"""What the submission fixed; written again only when somebody changed it by hand."""
+
+EDITABLE: Final = (
+    "name", "queue", "priority", "metadata", "tags", "deadline", "description", "assigned_to", "deleted_at",
+)  # fmt: skip
+"""Those of ``FIXED`` that a client can change. Few tasks ever are, so they are no part of the ordinary update."""
 
 CHANGING: Final[tuple[str, ...]] = FIELDS[FIELDS.index("version") :]

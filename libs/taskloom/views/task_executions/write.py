@@ -8,7 +8,7 @@ from psycopg import Cursor
 
 from taskloom.views.copying import Target, as_json, as_jsonb, copy_rows, encode, micros, micros_or_none
 from taskloom.views.task_executions.query import row_of
-from taskloom.views.task_executions.row import CHANGING, FIELDS, FIXED, Row
+from taskloom.views.task_executions.row import CHANGING, EDITABLE, FIELDS, FIXED, Row
 
 _FIXED_TYPES: Final = (
     *("text",) * 7,
@@ -17,7 +17,8 @@ _FIXED_TYPES: Final = (
     *("bytea",) * 4,
     "int4",
     *("int8",) * 3,
-    *("text",) * 3,
+    *("text",) * 5,
+    "int8",
 )
 _CHANGING_TYPES: Final = (
     "int4", "text", "text", "text", "int4", "int4", "text", "text", "bytea", "text", "text", "int4", "float8", "text",
@@ -27,6 +28,14 @@ _CHANGING_TYPES: Final = (
     "int8", "int8", "float8", "text", "text",
     "int8", "bytea", "int8", "int8", "int8",
 )  # fmt: skip
+
+_EDIT_TYPES: Final = {
+    **dict.fromkeys(("name", "queue", "description", "assigned_to"), "::text"),
+    "priority": "::smallint",
+    **dict.fromkeys(("metadata", "tags"), "::jsonb"),
+    **dict.fromkeys(("deadline", "deleted_at"), "::timestamptz"),
+}
+assert _EDIT_TYPES.keys() == set(EDITABLE)
 
 _TABLE: Final = Target("task_executions", FIELDS, _FIXED_TYPES + _CHANGING_TYPES)
 _BESIDE: Final = Target("changed_task_executions", ("task_id", *CHANGING), ("text", *_CHANGING_TYPES))
@@ -40,6 +49,11 @@ MERGE: Final = f"""
 UPDATE task_executions AS row SET {", ".join(f"{name} = changed.{name}" for name in CHANGING)}
 FROM changed_task_executions AS changed
 WHERE row.task_id = changed.task_id
+"""
+
+EDIT: Final = f"""
+UPDATE task_executions SET {", ".join(f"{name} = %({name})s{cast}" for name, cast in _EDIT_TYPES.items())}
+WHERE task_id = %(task_id)s
 """
 
 LOAD: Final = f"SELECT {', '.join(FIELDS)} FROM task_executions WHERE task_id = ANY(%(tasks)s)"
@@ -95,6 +109,17 @@ def update(cursor: Cursor[Any], rows: Sequence[Row]) -> None:
         raise MissingRow
 
 
+def edit(cursor: Cursor[Any], rows: Sequence[Row]) -> None:
+    """Writes the ``EDITABLE`` columns of rows that are there; for few of them, a statement each."""
+    if rows:
+        cursor.executemany(EDIT.encode(), [_editable(row) for row in rows])
+
+
+def is_edited(row: Row, before: Row) -> bool:
+    """Whether a column that ``update`` leaves alone is another one."""
+    return any((new := getattr(row, name)) is not (old := getattr(before, name)) and new != old for name in EDITABLE)
+
+
 def count(cursor: Cursor[Any], changes: Mapping[CountKey, int]) -> None:
     """Adds to the counts by status; ``changes`` may be negative."""
     kept = sorted((tuple(_parts(key)), change) for key, change in changes.items() if change)
@@ -112,6 +137,12 @@ def count(cursor: Cursor[Any], changes: Mapping[CountKey, int]) -> None:
 
 def _parts(key: CountKey) -> tuple[str, int, str]:
     return key.tenant_id, key.partition, key.status
+
+
+def _editable(row: Row) -> dict[str, Any]:
+    values = {name: getattr(row, name) or None for name in EDITABLE}
+    as_text = {name: json.decode() for name in ("metadata", "tags") if (json := as_json(getattr(row, name)))}
+    return {**values, "queue": row.queue, "metadata": None, "tags": None, **as_text, "task_id": row.task_id}
 
 
 def _fixed(row: Row) -> tuple[Any, ...]:
@@ -138,6 +169,9 @@ def _fixed(row: Row) -> tuple[Any, ...]:
         row.callback_url or None,
         row.correlation_id or None,
         row.traceparent or None,
+        row.description or None,
+        row.assigned_to or None,
+        micros_or_none(row.deleted_at),
     )
 
 

@@ -46,6 +46,10 @@ _PLAIN: Final[dict[type[e.Event], str]] = {
     e.TaskFailed: "WF_FAILED",
     e.TaskTimedOut: "WF_TIMEOUT",
     e.TaskOverdue: "MARKER_RECORDED",
+    e.TaskRetried: "SIG_RECEIVED",
+    e.TaskUpdated: "ATTR_UPSERT",
+    e.TaskDeleteRequested: "SIG_RECEIVED",
+    e.TaskDeleted: "SIG_RECEIVED",
     e.ReportIgnored: "EVENT",
     **WORKFLOW_ENTRY_TYPES,
 }

@@ -2,10 +2,11 @@
 
 Each stored event is one stream event and its ``seq`` is the event's version. After the event that ends the task come
 virtual ones that are nowhere stored: WORKFLOW_COMPLETED when the end itself is shown as LLM_OUTPUT, then STREAM_END. A
-late report that is recorded after the end comes after them, its ``seq`` moved by as many.
+late report that is recorded after the end comes after them, its ``seq`` moved by as many. An end that a retry took back
+is followed by none.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -47,6 +48,10 @@ _TYPES: Final[dict[type[e.Event], str]] = {
     e.TaskFailed: "WORKFLOW_FAILED",
     e.TaskTimedOut: "WORKFLOW_FAILED",
     e.TaskOverdue: "WARNING",
+    e.TaskRetried: "TASK_RETRIED",
+    e.TaskUpdated: "TASK_UPDATED",
+    e.TaskDeleteRequested: "TASK_DELETING",
+    e.TaskDeleted: "TASK_DELETED",
     e.ReportIgnored: "REPORT_IGNORED",
     **WORKFLOW_STREAM_TYPES,
 }
@@ -94,17 +99,28 @@ def after_end(recorded: Recorded) -> list[StreamEvent]:
     ]
 
 
-def stream_events(history: Iterable[Recorded]) -> list[StreamEvent]:
-    """All stream events of a history that begins with the task's first event, ``seq`` from 1 without a gap."""
+def stream_events(history: Sequence[Recorded], *, retried_later: bool = False) -> list[StreamEvent]:
+    """All stream events of a history that begins with the task's first event, ``seq`` from 1 without a gap.
+
+    Of a part of one, too, when it begins before the end, if there is one. ``retried_later``: what follows the part
+    takes its end back.
+    """
     found: list[StreamEvent] = []
     moved = 0
-    for recorded in history:
+    last = last_retry(history)
+    for place, recorded in enumerate(history):
         event = stream_event(recorded)
         found.append(event if not moved else msgspec.structs.replace(event, seq=event.seq + moved))
-        ended = after_end(recorded)
+        ended = [] if retried_later or place < last else after_end(recorded)
         found.extend(ended)
         moved += len(ended)
     return found
+
+
+def last_retry(history: Sequence[Recorded]) -> int:
+    """Place of the last retry in a history, -1 when there is none."""
+    places = range(len(history) - 1, -1, -1)
+    return next((place for place in places if isinstance(history[place].event, e.TaskRetried)), -1)
 
 
 def payload_of(event: e.TaskEvent) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Final
 
+from msgspec import UNSET
+
 from taskloom.domain.task import events as e
 from taskloom.views.timelines.workflows import WORKFLOW_TEXTS
 
@@ -32,12 +34,20 @@ def _queued(event: e.TaskQueued) -> str:
         "run_at": "Its time has come; waiting for an executor",
         "retry": "Waiting for an executor to try again",
         "declined": "Waiting for another executor",
+        "retried": "Waiting for an executor",
     }[event.reason]
 
 
 def _progress(event: e.AttemptHeartbeat) -> str:
     percent = f"{event.progress:.0%}" if event.progress is not None else ""
     return " ".join(part for part in (percent, event.message) if part) or f"Attempt {event.attempt} is alive"
+
+
+def _updated(event: e.TaskUpdated) -> str:
+    names = [name for name in event.__struct_fields__ if name != "metadata_removed"]
+    changed = [name for name in names if getattr(event, name) is not UNSET]
+    removed = [f"metadata.{name} removed" for name in event.metadata_removed]
+    return f"Changed: {', '.join(changed + removed)}"
 
 
 def _cancelled(event: e.TaskCancelled) -> str:
@@ -81,6 +91,10 @@ _TEXTS: Final[dict[type[e.Event], Callable[[Any], str]]] = {
     e.TaskFailed: lambda event: f"Failed: {event.error.type}: {event.error.message}",
     e.TaskTimedOut: lambda event: f"Ended by its {event.timeout} limit of {event.limit_s:g} s",
     e.TaskOverdue: lambda event: f"The deadline {event.deadline.isoformat()} has passed; the task goes on",
+    e.TaskRetried: lambda event: f"Retried{_because(event.reason)}",
+    e.TaskUpdated: _updated,
+    e.TaskDeleteRequested: lambda event: f"To be deleted with its end{_because(event.reason)}",
+    e.TaskDeleted: lambda event: f"Deleted{_because(event.reason)}",
     **WORKFLOW_TEXTS,
     e.ReportIgnored: lambda event: f"Late {event.report} of attempt {event.attempt} ignored{_because(event.reason)}",
 }

@@ -4,6 +4,7 @@ from datetime import timedelta
 from functools import lru_cache
 
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from taskloom.domain.task import commands as c
 from taskloom.domain.values import Concurrency, ErrorInfo, OutputSummary, ResourceUse, Retry, Timeouts, Usage
@@ -51,11 +52,24 @@ submissions = st.builds(
     executor_id=st.none() | st.sampled_from(EXECUTORS),
     concurrency=st.none() | st.builds(Concurrency, st.text(min_size=1, max_size=5), st.integers(1, 9)),
 )
+updates = st.builds(
+    c.UpdateTask,
+    name=st.just(UNSET) | texts,
+    priority=st.just(UNSET) | st.integers(1, 5),
+    assigned_to=st.just(UNSET) | st.none() | st.sampled_from(EXECUTORS),
+    metadata=st.just(UNSET) | objects,
+    deadline=st.just(UNSET) | st.none() | moments,
+    tags=st.just(UNSET) | st.lists(texts, max_size=3).map(tuple),
+    queue=st.just(UNSET) | st.sampled_from(["default", "other"]),
+)
 client_commands = st.one_of(
     st.builds(c.CancelTask, texts, st.floats(0, 60)),
     st.builds(c.PauseTask, texts),
     st.builds(c.ResumeTask, texts),
     st.just(c.ExplainTask()),
+    st.builds(c.RetryTask, texts),
+    updates,
+    st.builds(c.DeleteTask, texts, st.floats(0, 60)),
 )
 
 

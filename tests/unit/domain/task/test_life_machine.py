@@ -16,6 +16,7 @@ from taskloom.views.task_executions.fold import fold as fold_view
 from taskloom.views.task_executions.row import STATUSES, Row
 from tests.unit.domain.task.strategies import EXECUTORS, any_report, client_commands, reports, submissions
 
+AFTER_END = (e.ReportIgnored, e.TaskRetried, e.TaskUpdated, e.TaskDeleted)
 ENDS_ATTEMPT = (e.AttemptDeclined, e.AttemptFailed, e.AttemptTimedOut, e.AttemptLost, e.TaskCompleted)
 
 
@@ -125,12 +126,25 @@ class TaskLife(RuleBasedStateMachine):
             self.follow(recorded.event)
         assert self.row is not None
         assert (self.row.state, self.row.version) == (self.task.state.word, self.task.state.version)
-        assert self.row.status == STATUSES[self.task.state.word]
+        assert self.row.status == STATUSES[self.task.state.phase if self.deleted else self.task.state.word]
+        assert self.row.ended is self.ended
+        assert (self.row.deleted_at is not None) is self.deleted
+        self.row_shows_the_specification(self.row)
         live = self.task.state.live
         assert self.open_attempt == (None if live is None else live.number)
 
+    def row_shows_the_specification(self, row: Row) -> None:
+        spec = self.task.state.spec
+        shown = (row.priority, row.assigned_to, row.deadline, row.queue, row.overdue)
+        assert shown == (spec.priority, spec.executor_id, spec.deadline, spec.queue, self.task.state.overdue)
+
     def follow(self, event: e.TaskEvent) -> None:
-        assert not self.ended or isinstance(event, e.ReportIgnored), "only ignored reports follow the end"
+        assert not self.ended or isinstance(event, AFTER_END), "only what is recorded late follows the end"
+        assert not self.deleted or isinstance(event, e.ReportIgnored), "a deleted task does not change"
+        self.deleted = self.deleted or isinstance(event, e.TaskDeleted)
+        if isinstance(event, e.TaskRetried):
+            assert (self.ended, self.ended_well) == (True, False), "only what ended badly begins anew"
+            self.ended = False
         if isinstance(event, e.AttemptAssigned):
             assert self.open_attempt is None, "two attempts at once"
             assert event.attempt == len(self.started) + 1
@@ -143,16 +157,17 @@ class TaskLife(RuleBasedStateMachine):
             self.open_attempt = None
         if isinstance(event, e.TERMINAL_EVENTS):
             assert self.open_attempt is None, "the task ended, its attempt did not"
-            self.ended = True
+            self.ended, self.ended_well = True, isinstance(event, e.TaskCompleted)
 
-    ended = False
+    ended = ended_well = deleted = False
 
     @invariant()
     def what_is_remembered_is_bounded(self) -> None:
         state = self.task.state
         assert state.ignored <= MAX_IGNORED_REPORTS
         assert state.failures <= state.spec.retry.max_attempts
-        assert state.ended is self.ended
+        assert (state.ended, state.deleted) == (self.ended, self.deleted)
+        assert not (state.deletion and state.ended and not state.deleted), "the wish was forgotten"
         assert not (state.ended and next_due(state))
 
 
