@@ -13,3 +13,8 @@ def control(url: str, task_id: str, verb: str, wish: Control, as_json: bool) -> 
 
 def _show(done: Controlled) -> None:
     console().print(f"{done.message} to {done.task_id}: it is now", state_text(done.state))
+
+
+def show_state(done: Controlled) -> None:
+    """For what is no signal: the message and the task's state after it."""
+    console().print(f"{done.message}: {done.task_id} is", state_text(done.state))

@@ -4,6 +4,7 @@ from taskloom.client import calls
 from taskloom.client.answers import (
     Batch,
     BatchEntry,
+    BulkResult,
     Controlled,
     Event,
     Execution,
@@ -42,6 +43,7 @@ __all__ = [
     "AsyncClient",
     "Batch",
     "BatchEntry",
+    "BulkResult",
     "Busy",
     "Client",
     "ClientError",

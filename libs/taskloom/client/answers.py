@@ -233,6 +233,25 @@ class Run(Struct, frozen=True):
     variables: dict[str, Any]
 
 
+class BulkRefusal(Struct, frozen=True):
+    task_id: str
+    error: str
+
+
+class BulkResult(Struct, frozen=True, kw_only=True):
+    """``matched`` tasks; of those looked at now, ``sent`` got the command and ``skipped`` were in no state for it; of
+    the sent, ``refused`` said no and ``unanswered`` may still do it."""
+
+    matched: int
+    sent: int
+    skipped: int
+    refused: list[BulkRefusal] = []
+    unanswered: int = 0
+    matched_is_exact: bool = True
+    dry_run: bool = False
+    next_cursor: str | None = None
+
+
 class Executor(Struct, frozen=True, kw_only=True):
     """``held`` attempts in ``slots``; ``status``: ready, draining, stopped or lost."""
 

@@ -23,7 +23,7 @@ from taskloom.client.connection import (
 )
 from taskloom.client.errors import Busy, NotEnded, refusal_of, unreachable
 from taskloom.client.frames import DONE, PATH, Resume, StreamItem, is_event, item_of
-from taskloom.client.submission import Chosen, Control, Submission
+from taskloom.client.submission import Bulk, Chosen, Control, Submission, TaskChanges, TaskFilter
 
 T = TypeVar("T")
 
@@ -149,6 +149,21 @@ class AsyncClient:
 
     async def resume(self, task_id: str, reason: str = "") -> a.Controlled:
         return await self.call(calls.control(task_id, "resume", {"reason": reason}))
+
+    async def retry(self, task_id: str, reason: str = "") -> a.Controlled:
+        """Lets a task that failed, timed out or was cancelled begin anew."""
+        return await self.call(calls.control(task_id, "retry", {"reason": reason}))
+
+    async def update(self, task_id: str, **changes: Unpack[TaskChanges]) -> a.Controlled:
+        return await self.call(calls.update(task_id, changes))
+
+    async def delete(self, task_id: str, reason: str = "") -> a.Controlled:
+        """``state`` says whether it is deleted, or cancelled first."""
+        return await self.call(calls.delete(task_id, {"reason": reason}))
+
+    async def bulk(self, verb: str, tasks: TaskFilter | None = None, **how: Unpack[Bulk]) -> a.BulkResult:
+        """``verb``, which is cancel, pause, resume, retry, delete or update, for all tasks of a filter."""
+        return await self.call(calls.bulk(verb, tasks or {}, how))
 
     async def executors(self) -> list[a.Executor]:
         return (await self.call(calls.executors())).executors

@@ -24,7 +24,7 @@ from taskloom.client.connection import (
 )
 from taskloom.client.errors import Busy, NotEnded, refusal_of, unreachable
 from taskloom.client.frames import DONE, PATH, Resume, StreamItem, is_event, item_of
-from taskloom.client.submission import Chosen, Control, Submission
+from taskloom.client.submission import Bulk, Chosen, Control, Submission, TaskChanges, TaskFilter
 
 T = TypeVar("T")
 
@@ -144,6 +144,21 @@ class Client:
 
     def resume(self, task_id: str, reason: str = "") -> a.Controlled:
         return self.call(calls.control(task_id, "resume", {"reason": reason}))
+
+    def retry(self, task_id: str, reason: str = "") -> a.Controlled:
+        """Lets a task that failed, timed out or was cancelled begin anew."""
+        return self.call(calls.control(task_id, "retry", {"reason": reason}))
+
+    def update(self, task_id: str, **changes: Unpack[TaskChanges]) -> a.Controlled:
+        return self.call(calls.update(task_id, changes))
+
+    def delete(self, task_id: str, reason: str = "") -> a.Controlled:
+        """``state`` says whether it is deleted, or cancelled first."""
+        return self.call(calls.delete(task_id, {"reason": reason}))
+
+    def bulk(self, verb: str, tasks: TaskFilter | None = None, **how: Unpack[Bulk]) -> a.BulkResult:
+        """``verb``, which is cancel, pause, resume, retry, delete or update, for all tasks of a filter."""
+        return self.call(calls.bulk(verb, tasks or {}, how))
 
     def executors(self) -> list[a.Executor]:
         return self.call(calls.executors()).executors

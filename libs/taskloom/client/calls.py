@@ -10,7 +10,7 @@ from msgspec import Struct
 from taskloom.client import answers as a
 from taskloom.client import figures as f
 from taskloom.client.errors import ServerFault
-from taskloom.client.submission import Chosen, Control, Submission
+from taskloom.client.submission import Bulk, Chosen, Control, Submission, TaskChanges, TaskFilter
 
 T = TypeVar("T")
 
@@ -99,10 +99,23 @@ def run(task_id: str) -> Call[a.Run]:
 
 
 def control(task_id: str, verb: str, wish: Control) -> Call[a.Controlled]:
-    """``verb``: cancel, pause or resume."""
+    """``verb``: cancel, pause, resume or retry."""
     return Call(
         a.Controlled, of(task_id, verb), "POST", body={name: value for name, value in wish.items() if value != ""}
     )
+
+
+def update(task_id: str, changes: TaskChanges) -> Call[a.Controlled]:
+    return Call(a.Controlled, of(task_id), "PATCH", body=changes)
+
+
+def delete(task_id: str, wish: Control) -> Call[a.Controlled]:
+    return Call(a.Controlled, of(task_id), "DELETE", body={name: value for name, value in wish.items() if value != ""})
+
+
+def bulk(verb: str, tasks: TaskFilter, how: Bulk) -> Call[a.BulkResult]:
+    """``verb``: cancel, pause, resume, retry, delete or update."""
+    return Call(a.BulkResult, f"{TASKS}/batch/{verb}", "POST", body={"filter": tasks, **how})
 
 
 def executors() -> Call[a.Executors]:
@@ -142,4 +155,8 @@ def _key(key: str) -> dict[str, str]:
 
 
 def _given(**values: Any) -> dict[str, str | int]:
-    return {name: value for name, value in values.items() if value not in ("", None)}
+    return {
+        name: str(value).lower() if isinstance(value, bool) else value
+        for name, value in values.items()
+        if value not in ("", None)
+    }

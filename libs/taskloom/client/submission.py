@@ -37,6 +37,7 @@ class Submission(TypedDict, total=False):
     task_id: str
     session_id: str
     name: str
+    description: str
     tags: Sequence[str]
     metadata: Mapping[str, Any]
     queue: str
@@ -59,6 +60,10 @@ class Chosen(TypedDict, total=False):
     session_id: str
     tag: str
     q: str
+    priority: str
+    assigned_to: str
+    overdue: bool
+    scheduled: bool
     created_after: str
     created_before: str
     as_of: str
@@ -67,8 +72,54 @@ class Chosen(TypedDict, total=False):
     offset: int
 
 
+class TaskChanges(TypedDict, total=False):
+    """What is named changes. ``assigned_to``: the executor it has to run on, None frees it; ``metadata`` is merged,
+    None removes a key; ``deadline`` None is none."""
+
+    name: str
+    description: str
+    priority: int | str
+    assigned_to: str | None
+    metadata: Mapping[str, Any]
+    deadline: str | None
+    tags: Sequence[str]
+    queue: str
+
+
+class TaskFilter(TypedDict, total=False):
+    """Tasks of a bulk operation, as those of a list; or the tasks themselves, by id."""
+
+    status: str
+    kind: str
+    queue: str
+    session_id: str
+    tag: str
+    metadata: Mapping[str, str]
+    q: str
+    priority: str
+    assigned_to: str
+    overdue: bool
+    scheduled: bool
+    created_after: str
+    created_before: str
+    task_ids: Sequence[str]
+
+
+class Bulk(TypedDict, total=False):
+    """How a bulk operation is carried out. ``all`` has to be True where the filter names nothing; ``changes`` belong to
+    update, ``grace_s`` to cancel and delete; ``cursor`` goes on where the last answer ended."""
+
+    all: bool
+    reason: str
+    changes: TaskChanges
+    grace_s: float
+    dry_run: bool
+    limit: int
+    cursor: str
+
+
 class Control(TypedDict, total=False):
-    """``grace_s``: of a cancel only, seconds between SIGTERM and SIGKILL."""
+    """``grace_s``: of a cancel or delete only, seconds between SIGTERM and SIGKILL."""
 
     reason: Required[str]
     grace_s: float

@@ -59,7 +59,7 @@ class Server:
                 self.end_headers()
                 self.wfile.write(sent)
 
-            do_POST = do_GET  # noqa: N815
+            do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815
 
             def log_message(self, *_args: Any) -> None: ...
 
@@ -250,3 +250,30 @@ def test_executors_and_queues_are_tables(server: Server) -> None:
 
     assert all(word in run("executors").stdout for word in ("e1", "lost", "1 of 2"))
     assert all(word in run("queues").stdout for word in ("q", "1,234", "0.030 s"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "method", "path", "sent"),
+    [
+        (("retry", "t1", "--reason", "mended"), "POST", "/api/v1/tasks/t1/retry", {"reason": "mended"}),
+        (("delete", "t1"), "DELETE", "/api/v1/tasks/t1", {}),
+        (
+            ("update", "t1", "--priority", "4", "--executor", "none", "--metadata", "a=b", "--metadata", "c="),
+            "PATCH",
+            "/api/v1/tasks/t1",
+            {"priority": 4, "assigned_to": None, "metadata": {"a": "b", "c": None}},
+        ),
+    ],
+)
+def test_a_task_is_changed_from_the_command_line(
+    server: Server, arguments: tuple[str, ...], method: str, path: str, sent: dict[str, Any]
+) -> None:
+    server.answers[path] = (202, {"success": True, "message": "Done", "task_id": "t1", "state": "ready"})
+
+    assert run(*arguments).stdout == "Done: t1 is ready\n"
+    assert server.asked == [(method, path, sent)]
+
+
+def test_an_update_that_names_nothing_is_not_sent(server: Server) -> None:
+    assert run("update", "t1").exit_code == 1
+    assert server.asked == []

@@ -19,7 +19,7 @@ from taskloom.client.tasks.agents import Agents
 from taskloom.client.tasks.errors import BadDependency, NotOffered, dependency_fault
 from taskloom.client.tasks.execution import TaskExecution
 from taskloom.client.tasks.logger import TaskLogger
-from taskloom.client.tasks.mapping import execution_of, submission_of
+from taskloom.client.tasks.mapping import changes_of, execution_of, submission_of
 from taskloom.client.tasks.metrics import TaskMetrics
 from taskloom.client.tasks.monitoring import Monitoring
 from taskloom.client.tasks.offered import Offered
@@ -104,7 +104,7 @@ class TaskAPI:
         """The changed task; None when there is no such task."""
         route = f"PATCH {TASK}"
         await self._offered.require("update a task", route)
-        return await self.get_task(task_id) if await self._sent(route, task_id, request.changes()) else None
+        return await self.get_task(task_id) if await self._sent(route, task_id, changes_of(request)) else None
 
     async def delete_task(self, task_id: UUID) -> bool:
         """False when there is no such task."""
@@ -134,7 +134,7 @@ class TaskAPI:
 
         Raises:
             ValueError: there is no such task.
-            NotOffered: the task exists and ``agent_id`` is not the agent it was created for.
+            Conflict: the task has begun elsewhere, or has ended, and ``agent_id`` is another agent.
             NotEnded: ``timeout_s`` is over; says what holds the task.
         """
         if isinstance(task, Task):
@@ -144,7 +144,7 @@ class TaskAPI:
             task_id = task.id
         else:
             task_id = task
-            await self._check_agent(task_id, agent_id)
+            await self._move(task_id, agent_id)
         return await self._ended(task_id, timeout_s)
 
     async def cancel_task_execution(self, task_id: UUID, reason: str | None = None) -> bool:
@@ -311,12 +311,12 @@ class TaskAPI:
             return nothing
         return await self.client.call(Call(dict, f"{calls.TASKS}/{part}", params={"ids": ",".join(ids)}))
 
-    async def _check_agent(self, task_id: UUID, agent_id: str | None) -> None:
+    async def _move(self, task_id: UUID, agent_id: str | None) -> None:
         task = await self.get_task(task_id)
         if task is None:
             raise ValueError(f"there is no task {task_id}")
         if agent_id is not None and task.assigned_to != agent_id:
-            raise NotOffered(f"move task {task_id} to {agent_id}", f"PATCH {TASK} with assigned_to")
+            await self.update_task(task_id, UpdateTaskRequest(assigned_to=agent_id))
 
     async def _ended(self, task_id: UUID, timeout_s: float | None) -> TaskExecution:
         try:

@@ -21,7 +21,7 @@ from taskloom.client import answers as a
 from taskloom.client.submission import Submission
 from taskloom.client.tasks.execution import ExecutionStatus, ResourceUsage, TaskExecution
 from taskloom.client.tasks.record import now, seconds_between
-from taskloom.client.tasks.task import Task, TaskPriority, TaskStatus, TaskType
+from taskloom.client.tasks.task import Task, TaskPriority, TaskStatus, TaskType, UpdateTaskRequest
 from taskloom.domain.values import Resources
 
 OWN: Final = "task."
@@ -138,6 +138,20 @@ def submission_of(task: Task, kinds: Collection[str] = ()) -> Submission:
     if task.depends_on:
         submission["depends_on"] = sorted(map(str, task.depends_on))
     return cast(Submission, submission)
+
+
+def changes_of(request: UpdateTaskRequest) -> dict[str, Any]:
+    """The body of the PATCH for what changes; fields that the server has no place for go into the metadata.
+
+    Raises:
+        ValueError: a metadata key is reserved; names it.
+    """
+    changes = request.changes()
+    metadata = changes.pop("metadata", {})
+    if reserved := sorted(name for name in metadata if name.startswith(OWN)):
+        raise ValueError(f"metadata.{reserved[0]}: keys that begin with {OWN!r} are the task API's own")
+    own = {OWN + name: changes[name] for name in ("description", "assigned_to") if name in changes}
+    return {**changes, "metadata": {**metadata, **own}} if metadata or own else changes
 
 
 def resources_of(requirements: Mapping[str, Any]) -> dict[str, float]:
