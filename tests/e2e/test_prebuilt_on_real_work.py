@@ -19,10 +19,10 @@ LIMIT_S: Final = 90
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed (Debian: apt-get install git)")
 
 
-def outcome(system: RunningSystem, example: str, *options: str) -> dict[str, Any]:
-    """What the program prints with --json; it must end well and say nothing else."""
+def run(system: RunningSystem, *command: str | Path) -> str:
+    """What a Python program prints; it must end well and say nothing on stderr."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / example / "run.py", "--json", *options],
+        [sys.executable, "-W", "error", *command],
         env=os.environ | {"TASKLOOM_HOME": str(system.home)},
         capture_output=True,
         text=True,
@@ -30,7 +30,12 @@ def outcome(system: RunningSystem, example: str, *options: str) -> dict[str, Any
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert done.stderr == ""
-    found: dict[str, Any] = json.loads(done.stdout)
+    return done.stdout
+
+
+def outcome(system: RunningSystem, example: str, *options: str) -> dict[str, Any]:
+    """What the example prints with --json."""
+    found: dict[str, Any] = json.loads(run(system, EXAMPLES / example / "run.py", "--json", *options))
     return found
 
 
@@ -53,6 +58,8 @@ def test_a_good_commit_is_deployed_and_one_that_breaks_a_test_is_not(running_sys
     assert (broken["variables"]["tests_passed"], broken["variables"]["tests_failed"]) == (5, 1)
     assert "deployed" not in broken["variables"]
     assert broken["current_release"] == good["current_release"]
+    assert "    └── ✓ Deploy Application  (if so)" in run(running_system, "-m", "taskloom", "steps", good["run"])
+    assert "    └── – Deploy Application  (if so)" in run(running_system, "-m", "taskloom", "steps", broken["run"])
 
 
 @pytest.mark.parametrize(("options", "attempts"), [([], ["completed"]), (["--kill"], ["lost", "completed"])])
