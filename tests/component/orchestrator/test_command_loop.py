@@ -4,6 +4,7 @@ from services.orchestrator import ownership
 from taskloom.testing.memory import InMemoryDatabase, InMemoryShardStore
 from tests.component.orchestrator.rig import SHARDS, Rig
 from tests.component.orchestrator.suite import CommandLoopSuite
+from tests.component.orchestrator.suite_changes import ChangesSuite
 from tests.component.orchestrator.suite_definitions import DefinitionsSuite
 from tests.component.orchestrator.suite_dependencies import DependenciesSuite
 from tests.component.orchestrator.suite_executors import ExecutorsSuite
@@ -16,6 +17,7 @@ from tests.component.orchestrator.suite_workflows import WorkflowsSuite
 
 class TestCommandLoopInMemory(
     CommandLoopSuite,
+    ChangesSuite,
     OwnershipSuite,
     ExecutorsSuite,
     DependenciesSuite,

@@ -6,6 +6,7 @@ from services.orchestrator import ownership
 from taskloom.store.shard import ShardStore
 from tests.component.orchestrator.rig import PARTITIONS, SHARDS, Rig
 from tests.component.orchestrator.suite import CommandLoopSuite
+from tests.component.orchestrator.suite_changes import ChangesSuite
 from tests.component.orchestrator.suite_definitions import DefinitionsSuite
 from tests.component.orchestrator.suite_dependencies import DependenciesSuite
 from tests.component.orchestrator.suite_executors import ExecutorsSuite
@@ -17,6 +18,7 @@ from tests.component.orchestrator.suite_workflows import WorkflowsSuite
 @pytest.mark.integration
 class TestCommandLoopOnPostgres(
     CommandLoopSuite,
+    ChangesSuite,
     OwnershipSuite,
     ExecutorsSuite,
     DependenciesSuite,
