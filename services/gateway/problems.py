@@ -1,8 +1,7 @@
 """What the gateway says no with: one exception per kind of answer, and the JSON that each becomes."""
 
-import re
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request, Response
@@ -11,11 +10,10 @@ from litestar.exceptions import HTTPException
 from taskloom.domain.refusals import HTTP_STATUS, Refusal
 from taskloom.errors import TaskloomError
 from taskloom.telemetry import get_logger
-from taskloom.wire.commands import MAX_DEPTH, field_of, is_too_deep
+from taskloom.wire.commands import MAX_DEPTH, faulty_field, is_too_deep
 
 T = TypeVar("T")
 _log = get_logger(__name__)
-_UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
 
 
 class Problem(TaskloomError):
@@ -99,9 +97,7 @@ def invalid_json(error: msgspec.MsgspecError | UnicodeDecodeError) -> BadRequest
     """The 400 for a body that does not decode; ``field`` is the path of the fault, without the leading ``$.``."""
     if not isinstance(error, msgspec.ValidationError):
         return BadRequest(f"the body is not JSON: {error}", field="$")
-    path = field_of(error)
-    if unknown := _UNKNOWN_FIELD.search(str(error)):
-        path = f"{path}.{unknown[1]}"
+    path = faulty_field(error)
     return BadRequest(str(error), field=path.removeprefix("$.") or "$")
 
 

@@ -45,6 +45,7 @@ class TaskFilter(Struct, frozen=True):
     kind: str | None = None
     queue: str | None = None
     session_id: Identifier | None = None
+    workflow_id: Annotated[str, Meta(max_length=1024, description="Tasks of this workflow's own steps")] | None = None
     tag: str | None = None
     created_after: Time | None = None
     created_before: Time | None = None
@@ -63,6 +64,15 @@ class TaskListQuery(TaskFilter, frozen=True):
     limit: Limit100 = 20
     offset: Offset = 0
     as_of: AsOf = ""
+
+
+class WorkflowQuery(Struct, frozen=True):
+    after: Annotated[str, Meta(max_length=1024, description="Steps whose paths come after this one only")] = ""
+    limit: Annotated[int, Meta(ge=1, le=10_000, description="Most steps to return")] = 10_000
+
+
+class CheckpointQuery(Struct, frozen=True):
+    version: Annotated[int, Meta(ge=1, description="Of the task, as in the list; none: as it is now")] | None = None
 
 
 class EventsQuery(Struct, frozen=True):
@@ -146,7 +156,7 @@ def filters_of(wanted: TaskFilter, metadata: dict[str, str]) -> Filters:
         queue=wanted.queue,
         session_id=wanted.session_id,
         tag=wanted.tag,
-        metadata=metadata,
+        metadata=metadata if wanted.workflow_id is None else {**metadata, "workflow_id": wanted.workflow_id},
         created_after=wanted.created_after,
         created_before=wanted.created_before,
         q=wanted.q,

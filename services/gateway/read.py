@@ -7,13 +7,19 @@ from typing import Any, Final
 import msgspec
 from msgspec import structs
 
-from services.gateway.problems import BadRequest, NotFound
+from services.gateway.problems import BadRequest, Conflict, NotFound
 from services.gateway.queries import TaskListQuery, filters_of
 from services.gateway.readside import Histories, Values, Views
 from services.gateway.security import Caller
 from services.gateway.wait import Recent, until_visible
 from taskloom.domain.envelope import Recorded
-from taskloom.domain.task.events import AFTER_END_EVENTS, TERMINAL_EVENTS
+from taskloom.domain.task.events import AFTER_END_EVENTS, TERMINAL_EVENTS, TaskSubmitted
+from taskloom.domain.task.snapshot import decode_state
+from taskloom.domain.workflow.events import WorkflowEvent
+from taskloom.domain.workflow.evolve import fold_run, open_run
+from taskloom.domain.workflow.results import checkpoint
+from taskloom.domain.workflow.state import RunState
+from taskloom.domain.workflow.values import Ref, has_refs
 from taskloom.replay.as_of import BadMoment, Moment, read_moment, tasks_as_of, up_to
 from taskloom.views.task_executions.fold import fold_all
 from taskloom.views.task_executions.query import BadCursor, Page
@@ -86,6 +92,43 @@ class Reader:
         if not happened:
             raise NotFound("Task not found: it was not submitted yet at that moment", task_id=task_id)
         return happened
+
+    async def run(self, caller: Caller, task_id: str, version: int | None = None) -> RunState:
+        """The state of a workflow's run, now or as of a version. Of a long run only what came after its last snapshot
+        is read.
+
+        Raises:
+            NotFound: unknown, another tenant's, or that version has not been reached.
+            Conflict: the task is no workflow.
+        """
+        await self.check_owner(caller, task_id)
+        stored = await self.histories.snapshot(task_id) if version is None else None
+        state = None if stored is None else decode_state(stored[1])
+        run: RunState | None = None if state is None else state.run
+        after = state.version if state is not None and run is not None else 0
+        found = await self.histories.events(task_id, after=after, up_to=version)
+        if version is not None and len(found) < version:
+            raise NotFound(f"the task has {len(found)} events", task_id=task_id, field="version")
+        if run is None:
+            submitted = found[0].event
+            if not isinstance(submitted, TaskSubmitted) or submitted.spec.kind != "workflow":
+                raise Conflict("the task is no workflow", task_id=task_id)
+            run = open_run(submitted.spec.input)
+        return fold_run(run, [recorded.event for recorded in found if isinstance(recorded.event, WorkflowEvent)])
+
+    async def checkpoint(self, caller: Caller, task_id: str, version: int | None) -> dict[str, Any]:
+        """What a new run can start from, large results in place. Raises as ``run``."""
+        saved = checkpoint(await self.run(caller, task_id, version))
+        for step in saved["steps"].values():
+            step["result"] = await self._in_place(step["result"])
+        return saved
+
+    async def _in_place(self, value: Any) -> Any:
+        if isinstance(value, Ref):
+            return await self._values.resolve(msgspec.to_builtins(value))
+        if isinstance(value, dict):
+            return {key: await self._in_place(inner) for key, inner in value.items()} if has_refs(value) else value
+        return [await self._in_place(inner) for inner in value] if has_refs(value) else value
 
     async def events_page(
         self, caller: Caller, task_id: str, *, limit: int, offset: int, moment: Moment | None

@@ -101,6 +101,8 @@ class Histories(Protocol):
         self, task_id: str, after: int = 0, limit: int | None = None, up_to: int | None = None
     ) -> list[Recorded]: ...
 
+    async def snapshot(self, task_id: str) -> tuple[int, bytes] | None: ...
+
 
 class Values(Protocol):
     """Stored large values (taskloom.store.claims.ClaimStore); ``resolve`` leaves all but references as it is."""

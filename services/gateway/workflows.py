@@ -1,23 +1,21 @@
 """A workflow's run as people see it, folded from the events of its task."""
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from datetime import datetime
 from typing import Any, Final
 
 from msgspec import Struct
 
-from services.gateway.problems import Conflict
 from taskloom.domain.envelope import Recorded
-from taskloom.domain.task.events import TaskSubmitted
 from taskloom.domain.workflow.draft import within
-from taskloom.domain.workflow.events import WorkflowEvent
-from taskloom.domain.workflow.evolve import fold_run, open_run
+from taskloom.domain.workflow.events import CheckpointSaved
 from taskloom.domain.workflow.plan import Body, StepPlan
 from taskloom.domain.workflow.results import progress, step_counts
 from taskloom.domain.workflow.state import ROOT, STEP_ENDED, LoopData, Node, RunState
 from taskloom.domain.workflow.wanted import child_id
 
 MAX_STEPS_SHOWN: Final = 10_000
+MAX_CHECKPOINTS_SHOWN: Final = 1_000
 _RUN_ONCE: Final = frozenset({"parallel", "sequential", "conditional"})
 """Kinds whose bodies run once, so that the path of a step in them says all."""
 
@@ -33,32 +31,51 @@ class StepSeen(Struct, frozen=True, omit_defaults=True):
 
 
 class RunSeen(Struct, frozen=True):
-    """``progress`` in percent; ``steps`` in the order of their paths, at most 10,000; ``counts`` of top-level steps."""
+    """``progress`` in percent; ``steps`` in the order of their paths; ``counts`` of top-level steps. ``next`` is the
+    path to go on ``after``, empty on the last page."""
 
     status: str
     progress: float
     counts: dict[str, int]
     steps: list[StepSeen]
     variables: dict[str, Any]
+    next: str = ""
 
 
-def run_seen(history: Sequence[Recorded]) -> RunSeen:
-    """The run in a history that begins with the task's first event.
+class CheckpointSeen(Struct, frozen=True):
+    """``version`` is that of the task when the step at ``path`` saved it."""
 
-    Raises:
-        Conflict: the task is no workflow.
-    """
-    submitted = history[0].event
-    if not isinstance(submitted, TaskSubmitted) or submitted.spec.kind != "workflow":
-        raise Conflict("the task is no workflow", task_id=history[0].task_id)
-    events = [recorded.event for recorded in history if isinstance(recorded.event, WorkflowEvent)]
-    run = fold_run(open_run(submitted.spec.input), events)
+    version: int
+    path: str
+    at: datetime
+
+
+class Checkpoints(Struct, frozen=True):
+    """Oldest first."""
+
+    checkpoints: list[CheckpointSeen]
+
+
+def checkpoints_in(history: Sequence[Recorded]) -> Checkpoints:
+    """The last 1,000 checkpoints of a history."""
+    saved = [
+        CheckpointSeen(recorded.version, recorded.event.path, recorded.meta.at)
+        for recorded in history
+        if isinstance(recorded.event, CheckpointSaved)
+    ]
+    return Checkpoints(saved[-MAX_CHECKPOINTS_SHOWN:])
+
+
+def run_seen(task_id: str, run: RunState, after: str = "", limit: int = MAX_STEPS_SHOWN) -> RunSeen:
+    """The run, with up to ``limit`` steps whose paths come after ``after``."""
+    steps = [step for step in _steps(task_id, run) if step.path > after]
     return RunSeen(
         "paused" if run.paused else run.status,
         round(progress(run), 2),
         step_counts(run),
-        _steps(history[0].task_id, run),
+        steps[:limit],
         {name: run.variables[name] for name in sorted(run.variables)},
+        steps[limit - 1].path if len(steps) > limit else "",
     )
 
 
@@ -70,7 +87,7 @@ def _steps(task_id: str, run: RunState) -> list[StepSeen]:
         seen[path] = StepSeen(path, node.status, node.plan.kind, own, error)
     for step in _forgotten(task_id, run, run.plan.root, ROOT, over=False):
         seen.setdefault(step.path, step)
-    return [seen[path] for path in islice(sorted(seen), MAX_STEPS_SHOWN)]
+    return [seen[path] for path in sorted(seen)]
 
 
 def _forgotten(task_id: str, run: RunState, body: Body, frame: str, *, over: bool) -> Iterator[StepSeen]:

@@ -110,6 +110,12 @@ class HistoryReader:
         )
         return [self._unpack(state) for (state,) in rows]
 
+    async def snapshot(self, task_id: str) -> tuple[int, bytes] | None:
+        """Version and bytes of the newest snapshot of a task, if there is one."""
+        shard = shard_of(partition_of(task_id, self._partitions), self._shards)
+        rows = await self._select(shard, self._sql[shard].select_snapshots, ([task_id],))
+        return (rows[0][1], self._unpack(rows[0][2])) if rows else None
+
     async def streams(self, shard: int, after_task_id: str = "", limit: int = 1000) -> list[str]:
         """Task ids of a shard above ``after_task_id``, in the order of their bytes; ask again with the last one."""
         rows = await self._select(shard, self._sql[shard].select_streams, (after_task_id, limit))

@@ -9,11 +9,12 @@ from litestar.types import ASGIApp
 from msgspec import Struct
 
 from services.gateway.answers import json_answer
-from services.gateway.context import AnyRequest, caller_in, checked_id, gateway_of, origin_of
+from services.gateway.context import AnyRequest, caller_in, checked_id, gateway_of, origin_of, pairs_of
 from services.gateway.control import ControlCommand, Controlled
 from services.gateway.docs import Answered, Doc, documented
 from services.gateway.problems import decoded
-from services.gateway.workflows import RunSeen, run_seen
+from services.gateway.queries import CheckpointQuery, WorkflowQuery, read_query
+from services.gateway.workflows import Checkpoints, RunSeen, checkpoints_in, run_seen
 from taskloom.domain.task.commands import DecideApproval, PatchVariables, Reason, SignalTask
 
 TASK: Final = "/api/v1/tasks/{task_id:str}"
@@ -84,14 +85,56 @@ async def patch_variables(request: AnyRequest, task_id: FromPath[str]) -> ASGIAp
         Doc(
             summary="How far a workflow is",
             tag="Workflows",
+            query=WorkflowQuery,
             answers={200: Answered("The run, its steps and its variables", RunSeen)},
             errors=(400, 404, 409),
         )
     ),
 )
 async def get_workflow(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
-    history = await gateway_of(request).reader.history(caller_in(request), checked_id(task_id), None)
-    return json_answer(run_seen(history))
+    query = read_query(pairs_of(request), WorkflowQuery)
+    run = await gateway_of(request).reader.run(caller_in(request), checked_id(task_id))
+    return json_answer(run_seen(task_id, run, query.after, query.limit))
 
 
-HANDLERS: Final = [signal_task, decide_approval, patch_variables, get_workflow]
+@get(
+    f"{TASK}/workflow/checkpoints",
+    opt=documented(
+        Doc(
+            summary="Checkpoints that a workflow saved",
+            tag="Workflows",
+            answers={200: Answered("The last 1,000, oldest first", Checkpoints)},
+            errors=(400, 404, 409),
+        )
+    ),
+)
+async def list_checkpoints(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
+    reader, caller = gateway_of(request).reader, caller_in(request)
+    history = await reader.history(caller, checked_id(task_id), None)
+    return json_answer(checkpoints_in(history))
+
+
+@get(
+    f"{TASK}/workflow/checkpoint",
+    opt=documented(
+        Doc(
+            summary="What a new run can start from",
+            tag="Workflows",
+            details="Send it as `input.checkpoint` of a new workflow: top-level steps that had completed are not run "
+            "again. Variables and context come with it; large results stand in it in full.",
+            query=CheckpointQuery,
+            answers={200: Answered("Steps, variables and context", dict[str, Any])},
+            errors=(400, 404, 409),
+        )
+    ),
+)
+async def get_checkpoint(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
+    query = read_query(pairs_of(request), CheckpointQuery)
+    saved = await gateway_of(request).reader.checkpoint(caller_in(request), checked_id(task_id), query.version)
+    return json_answer(saved)
+
+
+HANDLERS: Final = [
+    *(signal_task, decide_approval, patch_variables),
+    *(get_workflow, list_checkpoints, get_checkpoint),
+]

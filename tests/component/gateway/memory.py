@@ -72,6 +72,7 @@ class MemorySystem:
         self.rows: dict[str, Row] = {}
         self.chunks_of: dict[str, list[Chunk]] = {}
         self.stored: dict[str, bytes] = {}
+        self.snapshots: dict[str, tuple[int, bytes]] = {}
         self.known_now = Known()
         self.executors_now: list[Executor] = []
         self.lag = 12.0
@@ -188,6 +189,9 @@ class MemorySystem:
         await asyncio.sleep(0)
         found = [each for each in self.streams.get(task_id, []) if each.version > after]
         return [each for each in found if up_to is None or each.version <= up_to][:limit]
+
+    async def snapshot(self, task_id: str) -> tuple[int, bytes] | None:
+        return self.snapshots.get(task_id)
 
     async def put(self, value: bytes) -> str:
         digest = hashlib.sha256(value).hexdigest()

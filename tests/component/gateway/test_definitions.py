@@ -67,7 +67,7 @@ async def test_a_list_goes_on_after_its_cursor(client: httpx.AsyncClient) -> Non
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({}, "$"),
+        ({}, "definition"),
         ({"definition": 1}, "definition"),
         ({"definition": {"name": "x", "steps": []}}, "definition.steps"),
         ({"definition": etl(step("a", "nobody"))}, "definition.steps[0].depends_on[0]"),

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import pytest
+
 from taskloom.domain.task import commands as c
 from taskloom.store.batch import Batch
 from taskloom.testing.memory import InMemoryRecord
+from tests.component.bad_workflows import BAD
 from tests.component.orchestrator.rig import Node, Rig, task_on
 
 RUN = task_on(1, "run")
@@ -186,3 +189,27 @@ class WorkflowsSuite:
             await node.round()
         assert [letter.field for letter in rig.dead_letters()] == ["key"]
         assert rig.published(f"{RUN}~a") == []
+
+    @pytest.mark.parametrize("case", BAD)
+    async def test_a_faulty_definition_goes_to_the_dead_letters_with_the_path_of_the_fault(
+        self, rig: Rig, case: str
+    ) -> None:
+        steps, field = BAD[case]
+        async with rig.node() as node:
+            await node.own()
+            rig.submit(RUN, **plan(*steps))
+            await node.round()
+        assert [letter.field for letter in rig.dead_letters()] == [f"input.definition.{field}"]
+        assert [reply.refusal.field for reply in rig.replies() if reply.refusal] == [f"input.definition.{field}"]
+        assert rig.published(RUN) == []
+
+    async def test_a_step_that_no_executor_can_take_says_so_in_why(self, rig: Rig) -> None:
+        async with rig.node() as node:
+            await node.own()
+            node.hear()
+            rig.submit(RUN, **plan(step("a", capabilities=["gpu"])))
+            await node.round()
+            rig.send(f"{RUN}~a", c.ExplainTask())
+            await node.round()
+        gates = rig.replies()[-1].data["gates"]
+        assert any(gate["gate"] == "capability" and "gpu" in gate["detail"] for gate in gates), gates

@@ -26,6 +26,10 @@ RESERVED_IDS: Final = frozenset({"undo", "on_failure"})
 
 NOT_IN_TEMPLATES: Final = frozenset({"task_id", "depends_on", "on_dependency_failure"})
 
+MAX_CHILDREN: Final = 12
+"""Child workflows written out within each other."""
+
+_CHILDREN: Final = re.compile(r"\]\.definition\b")
 _PATH: Final = re.compile(r" - at `\$(.*)`$")
 _NAMED: Final = re.compile(r"Object (?:contains unknown|missing required) field `([^`]*)`")
 
@@ -316,7 +320,9 @@ def _expression(text: str, path: str) -> Iterator[Fault]:
 def _child(step: d.ChildStep, path: str) -> Iterator[Fault]:
     if (step.definition is None) == (step.workflow is None):
         yield Fault(f"{path}.definition", "give either definition, or workflow: the id of a stored one")
-    if step.definition is not None:
+    if step.definition is not None and len(_CHILDREN.findall(path)) >= MAX_CHILDREN:
+        yield Fault(f"{path}.definition", f"child workflows nest deeper than {MAX_CHILDREN} levels; store some of them")
+    elif step.definition is not None:
         yield from validate(step.definition, f"{path}.definition")
     yield from _templates(step.variables, f"{path}.variables")
     yield from _templates(step.context, f"{path}.context")
