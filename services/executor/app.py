@@ -84,6 +84,7 @@ async def run(settings: ExecutorSettings) -> None:
             settings,
             incarnation=incarnation,
             kinds=tuple(sorted(handlers)),
+            schemas={kind: handler.schema for kind, handler in handlers.items() if handler.schema is not None},
             live=attempts.live,
             reserve=reserve,
         )

@@ -4,10 +4,10 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -17,6 +17,7 @@ from services.executor.settings import ExecutorSettings
 from taskloom import telemetry
 from taskloom.bus.errors import BusError
 from taskloom.bus.publish import OutRecord
+from taskloom.kinds.schemas import announced
 from taskloom.wire.cloudevents import Attributes, to_headers
 from taskloom.wire.messages import ExecutorHeartbeat, LiveAttempt
 from taskloom.wire.topics import Topics, partition_of
@@ -40,6 +41,7 @@ class Announcer:
         *,
         incarnation: str,
         kinds: tuple[str, ...],
+        schemas: Mapping[str, Mapping[str, Any]],
         live: Callable[[], tuple[LiveAttempt, ...]],
         reserve: Reserve,
     ) -> None:
@@ -57,6 +59,7 @@ class Announcer:
             status="ready",
             at=datetime.now(UTC),
             kinds=kinds,
+            schemas=announced(schemas),
             queues=settings.queues,
             capabilities=settings.capabilities,
             labels=settings.labels,

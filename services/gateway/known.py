@@ -1,4 +1,5 @@
-"""Which kinds and queues there are: the built-in ones and what executors announce, looked up every few seconds."""
+"""Which kinds and queues there are, and inputs of kinds: the built-in ones and what executors announce, looked up every
+few seconds."""
 
 import asyncio
 import time
@@ -7,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from msgspec import Struct
 
 from taskloom.domain.task.submission import BUILT_IN_KINDS, BUILT_IN_QUEUES
+from taskloom.kinds.schemas import Schemas
 from taskloom.telemetry import get_logger
 
 _log = get_logger(__name__)
@@ -15,6 +17,7 @@ _log = get_logger(__name__)
 class Known(Struct, frozen=True):
     kinds: frozenset[str] = BUILT_IN_KINDS
     queues: frozenset[str] = BUILT_IN_QUEUES
+    schemas: Schemas = Schemas()
 
 
 class KnownThings:
@@ -53,4 +56,4 @@ class KnownThings:
         except Exception as fault:  # noqa: BLE001 - submissions must not depend on the read side
             _log.warning("known kinds not renewed", error=str(fault))
         else:
-            self.now = Known(found.kinds | BUILT_IN_KINDS, found.queues | BUILT_IN_QUEUES)
+            self.now = Known(found.kinds | BUILT_IN_KINDS, found.queues | BUILT_IN_QUEUES, found.schemas)

@@ -1,12 +1,13 @@
 """What the routes read: rows of the views and histories from the event store. Ports, so that tests can stand in."""
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from services.gateway.known import Known
 from taskloom.domain.entities.entity import Entity
 from taskloom.domain.envelope import Recorded
+from taskloom.kinds.schemas import Schemas
 from taskloom.views import positions
 from taskloom.views.entities import query as entity_rows
 from taskloom.views.executors import query as executor_rows
@@ -190,7 +191,8 @@ class PostgresViews:
             if each.seconds_since_heard < executor_rows.KINDS_OF_LAST_S
         ]
         kinds = frozenset(kind for beat in heard for kind in beat.kinds)
-        return Known(kinds, frozenset(queue for beat in heard for queue in beat.queues))
+        queues = frozenset(queue for beat in heard for queue in beat.queues)
+        return Known(kinds, queues, Schemas(heard, datetime.now(UTC)))
 
     async def lag_ms(self) -> float:
         return await self._lag.lag_ms()

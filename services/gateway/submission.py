@@ -93,6 +93,11 @@ def read_submission(body: bytes | msgspec.Raw, known: Known, origin: Origin, ind
             raise Unknown(invalid.message, field="kind") from invalid
         raise BadRequest(invalid.message, field=invalid.field) from invalid
     _check(spec, known)
+    try:
+        known.schemas.check(spec.kind, spec.input)
+    except InvalidInput as invalid:
+        # Unknown, since an executor with another schema may have registered just now.
+        raise Unknown(invalid.message, field=invalid.field) from invalid
     confirm = command.task_id is not None or bool(origin.key) or _names_stored(command)
     reply_to = origin.reply_to if confirm or origin.wait_s else ""
     return Submission(_envelope(command, task_id, origin, reply_to), spec, confirm)

@@ -7,8 +7,9 @@ long as the gateway does, so that both doors take the same.
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
+from taskloom.kinds.schemas import Schemas
 from taskloom.wire.messages import ExecutorHeartbeat
 
 KEPT: Final = timedelta(hours=1)
@@ -26,12 +27,13 @@ class Announced:
         self._look_at = datetime.min.replace(tzinfo=UTC)
         self.kinds: frozenset[str] = frozenset()
         self.queues: frozenset[str] = frozenset()
+        self.schemas = Schemas()
 
     def hear(self, message: ExecutorHeartbeat) -> None:
         """Notes what an executor offers, also one that says good-bye; forgets those not heard for an hour."""
         now, known = self._clock(), self._heard.get(message.executor_id)
         self._heard[message.executor_id] = message
-        changed = known is None or (known.kinds, known.queues) != (message.kinds, message.queues)
+        changed = known is None or _offer(known) != _offer(message)
         if changed or now >= self._look_at:
             self._look_at = now + LOOK_EVERY
             self._renew(now - KEPT)
@@ -40,3 +42,8 @@ class Announced:
         self._heard = {name: heard for name, heard in self._heard.items() if heard.at > oldest}
         self.kinds = frozenset(kind for heard in self._heard.values() for kind in heard.kinds)
         self.queues = frozenset(queue for heard in self._heard.values() for queue in heard.queues)
+        self.schemas = Schemas(self._heard.values(), self._clock())
+
+
+def _offer(message: ExecutorHeartbeat) -> tuple[Any, ...]:
+    return message.kinds, message.queues, message.schemas, message.status

@@ -11,6 +11,7 @@ from taskloom.domain.scheduling.match import ANY_QUEUE
 from taskloom.domain.task.commands import SubmitTask, UpdateTask
 from taskloom.domain.task.submission import BUILT_IN_KINDS, BUILT_IN_QUEUES, Invalid, check_from_outside
 from taskloom.kinds.inputs import InvalidInput, validate
+from taskloom.kinds.schemas import Schemas
 from taskloom.wire.claims import is_claim
 from taskloom.wire.cloudevents import GATEWAY_SOURCE, Attributes, asked_by
 from taskloom.wire.commands import Envelope, decode_command
@@ -46,6 +47,9 @@ class Announces(Protocol):
 
     @property
     def queues(self) -> frozenset[str]: ...
+
+    @property
+    def schemas(self) -> Schemas: ...
 
 
 class Ingest:
@@ -102,6 +106,7 @@ class Ingest:
             raise Invalid(f"no executor runs the kind {kind!r}; known kinds: {known}", "kind")
         self._check_queue(command.queue)
         validate(kind, command.input, command.context)
+        self._announced.schemas.check(kind, command.input)
 
     def _check_queue(self, queue: str) -> None:
         if queue not in BUILT_IN_QUEUES and self._announced.queues.isdisjoint((queue, ANY_QUEUE)):

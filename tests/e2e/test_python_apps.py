@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from taskloom.app import Mismatch, TaskFailed
+from taskloom.app import Mismatch, TaskFailed, register_definitions
 from taskloom.client import AsyncClient, Client
 from taskloom.testing.eventually import eventually
 from taskloom.testing.processes import RunningSystem
@@ -94,9 +94,19 @@ async def test_tasks_and_workflows_of_an_app_run_typed_from_end_to_end(
         assert (await weighed.task()).progress == 1.0
         assert [chunk.text async for chunk in client.output(weighed.task_id)] == ["on the scales\n"]
 
+        await _checked_at_the_door(api)
         await _checked_at_the_edge(client)
         await _stopped(client)
         await _workflows(client, api)
+
+
+async def _checked_at_the_door(api: Api) -> None:
+    wrong = {"line": {"sku": "a", "count": 0}, "order_id": "7"}
+    answer = await api.http.post("/api/v1/tasks", json={"kind": "shop.pack", "queue": "shop", "input": wrong})
+    assert (answer.status_code, answer.json()["field"]) == (400, "input.line.count")
+    steps = [{"step_type": "task", "id": "p", "task_template": {"kind": "shop.pack", "queue": "shop", "input": wrong}}]
+    run = await api.submit(kind="workflow", input={"definition": {"name": "w", "steps": steps}})
+    assert "input.line.count" in (await api.ended(run))["error"]
 
 
 async def _checked_at_the_edge(client: AsyncClient) -> None:
@@ -142,6 +152,13 @@ async def _workflows(client: AsyncClient, api: Api) -> None:
         "notes": ["0a", "1b"],
         "rounds": 3,
     }
+
+    assert await register_definitions(client, shop_app.app) == {"shop.checkout": 1, "shop.packing": 1}
+    assert await register_definitions(client, shop_app.app) == {"shop.checkout": 1, "shop.packing": 1}
+    stored = await api.http.post(
+        "/api/v1/workflows/shop.packing/execute", json={"variables": {"order": {"id": "9", "lines": [{"sku": "a"}]}}}
+    )
+    assert stored.is_success, stored.text
 
     bad = await shop_app.checkout.submit(client, Order("8", amount=Decimal(500)))
     with pytest.raises(TaskFailed, match=r"input\.seconds") as failed:

@@ -23,6 +23,7 @@
 
 from taskloom.app.app import App, task, workflow
 from taskloom.app.context import Context, LocalContext, LocalSyncContext, SyncContext
+from taskloom.app.definitions import register_definitions
 from taskloom.app.errors import AppError, LoadError, Mismatch, TaskFailed, TraceError
 from taskloom.app.expressions import Expression, Reference, contains, default, error, exists, length, status
 from taskloom.app.handles import AsyncHandle, Handle
@@ -86,6 +87,7 @@ __all__ = [
     "on_failure",
     "otherwise",
     "parallel",
+    "register_definitions",
     "sequential",
     "signal",
     "status",

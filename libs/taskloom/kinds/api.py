@@ -157,6 +157,10 @@ class Handler(ABC):
     immediate: ClassVar[bool] = False
     """True promises that ``run`` never waits: it is then run on the spot, without a task, limits or pause."""
 
+    schema: Mapping[str, Any] | None = None
+    """JSON Schema of the input. It is announced, so that a wrong input is refused before it is queued; ``run`` may all
+    the same get what another executor's schema let through."""
+
     async def open(self) -> None:  # noqa: B027 - most handlers need none
         """Called once before the first attempt."""
 

@@ -42,6 +42,7 @@ class ExecutorHeartbeat(Message, frozen=True, tag="taskloom.executor.heartbeat.v
 
     ``slots`` run at once; ``prefetch`` more may wait in the executor. ``live`` are all attempts it holds (running and
     waiting). ``status``: ready takes work, draining finishes what it has, stopped said good-bye.
+    ``schemas``: JSON Schemas of the inputs of its kinds, as far as they have one and it is small.
     """
 
     executor_id: str
@@ -61,6 +62,7 @@ class ExecutorHeartbeat(Message, frozen=True, tag="taskloom.executor.heartbeat.v
     version: str = ""
     started_at: datetime | None = None
     interval_s: float = 5.0
+    schemas: dict[str, dict[str, Any]] = {}
 
 
 class OrchestratorHeartbeat(Message, frozen=True, tag="taskloom.orchestrator.heartbeat.v1"):

@@ -18,6 +18,7 @@ class AppTask(Handler):
 
     def __init__(self, task: Task[Any], app: str, threads: Threads) -> None:
         self.kind = task.kind  # type: ignore[misc]  # one class for all tasks
+        self.schema = task.signature.schema
         self.task = task
         self._app = app
         self._threads = threads

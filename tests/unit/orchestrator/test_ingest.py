@@ -7,9 +7,11 @@ from msgspec import Struct
 from services.orchestrator import ingest as ingest_module
 from services.orchestrator.ingest import MAX_COMMAND_BYTES, MAX_REASON_CHARS, Ingest, Misplaced, Rejected
 from taskloom.bus.publish import MAX_RECORD_BYTES
+from taskloom.kinds.schemas import Schemas
 from taskloom.testing.clock import START
 from taskloom.testing.memory import InMemoryRecord
 from taskloom.wire.commands import Envelope
+from taskloom.wire.messages import ExecutorHeartbeat
 from taskloom.wire.topics import partition_of
 
 SUBMIT = ("ce_type", b"taskloom.task.submit.v1")
@@ -23,6 +25,7 @@ PLACE = partition_of("t", 4)
 class Offers(Struct):
     kinds: frozenset[str] = frozenset({"special"})
     queues: frozenset[str] = frozenset({"night"})
+    schemas: Schemas = Schemas()
 
 
 def read(value: bytes | None, *headers: tuple[str, Any], key: bytes | None = b"t", partition: int | None = None) -> Any:
@@ -149,3 +152,13 @@ def test_a_structured_event_with_faulty_data_is_answered_too() -> None:
 
 def test_a_reply_address_that_is_too_long_is_not_used() -> None:
     assert rejected(b"", SUBMIT, ("ce_replyto", b"x" * 2_000)).asked is None
+
+
+def test_an_input_that_no_executor_of_its_kind_takes_is_refused_with_its_field() -> None:
+    beat = ExecutorHeartbeat("x", "i", "ready", START, ("special",), schemas={"special": {"required": ["order"]}})
+    offers = Offers(schemas=Schemas([beat], START))
+    headers = [("ce_type", b"taskloom.task.submit.v1")]
+    record = InMemoryRecord("commands", PLACE, 7, b"t", b'{"kind": "special"}', headers)
+    rejected = Ingest(4, offers).read(record, START)
+    assert isinstance(rejected, Rejected)
+    assert rejected.letter.field == "input.order"
