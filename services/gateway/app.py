@@ -42,11 +42,13 @@ from services.gateway.routes import (
     metrics,
     queues,
     runs,
+    schedules,
     sessions,
     streams,
     tasks,
     workflows,
 )
+from services.gateway.schedules import Schedules
 from services.gateway.security import BrowserGuard, check_address, is_loopback
 from services.gateway.send import CommandSender
 from services.gateway.server import HttpServer
@@ -68,7 +70,7 @@ from taskloom.wire.topics import Topics
 
 _ROUTES = (
     *(tasks, changes, dependencies, histories, sessions, executors, queues, metrics, streams),
-    *(workflows, definitions, runs, health),
+    *(workflows, definitions, runs, schedules, health),
 )
 
 
@@ -99,6 +101,7 @@ def create_app(parts: Parts) -> Litestar:
     gateway = Gateway(
         submitter=submitter,
         definitions=Definitions(entities, submitter),
+        schedules=Schedules(entities, at_most=settings.max_schedules),
         dependencies=waits,
         controller=Controller(parts.sender, parts.replies, recent, reply_s=reply_s),
         bulk=Bulk(parts.sender, parts.replies, recent, parts.views, known, reply_s=reply_s),

@@ -16,6 +16,7 @@ from services.gateway.lag import LagWatch
 from services.gateway.limits import Limits
 from services.gateway.problems import BadRequest
 from services.gateway.read import Reader
+from services.gateway.schedules import Schedules
 from services.gateway.security import Caller, caller_of
 from services.gateway.streaming import Streams
 from services.gateway.submission import Origin
@@ -36,6 +37,7 @@ class Gateway:
     definitions: Definitions
     bulk: Bulk
     known: KnownThings
+    schedules: Schedules
     dependencies: DependencyReader
     reader: Reader
     streams: Streams

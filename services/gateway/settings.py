@@ -39,6 +39,9 @@ class GatewaySettings(ServiceSettings):
         le=100_000,
         description="Records kept for a slow reader of a stream; when full it goes back to reading the store",
     )
+    max_schedules: int = Field(
+        1000, ge=1, le=10_000, description="Schedules that a tenant may have; one more is answered 429"
+    )
     ping_interval_s: float = Field(
         10.0, gt=0, le=60, description="Silence on a stream after which a comment is sent, in seconds"
     )

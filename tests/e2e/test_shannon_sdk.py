@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from shannon import AsyncShannonClient, EventType, ShannonClient, TaskStatusEnum, errors
 
@@ -163,3 +164,50 @@ def test_its_command_line_submits_and_shows(running_system: RunningSystem) -> No
     assert "You asked: What is 5 + 6?" in said
     [task_id] = {word.strip() for word in said.split() if word.startswith("task-")}
     assert "COMPLETED" in shannon("status", task_id)
+
+
+def test_schedules_are_made_changed_held_and_run(client: Any, running_system: RunningSystem) -> None:
+    name = f"nightly {uuid.uuid4()}"
+    made = client.create_schedule(
+        name, "30 2 * * *", "What is 3 + 4?", timezone="Europe/Berlin", task_context={"a": "b"}
+    )
+    schedule_id = made["schedule_id"]
+    seen = client.get_schedule(schedule_id)
+    assert (seen.name, seen.cron_expression, seen.timezone, seen.status) == (
+        name,
+        "30 2 * * *",
+        "Europe/Berlin",
+        "ACTIVE",
+    )
+    assert made["next_run_at"]
+
+    client.pause_schedule(schedule_id, reason="holidays")
+    assert client.get_schedule(schedule_id).status == "PAUSED"
+    client.resume_schedule(schedule_id)
+    assert client.update_schedule(schedule_id, cron_expression="0 4 * * *")["next_run_at"]
+    listed, total = client.list_schedules(page_size=100)
+    assert total >= 1
+    assert schedule_id in [each.schedule_id for each in listed]
+
+    httpx.post(f"{running_system.url}/api/v1/schedules/{schedule_id}/run").raise_for_status()
+
+    def has_run() -> bool:
+        runs, count = client.get_schedule_runs(schedule_id)
+        return bool(count == 1 and runs[0].status == "COMPLETED")
+
+    soon(has_run)
+    soon(lambda: client.get_schedule(schedule_id).successful_runs == 1)
+    client.delete_schedule(schedule_id)
+    with pytest.raises(errors.ShannonError):
+        client.get_schedule(schedule_id)
+
+
+def test_an_interval_runs_by_itself_once_for_each_due_time(running_system: RunningSystem) -> None:
+    with httpx.Client(base_url=f"{running_system.url}/api/v1") as http:
+        body = {"name": "ping", "interval_s": 1, "overlap": "allow", "task": {"kind": "echo", "input": {"n": 1}}}
+        schedule_id = http.post("/schedules", json=body).raise_for_status().json()["schedule_id"]
+        soon(lambda: http.get(f"/schedules/{schedule_id}").json()["successful_runs"] >= 3)
+        http.delete(f"/schedules/{schedule_id}").raise_for_status()
+        found = http.get("/tasks", params={"metadata.schedule_id": schedule_id, "limit": 100}).json()["tasks"]
+    times = [each["task_id"].rpartition("-")[2] for each in found]
+    assert len(set(times)) == len(times) >= 3
