@@ -46,6 +46,7 @@ from services.gateway.routes import (
     sessions,
     streams,
     tasks,
+    templates,
     workflows,
 )
 from services.gateway.schedules import Schedules
@@ -55,6 +56,7 @@ from services.gateway.server import HttpServer
 from services.gateway.settings import GatewaySettings
 from services.gateway.streaming import Streams
 from services.gateway.submit import Submitter
+from services.gateway.templates import Templates
 from services.gateway.wait import Recent
 from taskloom.bus.errors import BusError
 from taskloom.bus.publish import Publisher
@@ -70,7 +72,7 @@ from taskloom.wire.topics import Topics
 
 _ROUTES = (
     *(tasks, changes, dependencies, histories, sessions, executors, queues, metrics, streams),
-    *(workflows, definitions, runs, schedules, health),
+    *(workflows, definitions, runs, templates, schedules, health),
 )
 
 
@@ -98,9 +100,11 @@ def create_app(parts: Parts) -> Litestar:
         reply_s=reply_s,
         wait_s=settings.read_wait_s,
     )
+    stored = Definitions(entities, submitter)
     gateway = Gateway(
         submitter=submitter,
-        definitions=Definitions(entities, submitter),
+        definitions=stored,
+        templates=Templates(stored, submitter, known),
         schedules=Schedules(entities, at_most=settings.max_schedules),
         dependencies=waits,
         controller=Controller(parts.sender, parts.replies, recent, reply_s=reply_s),

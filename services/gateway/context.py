@@ -21,6 +21,7 @@ from services.gateway.security import Caller, caller_of
 from services.gateway.streaming import Streams
 from services.gateway.submission import Origin
 from services.gateway.submit import Submitter
+from services.gateway.templates import Templates
 from taskloom.domain.ids import is_task_id, is_valid_id
 from taskloom.ops import Readiness
 
@@ -35,6 +36,7 @@ class Gateway:
     submitter: Submitter
     controller: Controller
     definitions: Definitions
+    templates: Templates
     bulk: Bulk
     known: KnownThings
     schedules: Schedules

@@ -15,6 +15,7 @@ from services.gateway.submit import Accepted, Submitter
 from taskloom.domain.entities.commands import RemoveDefinition, SaveDefinition
 from taskloom.domain.entities.definitions import Definition, Revision, faults_of, in_words
 from taskloom.domain.entities.entity import Entity
+from taskloom.domain.ids import is_valid_id
 from taskloom.domain.task.events import TaskSubmitted
 from taskloom.domain.values import DependencyPolicy, Identifier, Text256, UtcTime
 from taskloom.domain.workflow import graph
@@ -37,8 +38,8 @@ Version = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
 class SaveWorkflow(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """``id``: made of the definition's name when it is left out. ``expected_revision``: refused when another one is
-    the newest; 0 says that there is none."""
+    """``id``: that of the definition, or made of its name, when it is left out. ``expected_revision``: refused when
+    another one is the newest; 0 says that there is none."""
 
     definition: dict[str, Any]
     id: DefinitionId | None = None
@@ -178,7 +179,7 @@ class Definitions:
             BadRequest: the definition is faulty; ``faults`` in the answer has all of them.
             Conflict: another revision is the newest.
         """
-        wanted = slug_of(definition.get("name")) if name is None else name
+        wanted = _id_in(definition) if name is None else name
         if wanted in RESERVED:
             raise BadRequest(f"{wanted!r} cannot be the id of a workflow; choose another one", field="id")
         if faults := faults_of(definition, wanted):
@@ -295,6 +296,16 @@ def verdict_on(definition: Any) -> Verdict:
     ids = {step.id for step in steps}
     needs = {step.id: [need if need in ids else named[need][0] for need in step.depends_on] for step in steps}
     return Verdict(True, [], graph.phases([step.id for step in steps], needs))
+
+
+def _id_in(definition: dict[str, Any]) -> str:
+    """The definition's own id, else one made of its name. Raises BadRequest: it has neither."""
+    own = definition.get("id")
+    if not own:
+        return slug_of(definition.get("name"))
+    if not isinstance(own, str) or not is_valid_id(own):
+        raise BadRequest("not an id (1 to 128 of A-Z a-z 0-9 : _ - .)", field="definition.id")
+    return own
 
 
 def slug_of(name: Any) -> str:

@@ -22,6 +22,7 @@ VERBS_BESIDE: Final = frozenset(
         "timeline",
         "steps",
         "why",
+        "workflows",
         "executors",
         "queues",
         "report",

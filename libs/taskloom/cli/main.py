@@ -29,6 +29,7 @@ VERBS: Final = {
     "timeline": "Draw a task's history",
     "steps": "Draw a workflow's steps, and how each of them is",
     "why": "Say what holds a task that does not run",
+    "workflows": "Store, look at and run workflows; templates",
     "executors": "List executors",
     "queues": "List queues",
     "report": "Draw what the system has done, hour by hour",

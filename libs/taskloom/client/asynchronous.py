@@ -23,6 +23,7 @@ from taskloom.client.connection import (
 )
 from taskloom.client.errors import Busy, NotEnded, refusal_of, unreachable
 from taskloom.client.frames import DONE, PATH, Resume, StreamItem, is_event, item_of
+from taskloom.client.stored_workflows_async import AsyncWorkflows
 from taskloom.client.submission import Bulk, Chosen, Control, Submission, TaskChanges, TaskFilter
 
 T = TypeVar("T")
@@ -42,6 +43,7 @@ class AsyncClient:
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
             transport=transport,
         )
+        self.workflows = AsyncWorkflows(self)
 
     async def __aenter__(self) -> Self:
         return self

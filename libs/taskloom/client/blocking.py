@@ -24,6 +24,7 @@ from taskloom.client.connection import (
 )
 from taskloom.client.errors import Busy, NotEnded, refusal_of, unreachable
 from taskloom.client.frames import DONE, PATH, Resume, StreamItem, is_event, item_of
+from taskloom.client.stored_workflows import Workflows
 from taskloom.client.submission import Bulk, Chosen, Control, Submission, TaskChanges, TaskFilter
 
 T = TypeVar("T")
@@ -41,6 +42,7 @@ class Client:
             trust_env=reads_environment(self.base_url),
             transport=transport,
         )
+        self.workflows = Workflows(self)
 
     def __enter__(self) -> Self:
         return self

@@ -82,8 +82,8 @@ def _id(workflow_id: str) -> str:
         Doc(
             summary="Store a workflow",
             tag=TAG,
-            details="Each save of another body is a revision, and none is ever changed. Without id one is made of the "
-            "definition's name.",
+            details="Each save of another body is a revision, and none is ever changed. Without id it is the "
+            "definition's own, or made of its name.",
             body=SaveWorkflow,
             examples={"a workflow": {"definition": DEFINITION}},
             headers=_WRITE_HEADERS,

@@ -59,7 +59,7 @@ class Server:
                 self.end_headers()
                 self.wfile.write(sent)
 
-            do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815
+            do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
 
             def log_message(self, *_args: Any) -> None: ...
 

@@ -12,9 +12,10 @@ from functools import reduce
 from typing import Any, Final, cast
 from uuid import UUID, uuid5
 
-from taskloom.client.tasks.mapping import AGENT_FUNCTION, execution_id, id_of
+from taskloom.client.tasks.mapping import execution_id, id_of
 from taskloom.client.tasks.task import Task, TaskStatus
 from taskloom.kinds import TaskError, current_context, function
+from taskloom.templates.work import AGENT_FUNCTION
 
 FUNCTION_VARIABLE: Final = "TASKLOOM_AGENT_FUNCTION"
 """``module:name`` of the agent's function."""

@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 
 from taskloom.client import answers as a
-from taskloom.client import calls
+from taskloom.client import calls, workflow_calls
 from taskloom.client.asynchronous import AsyncClient
 from taskloom.client.calls import Call
 from taskloom.client.errors import Conflict, Invalid, NotEnded, NotFound
@@ -208,10 +208,8 @@ class TaskAPI:
     async def get_workflow_status(self, workflow_id: UUID) -> dict[str, Any] | None:
         """id, name, status, progress_percentage, started_at, completed_at, step_count and the numbers of completed,
         failed and running steps; None when there is no such run."""
-        route = "GET /api/v1/workflows/{id}/status"
-        await self._offered.require("status of a workflow", route)
         try:
-            return await self.client.call(Call(dict, route.removeprefix("GET ").format(id=workflow_id)))
+            return await self.client.call(Call(dict, workflow_calls.of(str(workflow_id), "status")))
         except NotFound:
             return None
 

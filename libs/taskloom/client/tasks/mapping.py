@@ -1,13 +1,6 @@
 """Between the task API's models and the server's calls.
 
-What a task runs (``work_of``), the first that fits:
-
-1. ``execution_context["kind"]`` with ``["input"]``: that kind of work; a ``query`` asks the description.
-2. ``execution_context["function"]`` with ``["args"]`` and ``["kwargs"]``: that registered Python function.
-3. ``cmd`` in the execution context or in the metadata, with ``env``, ``cwd``, ``stdin``, ``limits``: a shell command.
-4. The task type, where an executor announces a kind of that name; its input is ``{"task": …}``.
-5. Else the capability of that name: a registered agent's function. While no agent has it the task waits, and
-   ``/why`` says so.
+What a task runs is said in ``taskloom.templates.work``.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -15,7 +8,6 @@ from typing import Any, Final, cast
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import msgspec
-from msgspec import Struct
 
 from taskloom.client import answers as a
 from taskloom.client.submission import Submission
@@ -23,31 +15,9 @@ from taskloom.client.tasks.execution import ExecutionStatus, ResourceUsage, Task
 from taskloom.client.tasks.record import now, seconds_between
 from taskloom.client.tasks.task import Task, TaskPriority, TaskStatus, TaskType, UpdateTaskRequest
 from taskloom.domain.values import Resources
-
-OWN: Final = "task."
-"""Metadata under keys that begin so are this API's own: fields that the server has no place for."""
-
-AGENT_FUNCTION: Final = "taskloom.agent:perform"
-"""Registered by ``taskloom.client.tasks.agent_process``, which each agent's process imports."""
+from taskloom.templates.work import OWN, work_of
 
 _KEPT: Final = ("description", "assigned_to", "workflow_step_id")
-_SHELL: Final = ("cmd", "env", "cwd", "stdin", "limits")
-_TOLD: Final = (
-    "name",
-    "description",
-    "task_type",
-    "created_by",
-    "priority",
-    "tags",
-    "metadata",
-    "execution_context",
-    "resource_requirements",
-    "max_retries",
-    "timeout_seconds",
-    "deadline",
-    "workflow_id",
-    "workflow_step_id",
-)
 _TYPES: Final = frozenset(TaskType)
 _STATUSES: Final = {
     "scheduled": TaskStatus.PENDING,
@@ -79,29 +49,6 @@ _EXECUTIONS: Final = {
     "lost": ExecutionStatus.FAILED,
     **{status.value: status for status in ExecutionStatus},
 }
-
-
-class Work(Struct, frozen=True):
-    kind: str
-    input: Mapping[str, Any]
-    capabilities: tuple[str, ...] = ()
-
-
-def work_of(task: Mapping[str, Any], kinds: Collection[str] = ()) -> Work:
-    """What a task runs, given its fields as JSON has them. ``kinds``: those that executors announce."""
-    context, metadata = task.get("execution_context") or {}, task.get("metadata") or {}
-    if kind := context.get("kind"):
-        return Work(kind, context.get("input") or {})
-    if "function" in context:
-        return Work("python", {name: context[name] for name in ("function", "args", "kwargs") if name in context})
-    for place in (context, metadata):
-        if "cmd" in place:
-            return Work("shell", {name: place[name] for name in _SHELL if name in place})
-    told = {name: task[name] for name in _TOLD if task.get(name) not in (None, [], {})}
-    task_type = str(task.get("task_type") or TaskType.CUSTOM)
-    if task_type in kinds:
-        return Work(task_type, {"task": told})
-    return Work("python", {"function": AGENT_FUNCTION, "kwargs": {"task": told}}, (task_type,))
 
 
 def submission_of(task: Task, kinds: Collection[str] = ()) -> Submission:

@@ -11,10 +11,11 @@ from taskloom.client.calls import Call
 from taskloom.client.errors import NotFound
 from taskloom.client.tasks.agents import AGENT_TYPE
 from taskloom.client.tasks.execution import ExecutionLog, TaskExecution
-from taskloom.client.tasks.mapping import OWN, REST_WORDS, execution_of, id_of, status_of, task_of
+from taskloom.client.tasks.mapping import REST_WORDS, execution_of, id_of, status_of, task_of
 from taskloom.client.tasks.offered import Offered
 from taskloom.client.tasks.task import Task, TaskPriority, TaskStatus, TaskType
 from taskloom.domain.values import OUTPUT_SEQ_SPAN
+from taskloom.templates.work import OWN
 
 MAX_OUTPUT_CHARS: Final = 1_000_000
 """A ``TaskExecution`` holds this much of what its attempt wrote; ``AsyncClient.output`` gives the rest."""

@@ -45,7 +45,7 @@ ENDS: Final = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CAN
 
 class Task(Record, kw_only=True):
     """``depends_on`` must be completed before it starts; ``blocks`` wait for it. ``max_retries`` does not count the
-    first attempt, ``timeout_seconds`` limits each one. What it runs is said in ``mapping.work_of``."""
+    first attempt, ``timeout_seconds`` limits each one. What it runs is said in ``taskloom.templates.work``."""
 
     id: UUID = field(default_factory=uuid4)
     name: str

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 
-from taskloom.client.tasks.mapping import AGENT_FUNCTION, submission_of
+from taskloom.client.tasks.mapping import submission_of
 from taskloom.client.tasks.task import Task
 from taskloom.client.workflows.errors import BadWorkflow
 from taskloom.client.workflows.steps import BODIES, CONDITIONS, StepType, WorkflowCondition, WorkflowStep
 from taskloom.domain.workflow.check import Fault
+from taskloom.templates.work import tell_workflow
 
 if TYPE_CHECKING:
     from taskloom.client.workflows.workflow import Workflow
@@ -75,14 +76,5 @@ def template(workflow: Workflow, step: WorkflowStep, path: str, kinds: Collectio
         raise BadWorkflow([Fault(path, str(error))]) from error
     for name in _NOT_OF_STEPS:
         submission.pop(name, None)
-    _tell_workflow(submission)
+    submission["input"] = tell_workflow(submission["input"])
     return {name: value for name, value in submission.items() if value not in ({}, [], ())}
-
-
-def _tell_workflow(submission: dict[str, Any]) -> None:
-    arguments = submission["input"]
-    if arguments.get("function") == AGENT_FUNCTION:
-        arguments = arguments["kwargs"]
-    if task := arguments.get("task"):
-        told = {"workflow_context": "{{ context }}", "workflow_variables": "{{ variables }}"}
-        task["metadata"] = {**task.get("metadata", {}), **told}

@@ -11,12 +11,12 @@ from msgspec import field
 
 from taskloom.client import answers as a
 from taskloom.client.submission import Submission
-from taskloom.client.tasks.mapping import OWN
 from taskloom.client.tasks.record import Record, Time, now
 from taskloom.client.workflows.definition import step_definition
 from taskloom.client.workflows.errors import BadWorkflow
 from taskloom.client.workflows.steps import BODIES, StepStatus, WorkflowStep
 from taskloom.domain.workflow.check import validate
+from taskloom.templates.work import OWN
 
 KIND: Final = "workflow"
 
@@ -167,7 +167,7 @@ class Workflow(Record, kw_only=True):
         self.updated_at = now()
 
     def to_definition(self, kinds: Collection[str] = ()) -> dict[str, Any]:
-        """The workflow as the server takes it. ``kinds``: those that executors announce, see ``mapping.work_of``.
+        """The workflow as the server takes it. ``kinds``: those that executors announce, see ``templates.work``.
 
         Raises:
             BadWorkflow: a task template holds a field that tasks do not have.

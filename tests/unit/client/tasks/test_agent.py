@@ -7,9 +7,10 @@ import pytest
 
 from taskloom.client.tasks import Task
 from taskloom.client.tasks.agent import loaded, name_of, register
-from taskloom.client.tasks.mapping import AGENT_FUNCTION, execution_id
+from taskloom.client.tasks.mapping import execution_id
 from taskloom.kinds import Context, TaskError, registered
 from taskloom.kinds.functions import set_context
+from taskloom.templates.work import AGENT_FUNCTION
 
 TASK_ID = "7e2a8610-95dc-49cc-bf67-8ebaa2960a10"
 

@@ -43,7 +43,6 @@ async def test_server_without_a_route_is_named_with_it(api: TaskAPI) -> None:
         "DELETE /api/v1/tasks/{id}/dependencies/{dependency}": api.remove_dependency(task_id, uuid4()),
         "GET /api/v1/tasks/graph": api.get_dependency_graph(),
         "GET /api/v1/tasks/plan": api.get_execution_plan(),
-        "GET /api/v1/workflows/{id}/status": api.get_workflow_status(task_id),
     }
     for route, wish in wishes.items():
         with pytest.raises(NotOffered) as caught:
@@ -336,3 +335,11 @@ async def test_figures_have_the_documents_names_and_no_others(server: Server) ->
         assert await api.get_agent_statistics() == {"a": statistics}
     [asked] = [request for request in server.requests if request.url.path.endswith("/report")]
     assert asked.url.params["hours"] == "2"
+
+
+async def test_status_of_a_run_is_the_servers(api: TaskAPI, server: Server) -> None:
+    run_id = uuid4()
+    told = {"id": str(run_id), "name": "w", "status": "running", "progress_percentage": 50.0, "running_steps": 1}
+    assert await api.get_workflow_status(run_id) is None
+    server.add(f"GET /api/v1/workflows/{run_id}/status", told)
+    assert await api.get_workflow_status(run_id) == told

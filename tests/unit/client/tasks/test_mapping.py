@@ -9,17 +9,10 @@ import pytest
 
 from taskloom.client import answers as a
 from taskloom.client.tasks import ExecutionStatus, Task, TaskFactory, TaskPriority, TaskStatus, TaskType
-from taskloom.client.tasks.mapping import (
-    AGENT_FUNCTION,
-    execution_id,
-    execution_of,
-    resources_of,
-    submission_of,
-    task_of,
-    work_of,
-)
+from taskloom.client.tasks.mapping import execution_id, execution_of, resources_of, submission_of, task_of
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.task.submission import body_hash, normalise
+from taskloom.templates.work import AGENT_FUNCTION, work_of
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -5,7 +5,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from taskloom.client.tasks.mapping import AGENT_FUNCTION
 from taskloom.client.workflows import (
     BadWorkflow,
     ConditionOperator,
@@ -22,6 +21,7 @@ from taskloom.client.workflows import (
 )
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.workflow.check import decode, validate
+from taskloom.templates.work import AGENT_FUNCTION
 
 WORK: dict[str, Any] = {"metadata": {"cmd": "true"}}
 

@@ -1,0 +1,109 @@
+"""``client.workflows``: stored workflows, their runs, and templates."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar, Unpack
+
+from taskloom.client import answers as a
+from taskloom.client import workflow_answers as w
+from taskloom.client import workflow_calls as calls
+from taskloom.client.calls import Call
+from taskloom.client.submission import Chosen
+from taskloom.client.workflow_calls import Definition, Execution
+
+T = TypeVar("T")
+
+
+class AsyncCalls(Protocol):
+    async def call(self, call: Call[T]) -> T: ...
+
+
+class AsyncWorkflows:
+    """``workflow_id`` is the id of a stored workflow, ``run_id`` the task id of a run. Every call may raise
+    ``Unreachable`` or a kind of ``Refused``, whose ``body["faults"]`` has all faults of a definition."""
+
+    def __init__(self, client: AsyncCalls) -> None:
+        self._client = client
+
+    async def save(
+        self, definition: Definition, workflow_id: str = "", *, expected_revision: int | None = None
+    ) -> w.SavedWorkflow:
+        """A revision of its own, unless it is the newest one already. Without ``workflow_id`` it is the definition's,
+        or made of its name.
+
+        Raises:
+            Conflict: another revision than ``expected_revision`` is the newest; 0 says that there is none.
+        """
+        return await self._client.call(calls.save(definition, workflow_id, expected_revision))
+
+    async def get(self, workflow_id: str, *, revision: int | None = None, version: str = "") -> w.StoredWorkflow:
+        """With its definition: the newest revision, or the one asked for."""
+        return await self._client.call(calls.get(workflow_id, revision, version))
+
+    async def page(self, after: str = "", limit: int = 20) -> w.WorkflowPage:
+        """One page, by id."""
+        return await self._client.call(calls.list_workflows(after, limit))
+
+    async def list(self) -> AsyncIterator[w.WorkflowSummary]:
+        """All of them, by id, page by page."""
+        after: str | None = ""
+        while after is not None:
+            page = await self.page(after, 100)
+            for each in page.workflows:
+                yield each
+            after = page.next_cursor
+
+    async def revisions(self, workflow_id: str) -> Sequence[w.WorkflowRevision]:
+        """Newest first, without their definitions."""
+        return (await self._client.call(calls.revisions(workflow_id))).revisions
+
+    async def remove(self, workflow_id: str, reason: str = "") -> w.RemovedWorkflow:
+        """Its runs go on."""
+        return await self._client.call(calls.remove(workflow_id, reason))
+
+    async def validate(self, definition: Definition) -> w.Verdict:
+        """What is wrong with it, or in which phases its steps run; nothing is stored."""
+        return await self._client.call(calls.validate(definition))
+
+    async def execute(self, workflow_id: str, *, idempotency_key: str = "", **wish: Unpack[Execution]) -> w.Executed:
+        """A run, once the orchestrator has it; ``client.wait`` waits for its end."""
+        return await self._client.call(calls.execute(workflow_id, wish, idempotency_key=idempotency_key))
+
+    async def runs(self, workflow_id: str, **chosen: Unpack[Chosen]) -> a.TaskPage:
+        """One page of the runs that ``execute`` began, newest first."""
+        return await self._client.call(calls.runs(workflow_id, chosen))
+
+    async def status(self, run_id: str) -> w.RunStatus:
+        return await self._client.call(calls.status(run_id))
+
+    async def variables(self, run_id: str) -> dict[str, Any]:
+        """As they are now."""
+        return (await self._client.call(calls.variables(run_id))).variables
+
+    async def set_variables(self, run_id: str, values: Mapping[str, Any]) -> a.Controlled:
+        """Those that are not named stay."""
+        return await self._client.call(calls.set_variables(run_id, values))
+
+    async def signal(self, run_id: str, name: str, payload: Any = None) -> a.Controlled:
+        """Kept until a step takes it."""
+        return await self._client.call(calls.signal(run_id, name, payload))
+
+    async def pause(self, run_id: str, reason: str = "") -> a.Controlled:
+        return await self._client.call(calls.control(run_id, "pause", {"reason": reason}))
+
+    async def resume(self, run_id: str, reason: str = "") -> a.Controlled:
+        return await self._client.call(calls.control(run_id, "resume", {"reason": reason}))
+
+    async def cancel(self, run_id: str, reason: str = "") -> a.Controlled:
+        """Its steps too."""
+        return await self._client.call(calls.control(run_id, "cancel", {"reason": reason}))
+
+    async def templates(self) -> Sequence[w.Template]:
+        return (await self._client.call(calls.templates())).templates
+
+    async def instantiate(
+        self, template: str, parameters: Mapping[str, Any], *, save_as: str = "", execute: Execution | None = None
+    ) -> w.Instantiated:
+        """The definition that a template gives; stored under ``save_as``, run with ``execute``, which may be empty."""
+        return await self._client.call(calls.instantiate(template, parameters, save_as, execute))
