@@ -80,6 +80,9 @@ async def test_tasks_and_workflows_of_an_app_run_typed_from_end_to_end(
     listed = (await api.get(f"/executors/{executor.name}"))["kinds"]
     assert "shop.charge" in listed
     assert "shell" not in listed
+    assert f"stored {shop_app.checkout.id}, revision 1" in table
+    stored = await api.get(f"/workflows/{shop_app.checkout.id}")
+    assert (stored["definition"], stored["version"]) == (shop_app.checkout.definition, "1.2")
 
     async with AsyncClient(running_system.url) as client:
         charged = await shop_app.charge.submit(client, ORDER, fail_times=1)

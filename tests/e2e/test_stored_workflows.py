@@ -1,11 +1,17 @@
 """Stored workflows over real processes: saved, executed by revision, named by child steps, controlled as runs."""
 
+import asyncio
+import json
+import os
+import sys
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from taskloom.client import AsyncClient
 from taskloom.testing.eventually import eventually
 from taskloom.testing.processes import RunningSystem
 from tests.e2e.support import Api, Json, door
@@ -115,6 +121,53 @@ async def test_a_run_is_controlled_under_its_own_path(api: Api) -> None:
     assert (await api.http.post(f"{WORKFLOWS}/{cancelled}/cancel", json={"reason": "no"})).status_code == 202
     assert (await api.ended(cancelled))["state"] == "cancelled"
     assert (await api.get(f"/workflows/{cancelled}/status"))["status"] == "cancelled"
+
+
+async def test_a_template_is_stored_and_its_steps_run_commands(api: Api) -> None:
+    name = name_of("ci")
+    commands = {step: f"echo {step} of {name}" for step in ("build", "test", "deploy")}
+    body = {"parameters": {"repository_url": "r", "commands": commands}, "save_as": name, "execute": {}}
+    answer = await api.http.post("/api/v1/templates/ci_cd", json=body)
+    assert answer.status_code == 200, answer.text
+    made = answer.json()
+    run = made["run"]["task_id"]
+    assert (made["saved"]["id"], made["run"]["revision"]) == (name, 1)
+    assert (await api.ended(run))["state"] == "completed"
+    steps = (await api.get(f"/tasks/{run}/workflow"))["steps"]
+    assert {step["status"] for step in steps} == {"completed"}
+    [deploy] = [step["task_id"] for step in steps if step["path"].endswith("deploy")]
+
+    async def deployed() -> bool:
+        text = await api.http.get(f"/api/v1/tasks/{deploy}/output", params={"format": "text"})
+        return text.text == f"deploy of {name}\n"
+
+    await eventually(deployed, 10)
+
+
+async def test_the_client_and_the_command_line_store_and_run(
+    api: Api, running_system: RunningSystem, tmp_path: Path
+) -> None:
+    name, file = name_of("etl"), tmp_path / "etl.json"
+    file.write_text(json.dumps(workflow(echo("say", word="{{ variables.word }}"))))
+    environment = dict(os.environ) | {"TASKLOOM_URL": running_system.url}
+
+    async def taskloom(*words: str) -> str:
+        program = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "taskloom", "workflows", *words, env=environment, stdout=asyncio.subprocess.PIPE
+        )
+        said, _ = await program.communicate()
+        assert program.returncode == 0, said
+        return said.decode()
+
+    assert await taskloom("save", str(file), "--id", name) == f"{name} is at revision 1 (version 1.0)\n"
+    async with AsyncClient(running_system.url) as client:
+        assert (await client.workflows.get(name)).definition == json.loads(file.read_text())
+        run = await client.workflows.execute(name, variables={"word": "client"})
+        assert (await client.wait(run.task_id, timeout_s=20)).response["results"] == {"say": {"word": "client"}}
+        assert (await client.workflows.status(run.task_id)).status == "completed"
+    told = await taskloom("run", name, "--var", "word=line", "--wait")
+    assert "completed" in told
+    assert '"word":"line"' in told
 
 
 async def test_what_is_wrong_is_said_with_its_path(api: Api, running_system: RunningSystem) -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,13 +26,16 @@ def executor(
     common: Annotated[
         bool, typer.Option("--common", help="With --app: run the built-in kinds and those of packages too")
     ] = False,
+    register: Annotated[
+        bool, typer.Option("--register/--no-register", help="With --app: store the apps' workflows at the server")
+    ] = True,
 ) -> None:
     """Run an executor: takes assignments from Kafka, runs them, reports. Settings come from TASKLOOM_* variables.
 
     With --app it runs the app's tasks; beside a running `taskloom up` it finds Kafka and the database by itself.
     """
     if app:
-        _prepare(app, common=common)
+        _prepare(app, common=common, register=register)
     for variable, value in (("QUEUES", ",".join(queue or ())), ("SLOTS", slots), ("EXECUTOR_ID", executor_id)):
         if value:
             os.environ[f"TASKLOOM_{variable}"] = str(value)
@@ -42,7 +46,7 @@ def executor(
     main("executor", ExecutorSettings, run)
 
 
-def _prepare(names: list[str], *, common: bool) -> None:
+def _prepare(names: list[str], *, common: bool, register: bool) -> None:
     """Loads the apps, so that what is wrong with one is said at once, and chooses what was not said."""
     from taskloom.app import load_apps
     from taskloom.cli.beside import use_running_home
@@ -57,6 +61,23 @@ def _prepare(names: list[str], *, common: bool) -> None:
     host = re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())[:64]
     os.environ.setdefault("TASKLOOM_EXECUTOR_ID", f"executor-{host}-{apps[0].name}"[:128])
     _show(apps)
+    if register and os.environ.get("TASKLOOM_URL") and any(found.workflows for found in apps):
+        _register(apps)
+
+
+def _register(apps: "list[App]") -> None:
+    """Stores the apps' workflows. A server that is away, or says no, does not keep the executor from running tasks."""
+    from taskloom.app import register_definitions
+    from taskloom.client import Client, ClientError
+
+    try:
+        with Client() as client:
+            stored = [each for found in apps for each in register_definitions(client, found)]
+    except ClientError as error:
+        print(f"the workflows are not stored: {error}", file=sys.stderr)
+        return
+    for each in stored:
+        print(f"stored {each.id}, revision {each.revision}")
 
 
 def _show(apps: "list[App]") -> None:
