@@ -28,7 +28,6 @@ from taskloom.app.errors import AppError, LoadError, Mismatch, TaskFailed, Trace
 from taskloom.app.expressions import Expression, Reference, contains, default, error, exists, length, status
 from taskloom.app.handles import AsyncHandle, Handle
 from taskloom.app.load import load_app, load_apps
-from taskloom.app.register import register_definitions
 from taskloom.app.steps import (
     approval,
     branch,

@@ -1,5 +1,6 @@
 """``taskloom executor``: runs attempts."""
 
+import asyncio
 import os
 import re
 import socket
@@ -67,17 +68,24 @@ def _prepare(names: list[str], *, common: bool, register: bool) -> None:
 
 def _register(apps: "list[App]") -> None:
     """Stores the apps' workflows. A server that is away, or says no, does not keep the executor from running tasks."""
-    from taskloom.app import register_definitions
-    from taskloom.client import Client, ClientError
+    from taskloom.client import ClientError
 
     try:
-        with Client() as client:
-            stored = [each for found in apps for each in register_definitions(client, found)]
+        stored = asyncio.run(_stored(apps))
     except ClientError as error:
         print(f"the workflows are not stored: {error}", file=sys.stderr)
         return
-    for each in stored:
-        print(f"stored {each.id}, revision {each.revision}")
+    for name, revision in stored.items():
+        print(f"stored {name}, revision {revision}")
+
+
+async def _stored(apps: "list[App]") -> dict[str, int]:
+    from taskloom.app import register_definitions
+    from taskloom.client import AsyncClient
+
+    async with AsyncClient() as client:
+        found = [await register_definitions(client, app) for app in apps]
+    return {name: revision for each in found for name, revision in each.items()}
 
 
 def _show(apps: "list[App]") -> None:
