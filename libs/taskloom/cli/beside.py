@@ -24,6 +24,7 @@ VERBS_BESIDE: Final = frozenset(
         "why",
         "workflows",
         "executors",
+        "schedules",
         "queues",
         "report",
         "verify",

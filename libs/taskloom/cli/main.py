@@ -30,6 +30,7 @@ VERBS: Final = {
     "steps": "Draw a workflow's steps, and how each of them is",
     "why": "Say what holds a task that does not run",
     "workflows": "Store, look at and run workflows; templates",
+    "schedules": "Tasks that run by the clock",
     "executors": "List executors",
     "queues": "List queues",
     "report": "Draw what the system has done, hour by hour",

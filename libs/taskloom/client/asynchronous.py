@@ -23,6 +23,7 @@ from taskloom.client.connection import (
 )
 from taskloom.client.errors import Busy, NotEnded, refusal_of, unreachable
 from taskloom.client.frames import DONE, PATH, Resume, StreamItem, is_event, item_of
+from taskloom.client.schedules_async import AsyncSchedules
 from taskloom.client.stored_workflows_async import AsyncWorkflows
 from taskloom.client.submission import Bulk, Chosen, Control, Submission, TaskChanges, TaskFilter
 
@@ -44,6 +45,7 @@ class AsyncClient:
             transport=transport,
         )
         self.workflows = AsyncWorkflows(self)
+        self.schedules = AsyncSchedules(self)
 
     async def __aenter__(self) -> Self:
         return self

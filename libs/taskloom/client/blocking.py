@@ -24,6 +24,7 @@ from taskloom.client.connection import (
 )
 from taskloom.client.errors import Busy, NotEnded, refusal_of, unreachable
 from taskloom.client.frames import DONE, PATH, Resume, StreamItem, is_event, item_of
+from taskloom.client.schedules import Schedules
 from taskloom.client.stored_workflows import Workflows
 from taskloom.client.submission import Bulk, Chosen, Control, Submission, TaskChanges, TaskFilter
 
@@ -43,6 +44,7 @@ class Client:
             transport=transport,
         )
         self.workflows = Workflows(self)
+        self.schedules = Schedules(self)
 
     def __enter__(self) -> Self:
         return self
