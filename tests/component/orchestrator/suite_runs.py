@@ -9,6 +9,7 @@ from services.orchestrator.steps import BATCH_EVENTS
 from taskloom.domain.task import commands as c
 from taskloom.domain.workflow import starting
 from taskloom.store.batch import Batch
+from tests.component.bad_workflows import BAD
 from tests.component.orchestrator.rig import Node, Rig, task_on
 from tests.component.orchestrator.suite_workflows import RUN, ends, plan, step
 
@@ -171,25 +172,15 @@ class RunsSuite:
         for name in runs:
             assert any({f"{name}~a", name, f"{name}~b"} <= names for names in by_task)
 
-    async def test_a_run_comes_back_from_its_snapshot_and_goes_on(self, rig: Rig) -> None:
-        items = {"step_type": "map", "id": "m", "items": list(range(40)), "task_template": {"kind": "echo"}}
-        async with rig.node("o-1") as old:
-            await old.own()
-            old.hear(slots=40)
-            rig.submit(RUN, **plan(items, max_parallel_tasks=5))
-            await old.rounds(2)
-            for at in range(20):
-                await ends(rig, old, f"m.{at}", response={"at": at})
-            before = old.memory.get(RUN)
-        [history] = rig.open_store(1).load([RUN]).values()
-        assert history.snapshot is not None
-        assert 0 < len(history.events) < history.version
-        async with rig.node("o-2") as new:
-            await new.own()
-            assert new.memory.get(RUN) == before
-            new.hear(slots=40)
-            for at in range(20, 40):
-                await ends(rig, new, f"m.{at}", response={"at": at})
-            assert new.memory.get(RUN).word == "completed"  # type: ignore[union-attr]
-        result = rig.events(RUN)[-1].event.response  # type: ignore[union-attr]
-        assert result["results"]["m"]["results"] == [{"at": at} for at in range(40)]
+    @pytest.mark.parametrize("case", BAD)
+    async def test_a_faulty_definition_goes_to_the_dead_letters_with_the_path_of_the_fault(
+        self, rig: Rig, case: str
+    ) -> None:
+        steps, field = BAD[case]
+        async with rig.node() as node:
+            await node.own()
+            rig.submit(RUN, **plan(*steps))
+            await node.round()
+        assert [letter.field for letter in rig.dead_letters()] == [f"input.definition.{field}"]
+        assert [reply.refusal.field for reply in rig.replies() if reply.refusal] == [f"input.definition.{field}"]
+        assert rig.published(RUN) == []

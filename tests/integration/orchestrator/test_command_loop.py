@@ -12,6 +12,7 @@ from tests.component.orchestrator.suite_dependencies import DependenciesSuite
 from tests.component.orchestrator.suite_executors import ExecutorsSuite
 from tests.component.orchestrator.suite_ownership import OwnershipSuite
 from tests.component.orchestrator.suite_schedules import SchedulesSuite
+from tests.component.orchestrator.suite_values import ValuesSuite
 from tests.component.orchestrator.suite_workflows import WorkflowsSuite
 
 
@@ -25,6 +26,7 @@ class TestCommandLoopOnPostgres(
     WorkflowsSuite,
     DefinitionsSuite,
     SchedulesSuite,
+    ValuesSuite,
 ):
     @pytest.fixture
     def rig(self, database_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
