@@ -27,6 +27,15 @@ class Usage(Struct, frozen=True):
     cost_usd: float
 
 
+class Steps(Struct, frozen=True):
+    """Top-level steps of a workflow: how many have ended and failed, and which one began last and has not ended."""
+
+    total: int
+    ended: int
+    failed: int
+    current: str
+
+
 class TaskSummary(Struct, frozen=True, kw_only=True):
     """A task in a list."""
 
@@ -47,6 +56,7 @@ class TaskSummary(Struct, frozen=True, kw_only=True):
     started_at: datetime | Optional = UNSET
     completed_at: datetime | Optional = UNSET
     progress: float | Optional = UNSET
+    steps: Steps | Optional = UNSET
     error: str | Optional = UNSET
     total_token_usage: Usage | Optional = UNSET
 
@@ -99,6 +109,7 @@ class TaskStatus(Struct, frozen=True, kw_only=True):
     error_type: str | Optional = UNSET
     exit_code: int | Optional = UNSET
     progress_message: str | Optional = UNSET
+    steps: Steps | Optional = UNSET
     executor_id: str | Optional = UNSET
     queued_at: datetime | Optional = UNSET
     started_at: datetime | Optional = UNSET
@@ -129,6 +140,12 @@ def usage_of(row: Row) -> Usage:
     return Usage(tokens_in + tokens_out, tokens_in, tokens_out, tokens_in, tokens_out, cost, cost)
 
 
+def _steps_of(row: Row) -> Steps | UnsetType:
+    if not row.steps_total:
+        return UNSET
+    return Steps(row.steps_total, row.steps_ended, row.steps_failed, row.current_step)
+
+
 def summary_of(row: Row) -> TaskSummary:
     return TaskSummary(
         task_id=row.task_id,
@@ -148,6 +165,7 @@ def summary_of(row: Row) -> TaskSummary:
         started_at=row.started_at or UNSET,
         completed_at=row.completed_at or UNSET,
         progress=UNSET if row.progress is None else row.progress,
+        steps=_steps_of(row),
         error=row.error or UNSET,
         total_token_usage=usage_of(row) if row.total_tokens or row.cost_usd else UNSET,
     )
@@ -191,6 +209,7 @@ def status_of(row: Row) -> TaskStatus:
         error_type=row.error_type or UNSET,
         exit_code=UNSET if row.exit_code is None else row.exit_code,
         progress_message=row.progress_message or UNSET,
+        steps=_steps_of(row),
         executor_id=row.executor_id or UNSET,
         queued_at=row.queued_at or UNSET,
         started_at=row.started_at or UNSET,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from taskloom.testing.processes import RunningSystem
-from tests.e2e.support import Api, door
+from tests.e2e.support import Api, door, row_is
 
 pytestmark = pytest.mark.e2e
 
@@ -49,6 +49,7 @@ async def test_a_run_waits_for_a_signal_and_a_decision_and_shows_how_far_it_is(a
     seen = await api.get(f"/tasks/{run}/workflow")
     assert (seen["status"], seen["progress"], seen["variables"]) == ("running", 50.0, {"x": 2})
     assert {step["path"]: step["status"] for step in seen["steps"]} == {"go": "completed", "ok": "waiting"}
+    await row_is(api, run, progress=0.5, steps={"total": 2, "ended": 1, "failed": 0, "current": "ok"})
     assert (await api.http.post(f"{path}/approvals/ok", json={"approved": True})).status_code == 202
     assert (await api.ended(run))["state"] == "completed"
     assert (await api.http.post(f"{path}/signal", json={"name": "late"})).status_code == 409

@@ -10,6 +10,7 @@ from taskloom.domain.task import events as e
 from taskloom.domain.task.evolve import fold as evolve_all
 from taskloom.domain.values import OUTPUT_SEQ_SPAN, ErrorInfo, OutputSummary, Retry
 from taskloom.replay.as_of import up_to
+from taskloom.testing.given import given as given_task
 from taskloom.testing.histories import TaskLife, varied_submission
 from taskloom.views.task_executions.fold import _CHANGES, OutOfSequence, fold, fold_all
 from taskloom.views.task_executions.row import STATUSES, Row
@@ -116,3 +117,20 @@ def test_nul_characters_are_shown_as_replacement_characters() -> None:
     row = fold_all(TaskLife(submit=c.SubmitTask(query="a\x00b", metadata={"k\x00": ["\x00"]})).recorded)
     assert row is not None
     assert (row.query, row.metadata) == ("a\ufffdb", {"k\ufffd": ["\ufffd"]})
+
+
+def test_the_row_of_a_workflow_counts_its_top_level_steps() -> None:
+    steps = [
+        {"step_type": "task", "id": "a", "task_template": {"kind": "echo"}},
+        {"step_type": "map", "id": "m", "items": [1], "task_template": {"kind": "echo"}, "depends_on": ["a"]},
+        {"step_type": "task", "id": "z", "task_template": {"kind": "echo"}, "depends_on": ["m"]},
+    ]
+    run = given_task(c.SubmitTask(kind="workflow", input={"definition": {"name": "w", "steps": steps}}))
+    seen = []
+    for command in (None, c.NoteChild("a", "completed"), c.NoteChild("m.0", "failed", error=ErrorInfo("x", "y"))):
+        if command is not None:
+            run.when(command)
+        row = fold_all(run.history)
+        assert row is not None
+        seen.append((row.steps_total, row.steps_ended, row.steps_failed, row.current_step, row.progress))
+    assert seen == [(3, 0, 0, "a", 0.0), (3, 1, 0, "m", 1 / 3), (3, 3, 1, "", 1.0)]

@@ -10,6 +10,7 @@ from taskloom.domain.task import events as e
 from taskloom.domain.task.evolve import metadata_after
 from taskloom.domain.task.state import TERMINAL
 from taskloom.domain.values import OutputSummary, Usage
+from taskloom.domain.workflow import events as w
 from taskloom.domain.workflow.events import AnyWorkflowEvent, WorkflowStarted
 from taskloom.errors import TaskloomError
 from taskloom.views.task_executions.row import DELETED, STATUSES, Row
@@ -130,9 +131,27 @@ def _started(row: Row, _e: e.AttemptStarted, r: Recorded) -> None:
         row.started_at = r.meta.at
 
 
-def _run_began(row: Row, _e: WorkflowStarted, r: Recorded) -> None:
+def _run_began(row: Row, event: WorkflowStarted, r: Recorded) -> None:
     row.phase = "running"
     row.started_at = r.meta.at
+    row.steps_total = event.steps
+    row.progress = 0.0
+
+
+def _step_began(row: Row, event: w.StepEvent, _r: Recorded) -> None:
+    if "." not in event.path:
+        row.current_step = event.path
+
+
+def _step_ended(row: Row, event: w.StepEvent, _r: Recorded) -> None:
+    if "." in event.path:
+        return  # within another step, or of a compensation
+    row.steps_ended += 1
+    row.steps_failed += isinstance(event, w.StepFailed)
+    if row.steps_total:
+        row.progress = row.steps_ended / row.steps_total
+    if row.current_step == event.path:
+        row.current_step = ""
 
 
 def _heartbeat(row: Row, event: e.AttemptHeartbeat, _r: Recorded) -> None:
@@ -329,6 +348,12 @@ def _without_nul(value: Any) -> Any:
     return value
 
 
+_BEGIN: Final = (
+    *(w.StepScheduled, w.StepStarted, w.BranchTaken, w.LoopRound, w.MapExpanded, w.WaitStarted, w.SignalAwaited),
+    *(w.ApprovalRequested, w.CheckpointSaved),
+)
+_END: Final = (w.StepCompleted, w.StepFailed, w.StepSkipped, w.StepCancelled, w.StepRestored)
+
 _CHANGES: Final[dict[type[e.Event], Callable[[Row, Any, Recorded], None]]] = {
     e.TaskWaiting: _waiting,
     e.DependencyAdded: _waiting,
@@ -364,5 +389,7 @@ _CHANGES: Final[dict[type[e.Event], Callable[[Row, Any, Recorded], None]]] = {
     e.TaskDeleted: _deleted,
     e.ReportIgnored: _unchanged,
     **dict.fromkeys(get_args(AnyWorkflowEvent), _unchanged),
+    **dict.fromkeys(_BEGIN, _step_began),
+    **dict.fromkeys(_END, _step_ended),
     WorkflowStarted: _run_began,
 }

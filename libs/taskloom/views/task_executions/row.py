@@ -32,6 +32,7 @@ class Row(Struct):
     """A task as of ``version``. Times are event times; empty text, ``{}``, ``()`` and False are NULL in the table.
 
     ``phase`` is what lies below a pause or a cancel, ``state`` what people see, ``status`` the REST word for it.
+    The steps of a workflow are its top-level ones; ``current_step`` is the one that began last and has not ended.
     ``started_at`` is the first attempt's start (the first since the last retry), ``attempt_started_at`` that of the
     attempt under way. ``failed_at`` is set at an end other than completed. Usage and output are sums over all attempts;
     ``output_last_seq`` is the last chunk of the last attempt that reported one, and ``output_ends`` are those of all
@@ -107,6 +108,10 @@ class Row(Struct):
     output_chunks: int = 0
     output_bytes: int = 0
     attempt_started_at: datetime | None = None
+    steps_total: int = 0
+    steps_ended: int = 0
+    steps_failed: int = 0
+    current_step: str = ""
 
     @property
     def attempts(self) -> int:

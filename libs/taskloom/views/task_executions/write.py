@@ -27,6 +27,7 @@ _CHANGING_TYPES: Final = (
     "bool", "int8", "text", "text", "bool",
     "int8", "int8", "float8", "text", "text",
     "int8", "bytea", "int8", "int8", "int8",
+    "int4", "int4", "int4", "text",
 )  # fmt: skip
 
 _EDIT_TYPES: Final = {
@@ -220,6 +221,10 @@ def _changing(row: Row) -> tuple[Any, ...]:
         row.output_chunks or None,
         row.output_bytes or None,
         micros_or_none(row.attempt_started_at),
+        row.steps_total or None,
+        row.steps_ended or None,
+        row.steps_failed or None,
+        row.current_step or None,
     )
 
 
