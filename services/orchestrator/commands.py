@@ -291,12 +291,11 @@ class CommandLoop:
 
     def _go_on(self, batches: dict[int, Batch], batch: Batch, now: datetime) -> None:
         """Runs that left work over take turns, until the batch is large enough; the next round goes on from there."""
-        limit = len(batch.events) + BATCH_EVENTS
         waiting = deque(task_id for task_id, state in batch.touched.items() if run_due(state) == AT_ONCE)
-        while waiting and len(batch.events) < limit:
+        while waiting and len(batch.events) < BATCH_EVENTS:
             task_id = waiting.popleft()
             if self._apply_own(batches, task_id, FireTimers(), now):
-                self._steps.settle(batch, now)
+                self._steps.settle(batch, now, BATCH_EVENTS)
                 state = self._memory.get(task_id)
                 if state is not None and run_due(state) == AT_ONCE:
                     waiting.append(task_id)

@@ -29,6 +29,9 @@ from taskloom.wire.commands import Envelope
 BATCH_EVENTS: Final = 2_000
 """Events that workflows and their steps may add to a batch beyond what follows at once: some 50 ms of work."""
 
+EVENTS_EACH: Final = 4
+"""What a command that still waits in the round leads to by itself."""
+
 LEAST_ROOM: Final = 8
 
 _log = structlog.get_logger(__name__)
@@ -47,18 +50,20 @@ class Steps:
         self._decisions = decisions
         self._check = check
 
-    def settle(self, batch: Batch, now: datetime) -> None:
+    def settle(self, batch: Batch, now: datetime, limit: int | None = None) -> None:
         """Applies what workflows and their steps tell each other, until nothing is left to tell.
 
         What follows at once from a command of the round always has some room, so that a step's end and the start of the
         next one are one transaction. What follows from that shares ``BATCH_EVENTS``; beyond them runs only take down
-        what they are told, and are due again at once (``next_due``): the next round goes on.
+        what they are told, and are due again at once (``next_due``): the next round goes on. ``limit``: up to this size
+        of the batch instead.
         """
-        limit, least = len(batch.events) + BATCH_EVENTS, LEAST_ROOM
+        limit, least = len(batch.events) + BATCH_EVENTS if limit is None else limit, LEAST_ROOM
         while batch.local:
             told, batch.local = batch.local, []
-            for envelope in told:
-                self._apply(batch, envelope, now, max(least, min(ROOM, limit - len(batch.events))))
+            for waiting, envelope in zip(range(len(told), 0, -1), told, strict=True):
+                rest = limit - len(batch.events) - EVENTS_EACH * (waiting + len(batch.local))
+                self._apply(batch, envelope, now, max(least, min(ROOM, rest), 0))
             least = 0
 
     def _apply(self, batch: Batch, envelope: Envelope, now: datetime, room: int) -> None:
