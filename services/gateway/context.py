@@ -5,6 +5,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from litestar import Request
+from litestar.connection import ASGIConnection
 
 from services.gateway.bulk import Bulk
 from services.gateway.components import ComponentWatch
@@ -27,6 +28,8 @@ from taskloom.ops import Readiness
 
 MAX_WAIT_S: Final = 30.0
 AnyRequest = Request[Any, Any, Any]
+AnyConnection = ASGIConnection[Any, Any, Any, Any]
+"""A request, or the opening of a WebSocket."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Gateway:
     components: ComponentWatch
 
 
-def gateway_of(request: AnyRequest) -> Gateway:
+def gateway_of(request: AnyConnection) -> Gateway:
     gateway: Gateway = request.app.state["gateway"]
     return gateway
 
@@ -72,11 +75,11 @@ def origin_of(request: AnyRequest, gateway: Gateway) -> Origin:
     )
 
 
-def caller_in(request: AnyRequest) -> Caller:
+def caller_in(request: AnyConnection) -> Caller:
     return caller_of(request.headers)
 
 
-def pairs_of(request: AnyRequest) -> list[tuple[str, str]]:
+def pairs_of(request: AnyConnection) -> list[tuple[str, str]]:
     """Name and value of each parameter of the query string."""
     return parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
 

@@ -12,6 +12,7 @@ from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, 
 from services.gateway.answers import Answer, json_answer
 from services.gateway.limits import Limits
 from services.gateway.problems import Problem
+from services.gateway.refusing import refuse_websocket
 from services.gateway.security import BrowserGuard
 from taskloom import telemetry
 from taskloom.domain.ids import is_valid_id
@@ -46,8 +47,8 @@ class Edge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
             await self._http(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+        else:  # there are no lifespan messages: the service has its own
+            await self._websocket(scope, receive, send)
 
     async def _http(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
@@ -68,6 +69,17 @@ class Edge:
                 if telemetry.enabled():
                     span.set(**{"http.request.method": scope["method"], "http.route": route})
                     span.set(**{"http.response.status_code": sender.status, "url.path": scope["path"]})
+
+    async def _websocket(self, scope: Any, receive: Receive, send: Send) -> None:
+        """What opens a WebSocket is guarded as a request is: browsers let any page open one."""
+        headers = dict(scope["headers"])
+        scope.setdefault("state", {})["traceparent"] = _trace_of(headers)[1]
+        try:
+            self._guard.check(headers)
+        except Problem as problem:
+            await refuse_websocket(problem, send)
+            return
+        await self._app(scope, receive, send)
 
     async def _guarded(self, scope: Any, headers: Mapping[bytes, bytes], receive: Receive, sender: "_Sender") -> None:
         try:

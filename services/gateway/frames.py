@@ -1,11 +1,13 @@
-"""Server-sent events in Shannon's words: one frame an event, one a piece of output.
+"""What a stream sends for an event or a piece of output: server-sent events in Shannon's words, or WebSocket messages.
 
 JSON is ASCII-escaped: a raw U+2028 or U+0085 in the data would cut a frame for readers that split lines as Python does.
+An event's JSON is made once for all streams that send it; only the id, which stands at its end, is each stream's own.
 """
 
 import json
 from base64 import b64encode
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
 from taskloom.views.outputs.query import Chunk
 from taskloom.views.timelines.stream import StreamEvent
@@ -14,6 +16,7 @@ PING: Final = b": ping\n\n"
 DELTA: Final = "LLM_PARTIAL"
 OUTPUT: Final = "output"
 END: Final = "STREAM_END"
+WS_PING: Final = "PING"
 
 SSE_NAMES: Final = {
     "LLM_PARTIAL": "thread.message.delta",
@@ -29,6 +32,9 @@ SSE_NAMES: Final = {
 _INNER_NAMES: Final = {name: inner for inner, name in SSE_NAMES.items()}
 _CONTROL: Final = frozenset(name for name in SSE_NAMES if name.startswith("WORKFLOW_"))
 
+KEPT_BYTES: Final = 8 * 1024 * 1024
+"""Encoded JSON that is kept for other streams that send the same; the oldest goes first."""
+
 
 class Wanted:
     """Which types a reader asked for, in either spelling; an empty text means all."""
@@ -41,31 +47,105 @@ class Wanted:
         return not self._types or inner_type in self._types
 
 
-def opening(task_id: str) -> bytes:
-    return f": workflow {task_id}\n\n".encode()
+class Kept:
+    """Encoded JSON objects by key, without their closing brace; what was made longest ago is dropped when full."""
+
+    def __init__(self, most_bytes: int = KEPT_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._found: dict[tuple[Any, ...], bytes] = {}
+
+    def get(self, key: tuple[Any, ...], make: Callable[[], dict[str, Any]]) -> bytes:
+        found = self._found.get(key)
+        if found is None:
+            found = json.dumps(make(), ensure_ascii=True, separators=(",", ":"), default=str).encode()[:-1]
+            self._found[key] = found
+            self._bytes += len(found)
+            while self._bytes > self._most_bytes and len(self._found) > 1:
+                self._bytes -= len(self._found.pop(next(iter(self._found))))
+        return found
 
 
-def event_frame(event: StreamEvent, seq: int, wanted: Wanted, behind_end: int = 0) -> bytes:
-    """The frame of an event, empty when it is not wanted. ``seq``: of the last output sent. A virtual event has the id
-    of the end with its own place ``behind_end``, since a stored event may come to have its number."""
-    if event.type not in wanted:
-        return b""
-    frame_id = f"{event.seq - behind_end}-{seq}" + (f"-{behind_end}" if behind_end else "")
-    if event.type == END:
-        return f"id: {frame_id}\nevent: {SSE_NAMES[END]}\ndata: [DONE]\n\n".encode()
-    return _frame(frame_id, event.type, _data_of(event, frame_id))
+class Framing(Protocol):
+    """One way to write frames. Empty bytes stand for nothing to send."""
+
+    def opening(self, what: str, frame_id: str = "") -> bytes:
+        """The first frame; ``frame_id`` is the place where the stream begins, where there is one to tell."""
+        ...
+
+    def ping(self, frame_id: str = "") -> bytes: ...
+
+    def event(self, event: StreamEvent, frame_id: str) -> bytes: ...
+
+    def chunk(self, task_id: str, chunk: Chunk, frame_id: str) -> bytes: ...
 
 
-def chunk_frame(task_id: str, chunk: Chunk, version: int, wanted: Wanted) -> bytes:
-    """A piece of output: ``thread.message.delta`` for a message, else ``output``."""
-    frame_id = f"{version}-{chunk.seq}"
-    common = {"workflow_id": task_id, "agent_id": "", "seq": chunk.seq, "stream_id": frame_id}
+class SseFraming:
+    """Server-sent events. One for all streams, so that each event is encoded once."""
+
+    def __init__(self) -> None:
+        self._kept = Kept()
+
+    def opening(self, what: str, frame_id: str = "") -> bytes:
+        return f": {what}\n\n".encode() if not frame_id else f": {what}\nid: {frame_id}\n\n".encode()
+
+    def ping(self, frame_id: str = "") -> bytes:
+        return PING if not frame_id else f": ping\nid: {frame_id}\n\n".encode()
+
+    def event(self, event: StreamEvent, frame_id: str) -> bytes:
+        if event.type == END:
+            return f"id: {frame_id}\nevent: {SSE_NAMES[END]}\ndata: [DONE]\n\n".encode()
+        body = self._kept.get((event.workflow_id, event.seq, event.type), lambda: _renamed(event))
+        return _sse(frame_id, SSE_NAMES.get(event.type, event.type), body)
+
+    def chunk(self, task_id: str, chunk: Chunk, frame_id: str) -> bytes:
+        name = DELTA if chunk.stream == "message" else OUTPUT
+        body = self._kept.get((task_id, chunk.seq), lambda: chunk_data(task_id, chunk))
+        return _sse(frame_id, SSE_NAMES.get(name, name), body)
+
+
+class WsFraming:
+    """WebSocket messages: event objects as JSON, with the internal type names."""
+
+    def __init__(self) -> None:
+        self._kept = Kept()
+
+    def opening(self, what: str, frame_id: str = "") -> bytes:
+        return self.ping(frame_id)
+
+    def ping(self, frame_id: str = "") -> bytes:
+        """A place to resume from; the protocol's own pings tell whether the peer is there."""
+        return b"" if not frame_id else b'{"type":"%s","stream_id":"%s"}' % (WS_PING.encode(), frame_id.encode())
+
+    def event(self, event: StreamEvent, frame_id: str) -> bytes:
+        body = self._kept.get((event.workflow_id, event.seq, event.type), lambda: event_object(event))
+        return _with_id(body, frame_id)
+
+    def chunk(self, task_id: str, chunk: Chunk, frame_id: str) -> bytes:
+        body = self._kept.get((task_id, chunk.seq), lambda: {"type": DELTA, **chunk_data(task_id, chunk)})
+        return _with_id(body, frame_id)
+
+
+def event_object(event: StreamEvent) -> dict[str, Any]:
+    """The event as REST shows it, without ``stream_id``."""
+    return {
+        "type": event.type,
+        "message": event.message,
+        "payload": event.payload or {},
+        "timestamp": event.timestamp.isoformat().replace("+00:00", "Z"),
+        "workflow_id": event.workflow_id,
+        "agent_id": event.agent_id,
+        "seq": event.seq,
+    }
+
+
+def chunk_data(task_id: str, chunk: Chunk) -> dict[str, Any]:
+    """A piece of output: a message's has ``delta``, another's ``type``, ``stream`` and its text or bytes."""
+    common = {"workflow_id": task_id, "agent_id": "", "seq": chunk.seq}
     if chunk.stream == "message":
         text = chunk.body.decode(errors="replace")
         # Shannon's SDK drops "delta" and shows "message".
-        return _frame(frame_id, DELTA, {"delta": text, "message": text, **common}) if DELTA in wanted else b""
-    if OUTPUT not in wanted:
-        return b""
+        return {"delta": text, "message": text, **common}
     content: dict[str, Any]
     if chunk.is_text:
         text = chunk.body.decode(errors="replace")
@@ -73,24 +153,30 @@ def chunk_frame(task_id: str, chunk: Chunk, version: int, wanted: Wanted) -> byt
     else:
         content = {"base64": b64encode(chunk.body).decode(), "message": ""}
     at = chunk.at.isoformat().replace("+00:00", "Z")
-    data = {"type": OUTPUT, "stream": chunk.stream, **content, "attempt": chunk.attempt, "timestamp": at, **common}
-    return _frame(frame_id, OUTPUT, data)
+    return {"type": OUTPUT, "stream": chunk.stream, **content, "attempt": chunk.attempt, "timestamp": at, **common}
 
 
-def _data_of(event: StreamEvent, frame_id: str) -> dict[str, Any]:
+def type_of(chunk: Chunk) -> str:
+    """The internal name of a piece of output."""
+    return DELTA if chunk.stream == "message" else OUTPUT
+
+
+def _renamed(event: StreamEvent) -> dict[str, Any]:
+    """The data of an event that has another name and shape as a server-sent event; else the event object."""
     common = {"workflow_id": event.workflow_id, "agent_id": event.agent_id}
+    payload = event.payload or {}
     if event.type in _CONTROL:
-        payload = event.payload or {}
         more: dict[str, Any] = {name: payload[name] for name in ("checkpoint", "was_paused") if name in payload}
-        return {**common, "message": event.message, **more, "seq": event.seq, "stream_id": frame_id}
+        return {**common, "message": event.message, **more, "seq": event.seq}
     if event.type == "LLM_OUTPUT":
-        return {"response": event.message, "message": event.message, **common, "seq": event.seq, "stream_id": frame_id}
-    at = event.timestamp.isoformat().replace("+00:00", "Z")
-    whole = {"type": event.type, "message": event.message, "payload": event.payload or {}, "timestamp": at}
-    return {**whole, **common, "seq": event.seq, "stream_id": frame_id}
+        metadata = {"metadata": {"usage": payload["usage"]}} if payload.get("usage") else {}
+        return {"response": event.message, "message": event.message, **metadata, **common, "seq": event.seq}
+    return event_object(event)
 
 
-def _frame(frame_id: str, inner_type: str, data: dict[str, Any]) -> bytes:
-    name = SSE_NAMES.get(inner_type, inner_type)
-    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), default=str)
-    return f"id: {frame_id}\nevent: {name}\ndata: {text}\n\n".encode()
+def _sse(frame_id: str, name: str, body: bytes) -> bytes:
+    return b"id: %s\nevent: %s\ndata: %s\n\n" % (frame_id.encode(), name.encode(), _with_id(body, frame_id))
+
+
+def _with_id(body: bytes, frame_id: str) -> bytes:
+    return b'%s,"stream_id":"%s"}' % (body, frame_id.encode())

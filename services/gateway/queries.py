@@ -107,7 +107,7 @@ class SessionEventsQuery(Struct, frozen=True):
     include_payload: bool = False
 
 
-class SseQuery(Struct, frozen=True):
+class StreamQuery(Struct, frozen=True):
     workflow_id: Identifier
     types: Annotated[
         str, Meta(max_length=4096, description="Event types to send, comma-separated; either spelling")

@@ -10,13 +10,20 @@ from typing import Any, Final
 
 import uvicorn
 
-from services.gateway.streaming import StreamCut
+from services.gateway.sending import StreamCut
 from taskloom import telemetry
 from taskloom.errors import TaskloomError
 
 START_TIMEOUT_S: Final = 10.0
 KEEP_ALIVE_S: Final = 75
 BACKLOG: Final = 2048
+
+MAX_MESSAGE_BYTES: Final = 512
+"""Most that a WebSocket's peer may say in one message; of these one waits, and then no more is read."""
+
+WS_PING_S: Final = 20.0
+WS_SILENT_S: Final = 60.0
+"""A WebSocket's peer that does not answer to pings for this long is dropped."""
 
 _log = telemetry.get_logger(__name__)
 
@@ -34,9 +41,12 @@ class _Server(uvicorn.Server):
 
 class _WithoutCuts(logging.Filter):
     """A stream that is cut on purpose leaves the application as an exception, so that uvicorn breaks the connection off
-    instead of ending it; that is no error to log."""
+    instead of ending it; that is no error to log. Nor are opened WebSockets, whose line would show the query string:
+    there may be a key in it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if '"WebSocket %s"' in str(record.msg):
+            return False
         fault = record.exc_info[1] if record.exc_info else None
         while fault is not None:
             if isinstance(fault, StreamCut):
@@ -54,7 +64,11 @@ class HttpServer:
         config = uvicorn.Config(
             app,
             http="httptools",
-            ws="none",
+            ws="websockets-sansio",
+            ws_max_size=MAX_MESSAGE_BYTES,
+            ws_ping_interval=WS_PING_S,
+            ws_ping_timeout=WS_SILENT_S - WS_PING_S,
+            ws_per_message_deflate=False,
             lifespan="off",
             log_config=None,
             access_log=False,

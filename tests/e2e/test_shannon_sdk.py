@@ -118,6 +118,19 @@ def test_one_key_is_one_task_for_the_blocking_client(client: Any) -> None:
     assert first.task_id == second.task_id
 
 
+def test_blocking_stream_over_a_websocket_to_its_end(client: Any) -> None:
+    handle = client.submit_task("stream me", context={"sleep_seconds": 0.3})
+    events = list(client.stream_ws(handle.workflow_id))
+
+    assert [event.type for event in events[-3:]] == ["LLM_OUTPUT", "WORKFLOW_COMPLETED", "STREAM_END"]
+    pieces = [event.message for event in events if event.type == "LLM_PARTIAL"]
+    assert "".join(pieces) == events[-3].message != ""
+    chosen = list(client.stream_ws(handle.workflow_id, types=[EventType.WORKFLOW_COMPLETED, EventType.STREAM_END]))
+    assert [event.type for event in chosen] == ["WORKFLOW_COMPLETED", "STREAM_END"]
+    rest = list(client.stream_ws(handle.workflow_id, last_event_id=events[4].stream_id))
+    assert [event.stream_id for event in rest] == [event.stream_id for event in events[5:]]
+
+
 async def test_asynchronous_submit_and_stream_while_it_is_paused_and_cancelled(asynchronous: Any) -> None:
     handle, _ = await asynchronous.submit_and_stream("stream me", context=SLOW)
     seen: list[str] = []

@@ -1,10 +1,11 @@
 import json
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
 from services.gateway.feed import Position
-from services.gateway.frames import Wanted, chunk_frame, event_frame
+from services.gateway.frames import SSE_NAMES, Kept, SseFraming, Wanted, WsFraming, type_of
 from services.gateway.ids import derived_id, new_task_id
 from services.gateway.problems import BadRequest
 from services.gateway.streaming import read_resume_id, resume_position
@@ -13,7 +14,6 @@ from taskloom.views.outputs.query import Chunk
 from taskloom.views.timelines.stream import StreamEvent
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
-EVERYTHING = Wanted("")
 
 
 def test_made_ids_are_ids_and_rise_with_time() -> None:
@@ -55,7 +55,7 @@ def test_the_header_wins_and_a_wrong_one_is_ignored() -> None:
 
 def test_frames_are_ascii_and_of_four_lines() -> None:
     event = StreamEvent("t", "PROGRESS", NOW, 4, "line\u2028separator \u0085 and\nfeed", payload={"progress": 0.5})
-    frame = event_frame(event, 9, EVERYTHING)
+    frame = SseFraming().event(event, "4-9")
     name, kind, data, *rest = frame.decode("ascii").split("\n")
     assert (name, kind, rest) == ("id: 4-9", "event: PROGRESS", ["", ""])
     assert json.loads(data.removeprefix("data: "))["message"] == event.message
@@ -63,18 +63,39 @@ def test_frames_are_ascii_and_of_four_lines() -> None:
 
 def test_control_frames_carry_their_extras() -> None:
     event = StreamEvent("t", "WORKFLOW_CANCELLED", NOW, 4, "Cancelled", payload={"was_paused": True, "attempt": 1})
-    frame = event_frame(event, 0, EVERYTHING).decode()
+    frame = SseFraming().event(event, "4-0").decode()
     assert "event: workflow.cancelled\n" in frame
     assert json.loads(frame.split("data: ")[1])["was_paused"] is True
 
 
 def test_output_that_is_no_text_is_base64() -> None:
-    frame = chunk_frame("t", Chunk(3, 1, "stdout", NOW, False, b"\xff\x00"), 2, EVERYTHING).decode()
+    frame = SseFraming().chunk("t", Chunk(3, 1, "stdout", NOW, False, b"\xff\x00"), "2-3").decode()
     data = json.loads(frame.split("data: ")[1])
     assert (data["base64"], data["stream"], data["seq"]) == ("/wA=", "stdout", 3)
 
 
-def test_unwanted_types_give_no_frame() -> None:
-    assert event_frame(StreamEvent("t", "PROGRESS", NOW, 4), 0, Wanted("workflow.paused")) == b""
-    assert chunk_frame("t", Chunk(1, 1, "stdout", NOW, True, b"x"), 1, Wanted("done")) == b""
-    assert chunk_frame("t", Chunk(1, 1, "message", NOW, True, b"x"), 1, Wanted("thread.message.delta")) != b""
+def test_types_are_known_in_both_spellings() -> None:
+    for inner, shown in SSE_NAMES.items():
+        assert inner in Wanted(shown)
+        assert inner in Wanted(f"PROGRESS, {inner} ,")
+        assert "WORKFLOW_STARTED" not in Wanted(shown)
+    assert "WORKFLOW_STARTED" in Wanted(" , ")
+    assert type_of(Chunk(1, 1, "message", NOW, True, b"x")) in Wanted("thread.message.delta")
+    assert type_of(Chunk(1, 1, "stdout", NOW, True, b"x")) in Wanted("output")
+
+
+def test_an_event_is_encoded_once_and_each_stream_has_its_own_id() -> None:
+    framing = WsFraming()
+    first = json.loads(framing.event(StreamEvent("t", "PROGRESS", NOW, 4, "once"), "4-9"))
+    second = json.loads(framing.event(StreamEvent("t", "PROGRESS", NOW, 4, "kept"), "p0:7"))
+    assert (first.pop("stream_id"), second.pop("stream_id")) == ("4-9", "p0:7")
+    assert first == second
+    assert (first["type"], first["message"]) == ("PROGRESS", "once")
+
+
+def test_what_is_kept_is_bounded_by_its_bytes() -> None:
+    kept = Kept(most_bytes=100)
+    for number in range(50):
+        kept.get((number,), partial(dict, n=number, text="x" * 20))
+    assert kept.get((49,), lambda: {"n": "made anew"}).startswith(b'{"n":49')
+    assert kept.get((0,), lambda: {"n": "made anew"}) == b'{"n":"made anew"'
