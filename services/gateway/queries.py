@@ -53,6 +53,7 @@ class TaskFilter(Struct, frozen=True):
     priority: Annotated[str, Meta(description="1 to 5, or low, normal, high, urgent, critical")] | None = None
     assigned_to: Annotated[str, Meta(description="Executor it has to run on, runs or ran on")] | None = None
     agent_id: Annotated[str, Meta(description="The same as assigned_to")] | None = None
+    error_type: Annotated[str, Meta(max_length=256, description="Type of the error of what failed")] | None = None
     overdue: Annotated[bool, Meta(description="Whether the deadline passed before the end")] | None = None
     scheduled: Annotated[bool, Meta(description="Whether it waits for its start time")] | None = None
 
@@ -162,6 +163,7 @@ def filters_of(wanted: TaskFilter, metadata: dict[str, str]) -> Filters:
         q=wanted.q,
         priority=None if wanted.priority is None else _priority(wanted.priority),
         assigned_to=assigned_to,
+        error_type=wanted.error_type,
         overdue=wanted.overdue,
         scheduled=wanted.scheduled,
     )

@@ -18,6 +18,7 @@ def command(
     session: Annotated[str, typer.Option(help="In this session.")] = "",
     tag: Annotated[str, typer.Option(help="With this tag.")] = "",
     text: Annotated[str, typer.Option(help="With this text in query or error.")] = "",
+    error_type: Annotated[str, typer.Option(help="Failed with an error of this type, say quarantined.")] = "",
     metadata: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="With this metadata.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
     cursor: Annotated[str, typer.Option(help="Go on where the last page ended.")] = "",
@@ -26,7 +27,7 @@ def command(
 ) -> None:
     """List tasks, newest first."""
     chosen: Chosen = {"status": status, "kind": kind, "queue": queue, "session_id": session}
-    chosen |= {"tag": tag, "q": text, "limit": limit, "cursor": cursor}
+    chosen |= {"tag": tag, "q": text, "error_type": error_type, "limit": limit, "cursor": cursor}
     answer(url, calls.list_tasks(chosen, _pairs(metadata or [])), as_json, show_page)
 
 

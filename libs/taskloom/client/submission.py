@@ -62,6 +62,7 @@ class Chosen(TypedDict, total=False):
     q: str
     priority: str
     assigned_to: str
+    error_type: str
     overdue: bool
     scheduled: bool
     created_after: str
@@ -98,6 +99,7 @@ class TaskFilter(TypedDict, total=False):
     q: str
     priority: str
     assigned_to: str
+    error_type: str
     overdue: bool
     scheduled: bool
     created_after: str

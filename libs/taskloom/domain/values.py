@@ -34,7 +34,8 @@ class Priority(IntEnum):
 
 
 class Retry(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Retry policy; ``max_attempts`` counts the first try."""
+    """Retry policy; ``max_attempts`` counts the first try. After ``max_lost`` attempts in a row whose executors were
+    lost the task is quarantined: it may be what kills them, so it fails until somebody retries it."""
 
     max_attempts: Annotated[int, Meta(ge=1, le=1000)] = 4
     initial_s: Annotated[float, Meta(ge=0, le=86_400)] = 1.0
@@ -42,6 +43,7 @@ class Retry(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True)
     max_s: Annotated[float, Meta(ge=0, le=7 * 86_400)] = 60.0
     jitter: Annotated[float, Meta(ge=0, le=1)] = 0.2
     non_retryable: tuple[Text256, ...] = ()
+    max_lost: Annotated[int, Meta(ge=1, le=1000)] = 5
 
 
 class Timeouts(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -19,6 +19,8 @@ from taskloom.domain.values import ErrorInfo, TimeoutKind, Usage, backoff
 from taskloom.domain.workflow.means import USUAL, Means
 
 NOTHING_USED: Final = Usage()
+QUARANTINED: Final = "quarantined"
+"""Type of the error of a task that may be what kills its executors; a retry lets it run again."""
 
 
 def after_failure(state: TaskState, error: ErrorInfo, now: datetime, used: Usage = NOTHING_USED) -> list[e.TaskEvent]:
@@ -67,7 +69,11 @@ def end_lost(state: TaskState, reason: str, now: datetime) -> list[e.TaskEvent]:
     lost = e.AttemptLost(state.live.number, state.live.executor_id, reason)
     if state.cancel is not None:
         return [lost, _cancelled(state, confirmed=False)]
-    return [lost, *after_failure(state, ErrorInfo("lost", reason, fault=True), now)]
+    error = ErrorInfo("lost", reason, fault=True)
+    if state.losses + 1 >= state.spec.retry.max_lost and _retry(state, error, now):
+        message = f"{state.losses + 1} executors in a row were lost while they ran it; the last: {reason}"
+        return [lost, e.TaskFailed(ErrorInfo(QUARANTINED, message, retryable=False, fault=True), state.attempts)]
+    return [lost, *after_failure(state, error, now)]
 
 
 def hold(state: TaskState) -> list[e.TaskEvent]:

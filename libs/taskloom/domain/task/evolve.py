@@ -115,7 +115,7 @@ def _heartbeat(state: TaskState, _e: e.AttemptHeartbeat, r: Recorded) -> Changes
 
 
 def _attempt_ended(_s: TaskState, _e: e.Event, r: Recorded) -> Changes:
-    return {"phase": "ready", "live": None, "queued_at": None, "ended_by": r.meta.command_id}
+    return {"phase": "ready", "live": None, "queued_at": None, "ended_by": r.meta.command_id, "losses": 0}
 
 
 def _attempt_failed(state: TaskState, event: e.AttemptFailed, r: Recorded) -> Changes:
@@ -139,7 +139,12 @@ def _attempt_timed_out(state: TaskState, event: e.AttemptTimedOut, r: Recorded) 
 
 def _attempt_lost(state: TaskState, event: e.AttemptLost, r: Recorded) -> Changes:
     error = ErrorInfo("lost", event.reason, fault=True)
-    return {**_attempt_ended(state, event, r), "failures": state.failures + 1, "error": error}
+    return {
+        **_attempt_ended(state, event, r),
+        "failures": state.failures + 1,
+        "losses": state.losses + 1,
+        "error": error,
+    }
 
 
 def _retry(_s: TaskState, event: e.RetryScheduled, _r: Recorded) -> Changes:
@@ -222,6 +227,7 @@ def _retried(_s: TaskState, _e: e.TaskRetried, r: Recorded) -> Changes:
         "queued_at": None,
         "held_s": 0.0,
         "failures": 0,
+        "losses": 0,
         "tokens": 0,
         "cost_usd": 0.0,
         "error": None,

@@ -66,7 +66,8 @@ class Deletion(Struct, frozen=True, omit_defaults=True):
 
 
 class TaskState(Struct, frozen=True, omit_defaults=True):
-    """A task as of ``version``. ``attempts`` counts all attempts, ``failures`` those that used up the retry policy.
+    """A task as of ``version``. ``attempts`` counts all attempts, ``failures`` those that used up the retry policy,
+    ``losses`` those in a row whose executors were lost.
 
     ``held_s`` is how long it was paused since it was queued. ``command_ids`` are the client commands applied, newest
     first; ``ended_by`` the report that ended the last attempt; ``ignored`` counts late reports. ``waiting_for`` are the
@@ -89,6 +90,7 @@ class TaskState(Struct, frozen=True, omit_defaults=True):
     retry_at: datetime | None = None
     attempts: int = 0
     failures: int = 0
+    losses: int = 0
     live: LiveAttempt | None = None
     pause: Pause | None = None
     cancel: Cancel | None = None

@@ -36,6 +36,7 @@ _MATCHES: Final = """
     AND (%(priority)s::integer IS NULL OR priority = %(priority)s::integer)
     AND (%(assigned_to)s::text IS NULL
         OR assigned_to = %(assigned_to)s::text OR executor_id = %(assigned_to)s::text)
+    AND (%(error_type)s::text IS NULL OR error_type = %(error_type)s::text)
     AND (%(overdue)s::boolean IS NULL OR coalesce(overdue, false) = %(overdue)s::boolean)
     AND (%(scheduled)s::boolean IS NULL OR (state = 'scheduled') = %(scheduled)s::boolean)
     AND (%(tasks)s::text[] IS NULL OR task_id = ANY(%(tasks)s::text[]))
@@ -114,6 +115,7 @@ class Filters(Struct, frozen=True, kw_only=True):
     q: str | None = None
     priority: int | None = None
     assigned_to: str | None = None
+    error_type: str | None = None
     overdue: bool | None = None
     scheduled: bool | None = None
     task_ids: Collection[str] | None = None
@@ -211,7 +213,8 @@ def _values(tenant_id: str, filters: Filters) -> dict[str, Any]:
         "tenant": tenant_id,
         "statuses": sorted(statuses) or None,
         "only_open": bool(statuses) and statuses <= OPEN_STATUSES,
-        "only_failed": bool(statuses) and statuses <= FAILED_STATUSES,
+        "only_failed": filters.error_type is not None or (bool(statuses) and statuses <= FAILED_STATUSES),
+        "error_type": filters.error_type,
         "user": filters.user_id,
         "session": filters.session_id,
         "kind": filters.kind,

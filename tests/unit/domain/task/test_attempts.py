@@ -180,6 +180,31 @@ def test_a_declined_attempt_does_not_use_up_the_retry_policy() -> None:
     assert (task.state.attempts, task.state.failures) == (5, 1)
 
 
+def test_a_task_whose_executors_are_lost_again_and_again_is_quarantined_until_it_is_retried() -> None:
+    task = running(retry={"max_attempts": 100, "max_lost": 3, "initial_s": 0})
+    for attempt in (1, 2):
+        task.when(c.LoseAttempt(attempt, "gone"))
+        task.when(FIRE, after_s=1)
+        task.when(ASSIGN)
+    message = "3 executors in a row were lost while they ran it; the last: gone"
+    task.when(c.LoseAttempt(3, "gone")).then(
+        e.AttemptLost(3, EX, "gone"), e.TaskFailed(ErrorInfo("quarantined", message, retryable=False, fault=True), 3)
+    )
+    task.when(c.RetryTask())
+    assert (task.state.phase, task.state.losses) == ("ready", 0)
+
+
+def test_an_attempt_that_ends_otherwise_ends_the_row_of_lost_ones() -> None:
+    task = running(retry={"max_attempts": 100, "max_lost": 2, "initial_s": 0})
+    task.when(c.LoseAttempt(1, "gone"))
+    task.when(FIRE, after_s=1)
+    task.when(ASSIGN)
+    task.when(c.ReportFailed(2, EX, BOOM))
+    task.when(FIRE, after_s=1)
+    task.when(ASSIGN)
+    task.when(c.LoseAttempt(3, "gone")).then_types(e.AttemptLost, e.RetryScheduled)
+
+
 def test_a_lost_attempt_is_tried_again_by_the_policy() -> None:
     task = running(retry={"max_attempts": 2})
     task.when(c.LoseAttempt(1, "gone")).then_types(e.AttemptLost, e.RetryScheduled)
