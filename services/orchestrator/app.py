@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +15,7 @@ from services.orchestrator.commands import CommandLoop
 from services.orchestrator.decisions import Decisions
 from services.orchestrator.entities import Entities
 from services.orchestrator.executors import Listener
+from services.orchestrator.gathering import GATHER_FROM, Gathering
 from services.orchestrator.ingest import Ingest
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Records
@@ -61,10 +61,15 @@ class Orchestrator:
             f"{settings.topic_prefix}.orchestrator.commands",
             on_assigned=self._assigned,
             on_revoked=self._revoked,
-            on_lost=lambda place, _wanted, found: self.owner.rewind(place.partition, found),
+            on_lost=lambda place, _wanted, found: self.gathering.lose(place, found),
             client_id=settings.instance,
             max_records=settings.batch_max,
             session_timeout_s=settings.session_timeout_s,
+        )
+        self.gathering = Gathering(
+            lambda most: self.consumer.poll(int(IDLE_POLL_S * 1000), most),
+            settings.batch_max,
+            on_lost=lambda place, found: self.owner.rewind(place.partition, found),
         )
         self.executors = TailConsumer(
             settings.kafka_bootstrap,
@@ -123,38 +128,37 @@ class Orchestrator:
             await asyncio.to_thread(store.close)
 
     async def command_rounds(self, stopping: asyncio.Event) -> None:
-        """Polls and decides until stopped. While a round runs the next poll collects, so batches grow by load alone."""
-        polling = asyncio.create_task(self._poll())
+        """Decides what was polled until stopped. While a round runs more is polled, so batches grow by load alone."""
+        polling = asyncio.create_task(self.gathering.run())
         try:
             while not stopping.is_set():
                 await self._wait(polling, stopping)
-                polled: Mapping[Any, Any] = {}
                 if polling.done():
-                    polled = polling.result()
-                    polling = asyncio.create_task(self._poll())
+                    polling.result()
+                polled = self.gathering.take()
                 self.loop.wake.clear()
                 started = time.perf_counter()
                 await self.loop.round(polled)
                 metrics.round_seconds.observe(time.perf_counter() - started)
+                self.gathering.taken()
+                if sum(map(len, polled.values())) >= GATHER_FROM and not self.loop.wake.is_set():
+                    await self.gathering.more(self.settings.gather_ms / 1000)
         finally:
             polling.cancel()
             await asyncio.gather(polling, return_exceptions=True)
 
-    async def _poll(self) -> Mapping[Any, Any]:
-        return await self.consumer.poll(int(IDLE_POLL_S * 1000))
-
     async def _wait(self, polling: asyncio.Task[Any], stopping: asyncio.Event) -> None:
         """Until records came, a timer is due, or the loop was woken."""
-        if polling.done() or self.loop.wake.is_set():
+        if polling.done() or self.loop.wake.is_set() or self.gathering.ready.is_set():
             return
-        woken = asyncio.create_task(self.loop.wake.wait())
-        stopped = asyncio.create_task(stopping.wait())
+        events = (self.gathering.ready, self.loop.wake, stopping)
+        waits = [asyncio.create_task(event.wait()) for event in events]
         try:
             timeout_s = self.loop.idle_s(IDLE_POLL_S)
-            await asyncio.wait({polling, woken, stopped}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({polling, *waits}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            woken.cancel()
-            stopped.cancel()
+            for wait in waits:
+                wait.cancel()
 
     async def listen(self, stopping: asyncio.Event) -> None:
         """Follows the executors topic: offers, heartbeats, our own beats."""

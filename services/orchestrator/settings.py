@@ -24,6 +24,9 @@ class OrchestratorSettings(ServiceSettings):
     """Decides commands, writes events, dispatches work."""
 
     batch_max: int = Field(500, ge=1, le=5000, description="Most commands decided in one round, and most assignments")
+    gather_ms: int = Field(
+        20, ge=0, le=1_000, description="Milliseconds that commands gather after a full round, so that rounds are fewer"
+    )
     beat_s: float = Field(5.0, gt=0, le=60, description="Seconds between this orchestrator's presence beats")
     lost_after_s: float = Field(20.0, gt=0, le=3600, description="Silence in seconds after which an executor is lost")
     ended_kept: int = Field(20_000, ge=100, description="Lately ended tasks whose state stays in memory")
