@@ -20,6 +20,7 @@ from services.gateway.known import KnownThings
 from services.gateway.lag import LagWatch
 from services.gateway.limits import Limits
 from services.gateway.live import LiveHub
+from services.gateway.log import EventLog
 from services.gateway.parts import Parts
 from services.gateway.problems import (
     Problem,
@@ -111,7 +112,10 @@ def create_app(parts: Parts) -> Litestar:
         bulk=Bulk(parts.sender, parts.replies, recent, parts.views, known, reply_s=reply_s),
         known=known,
         reader=Reader(parts.views, parts.histories, parts.values, recent, wait_s=settings.read_wait_s),
-        streams=Streams(parts.histories, parts.views, hub, limits, ping_interval_s=settings.ping_interval_s),
+        streams=Streams(
+            *(parts.histories, parts.views, hub, EventLog(parts.histories), limits),
+            ping_interval_s=settings.ping_interval_s,
+        ),
         limits=limits,
         lag=lag,
         readiness=readiness,

@@ -109,13 +109,34 @@ class SessionEventsQuery(Struct, frozen=True):
 
 
 class StreamQuery(Struct, frozen=True):
-    workflow_id: Identifier
+    """A task's stream by ``workflow_id``, else that of all tasks that fit what else is given."""
+
+    workflow_id: Annotated[Identifier, Meta(description="One task; its stream ends with it")] | None = None
+    session_id: Annotated[Identifier, Meta(description="All tasks of the session, those to come too")] | None = None
+    kind: str | None = None
+    queue: str | None = None
+    tag: str | None = None
+    status: Annotated[
+        str, Meta(description="Only the events that bring a task into one of these; comma-separated, any case")
+    ] = ""
+    all: Annotated[bool, Meta(description="All tasks of the tenant; needed where nothing else chooses")] = False
+    since: (
+        Annotated[
+            datetime,
+            Meta(tz=True, description="Begin with what happened then; else a session from its beginning, others now"),
+        ]
+        | None
+    ) = None
     types: Annotated[
         str, Meta(max_length=4096, description="Event types to send, comma-separated; either spelling")
     ] = ""
     last_event_id: Annotated[
-        str, Meta(max_length=64, description="Resume after this id; the header Last-Event-ID wins")
+        str, Meta(max_length=4096, description="Resume after this id; the header Last-Event-ID wins")
     ] = ""
+
+
+ONLY_LISTS: Final = frozenset(TaskFilter.__struct_fields__) - frozenset(StreamQuery.__struct_fields__)
+"""Filters of lists that no stream has."""
 
 
 class TaskStreamQuery(Struct, frozen=True):

@@ -1,6 +1,6 @@
 """What the routes read: rows of the views and histories from the event store. Ports, so that tests can stand in."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
@@ -101,6 +101,21 @@ class Histories(Protocol):
     async def events(
         self, task_id: str, after: int = 0, limit: int | None = None, up_to: int | None = None
     ) -> list[Recorded]: ...
+
+    @property
+    def shards(self) -> int: ...
+
+    async def log_end(self, shard: int) -> int:
+        """Position of the shard's newest event; none will be added below it."""
+        ...
+
+    async def log(
+        self, shard: int, after: int, up_to: int | None = None, *, limit: int, holding: bytes = b""
+    ) -> list[tuple[int, bytes]]:
+        """Position and bytes of events behind ``after``; those without ``holding`` may be left out."""
+        ...
+
+    async def firsts(self, task_ids: Sequence[str]) -> list[Recorded]: ...
 
     async def snapshot(self, task_id: str) -> tuple[int, bytes] | None: ...
 

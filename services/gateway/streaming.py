@@ -1,13 +1,18 @@
-"""One task's stream: from its feed to frames, resumable by the id of any of them."""
+"""The streams of a gateway: of one task, or of many; from a feed to frames, resumable by the id of any of them."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
 from typing import Final
+
+from msgspec import Struct
 
 from services.gateway.feed import Feed, Position
 from services.gateway.frames import END, Framing, SseFraming, Wanted, WsFraming, type_of
 from services.gateway.limits import Limits
 from services.gateway.live import LiveHub
+from services.gateway.log import EventLog
+from services.gateway.many import Choice, ManyFeed, Places, at_positions, many_frames, read_places
 from services.gateway.problems import BadRequest
 from services.gateway.readside import Histories, Views
 from services.gateway.sending import Frames, OpenStreams, SseResponse, WsResponse
@@ -16,6 +21,18 @@ from taskloom.domain.task.events import TERMINAL_EVENTS
 from taskloom.views.timelines.stream import after_end, stream_event
 
 _MAX_NUMBER: Final = 2**62
+
+_SESSION_MARGIN: Final = timedelta(minutes=2)
+"""A session's stream begins so much before the session does, for clocks that differ; one that the views do not show
+begins so much before now, for the read side's lag."""
+
+
+class Begin(Struct, frozen=True):
+    """Where a stream of many tasks begins: after the id in the header, else that in the query, else at a time."""
+
+    header: str = ""
+    query: str = ""
+    since: datetime | None = None
 
 
 def read_resume_id(text: str) -> Position | None:
@@ -45,13 +62,21 @@ class Streams:
     """All open streams of this gateway."""
 
     def __init__(
-        self, histories: Histories, views: Views, hub: LiveHub, limits: Limits, *, ping_interval_s: float
+        self,
+        histories: Histories,
+        views: Views,
+        hub: LiveHub,
+        log: EventLog,
+        limits: Limits,
+        *,
+        ping_interval_s: float,
     ) -> None:
         self._histories = histories
         self._views = views
         self._hub = hub
         self._limits = limits
         self._ping_interval_s = ping_interval_s
+        self._log = log
         self._open = OpenStreams()
         self._sse_framing = SseFraming()
         self._ws_framing = WsFraming()
@@ -60,6 +85,7 @@ class Streams:
         """Cuts every stream, and refuses new ones."""
         self._open.cut_all()
         await self._hub.close()
+        await self._log.close()
 
     def of_task(self, task_id: str, after: Position, types: str, told: Callable[[int], None]) -> "Chosen":
         """The stream of ``task_id``; the caller has checked whose it is.
@@ -72,6 +98,43 @@ class Streams:
             return _frames(task_id, feed, after, Wanted(types), told, framing)
 
         return Chosen(frames, self)
+
+    async def of_many(
+        self, what: str, tenant_id: str, choice: Choice, begin: Begin, types: str, told: Callable[[str, int], None]
+    ) -> "Chosen":
+        """The stream of all the tenant's tasks that fit.
+
+        Raises:
+            BadRequest: the query's id is wrong.
+            StoreUnavailable: the logs cannot be read now.
+        """
+        places = await self._places(tenant_id, choice, begin)
+
+        def frames(framing: Framing) -> Frames:
+            feed = ManyFeed(self._log, tenant_id, choice, places, quiet_s=self._ping_interval_s)
+            return many_frames(what, feed, Wanted(types), told, framing)
+
+        return Chosen(frames, self)
+
+    async def _places(self, tenant_id: str, choice: Choice, begin: Begin) -> Places:
+        in_query = read_places(begin.query, self._log.shards) if begin.query else None
+        if begin.query and in_query is None:
+            raise BadRequest(
+                f"{begin.query!r} is no id of this stream: send it as received, or 0 for the very beginning",
+                field="last_event_id",
+            )
+        places = (read_places(begin.header, self._log.shards) if begin.header else None) or in_query
+        ends = await self._log.ends()
+        if places is not None:
+            # A position that is not there yet is nobody's: its reader would miss what comes up to it.
+            return Places(list(map(min, places.positions, ends)), places.shown)
+        if begin.since is not None:
+            return at_positions(await self._log.since(begin.since))
+        if choice.session_id is None:
+            return at_positions(ends)
+        session = await self._views.session(tenant_id, choice.session_id)
+        began = datetime.now(UTC) if session is None else session.created_at
+        return at_positions(await self._log.since(began - _SESSION_MARGIN))
 
     def sse(self, frames: Callable[[Framing], Frames]) -> SseResponse:
         return SseResponse(frames(self._sse_framing), self._limits, self._open)

@@ -45,7 +45,9 @@ class HistoryReader:
         dsns = [dsn] if isinstance(dsn, str) else list(dsn)
         self._partitions = partitions
         self._shards = shards
-        self._unpack = recorded_mapper().unpack
+        mapper = recorded_mapper()
+        self._unpack = mapper.unpack
+        self._is_plain = mapper.compressor is None and mapper.cipher is None
         self._sql = [sql.shard_sql(shard) for shard in range(shards)]
         self._pools: list[Pool] = [
             reader_pool(
@@ -115,6 +117,34 @@ class HistoryReader:
         shard = shard_of(partition_of(task_id, self._partitions), self._shards)
         rows = await self._select(shard, self._sql[shard].select_snapshots, ([task_id],))
         return (rows[0][1], self._unpack(rows[0][2])) if rows else None
+
+    @property
+    def shards(self) -> int:
+        return self._shards
+
+    async def log_end(self, shard: int) -> int:
+        """Position of the shard's newest event, 0 when there is none. None will be added below it."""
+        [(position,)] = await self._select(shard, self._sql[shard].max_position)
+        return int(position)
+
+    async def log(
+        self, shard: int, after: int, up_to: int | None = None, *, limit: int, holding: bytes = b""
+    ) -> list[tuple[int, bytes]]:
+        """Position and stored bytes of the shard's events behind ``after``, in their order.
+
+        ``holding``: events without these bytes may be left out, and are as far as the store can look into them.
+        """
+        wanted = holding if self._is_plain else b""
+        rows = await self._select(shard, self._sql[shard].select_log_part, (after, _or_all(up_to), wanted, limit))
+        return [(position, self._unpack(state)) for position, state in rows]
+
+    async def firsts(self, task_ids: Sequence[str]) -> list[Recorded]:
+        """The first event of each of the tasks that there are, in no order."""
+        by_shard: dict[int, list[str]] = {}
+        for task_id in task_ids:
+            by_shard.setdefault(shard_of(partition_of(task_id, self._partitions), self._shards), []).append(task_id)
+        found = [await self._select(shard, self._sql[shard].select_first, (ids,)) for shard, ids in by_shard.items()]
+        return [unseal(self._unpack(state)) for rows in found for (state,) in rows]
 
     async def streams(self, shard: int, after_task_id: str = "", limit: int = 1000) -> list[str]:
         """Task ids of a shard above ``after_task_id``, in the order of their bytes; ask again with the last one."""

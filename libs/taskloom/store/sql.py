@@ -134,6 +134,20 @@ WHERE originator_id = %b::text AND originator_version > %b::bigint AND originato
 ORDER BY originator_version LIMIT %b::bigint
 """
 
+# A part of the log, of which only the events that hold these bytes: what is not wanted is not sent.
+SELECT_LOG_PART: Final = """
+SELECT notification_id, state FROM events_{shard}
+WHERE notification_id > %b::bigint AND notification_id <= %b::bigint AND position(%b::bytea IN state) > 0
+ORDER BY notification_id LIMIT %b::bigint
+"""
+
+SELECT_FIRST: Final = """
+SELECT e.state FROM unnest(%b::text[]) AS w (task_id)
+CROSS JOIN LATERAL (
+    SELECT state FROM events_{shard} WHERE originator_id = w.task_id AND originator_version = 1 OFFSET 0
+) AS e
+"""
+
 # Steps from one task id to the next through the primary key, so that a task with many events costs no more than one.
 SELECT_STREAMS: Final = """
 WITH RECURSIVE walk (task_id) AS (
@@ -182,6 +196,8 @@ class ShardSql(Struct, frozen=True):
     select_log: str
     max_position: str
     select_events: str
+    select_log_part: str
+    select_first: str
     select_streams: str
     select_page: str
     count_events: str

@@ -11,14 +11,17 @@ from litestar.types import ASGIApp
 from services.gateway.answers import json_answer, redirect
 from services.gateway.context import AnyConnection, AnyRequest, caller_in, checked_id, gateway_of, pairs_of
 from services.gateway.docs import Answered, Doc, documented
+from services.gateway.many import Choice
 from services.gateway.openapi import Error
-from services.gateway.problems import Problem
-from services.gateway.queries import StreamQuery, TaskStreamQuery, read_query
+from services.gateway.problems import BadRequest, Problem
+from services.gateway.queries import ONLY_LISTS, StreamQuery, TaskStreamQuery, read_query, read_statuses
 from services.gateway.refusing import refuse_websocket
-from services.gateway.streaming import Chosen, resume_position
+from services.gateway.security import Caller
+from services.gateway.streaming import Begin, Chosen, resume_position
 
 AnySocket = WebSocket[Any, Any, Any]
 
+_FILTERS: Final = "session_id, kind, queue, tag and status"
 _UPGRADE: Final = ("Upgrade", "websocket")
 _EXAMPLE: Final = (
     ": workflow demo-1\n\n"
@@ -32,12 +35,15 @@ _EXAMPLE: Final = (
     "/api/v1/stream/sse",
     opt=documented(
         Doc(
-            summary="A task's events and output as they happen",
+            summary="Events as they happen: a task's with its output, a session's, or those of all tasks that fit",
             tag="Streams",
             details=(
                 "Begins with the first event, or after the id in Last-Event-ID (header, or last_event_id): no window, "
                 "no gap, no double. Ids are VERSION-SEQ: the last event's number and the last output chunk's. Ends "
-                "with done after the task's end. A stream that is cut was not finished: come back with the last id."
+                "with done after the task's end. A stream that is cut was not finished: come back with the last id. "
+                "Without workflow_id: the events, without output, of all tasks of a session or that fit the filters, "
+                "as they were submitted; it has no end. Its ids are positions in the event logs (0: the beginning); a "
+                "frame may have an id and no data: it tells from where to come back."
             ),
             query=StreamQuery,
             headers={"Last-Event-ID": "Resume after this id"},
@@ -81,13 +87,44 @@ async def stream_ws_without_upgrade() -> ASGIApp:
 
 
 async def _chosen(request: AnyConnection) -> Chosen:
-    gateway = gateway_of(request)
     query = read_query(pairs_of(request), StreamQuery)
-    after = resume_position(request.headers.get("last-event-id", ""), query.last_event_id)
     caller = caller_in(request)
+    if query.workflow_id is None:
+        return await _of_many(request, caller, query)
+    _refuse_more_than_a_task(query)
+    gateway = gateway_of(request)
+    after = resume_position(request.headers.get("last-event-id", ""), query.last_event_id)
     await gateway.reader.check_owner(caller, checked_id(query.workflow_id, "workflow_id"))
     told = partial(gateway.reader.promise, caller, query.workflow_id)
     return gateway.streams.of_task(query.workflow_id, after, query.types, told)
+
+
+async def _of_many(request: AnyConnection, caller: Caller, query: StreamQuery) -> Chosen:
+    for name, _ in pairs_of(request):
+        if name in ONLY_LISTS or name.startswith("metadata."):
+            raise BadRequest(f"streams cannot be filtered by {name}; {_FILTERS} are possible", field=name)
+    choice = Choice(
+        kind=query.kind,
+        queue=query.queue,
+        session_id=query.session_id,
+        tag=query.tag,
+        statuses=read_statuses(query.status),
+    )
+    if choice == Choice() and not query.all:
+        raise BadRequest(
+            f"name a task by workflow_id, choose tasks by {_FILTERS}, or send all=true", field="workflow_id"
+        )
+    gateway = gateway_of(request)
+    begin = Begin(request.headers.get("last-event-id", ""), query.last_event_id, query.since)
+    what = "tasks" if query.session_id is None else f"session {query.session_id}"
+    told = partial(gateway.reader.promise, caller)
+    return await gateway.streams.of_many(what, caller.tenant_id, choice, begin, query.types, told)
+
+
+def _refuse_more_than_a_task(query: StreamQuery) -> None:
+    for name in ("session_id", "kind", "queue", "tag", "status", "since", "all"):
+        if getattr(query, name):
+            raise BadRequest(f"workflow_id names one task: leave out {name}", field=name)
 
 
 @get(

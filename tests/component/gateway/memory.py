@@ -78,6 +78,9 @@ class MemorySystem:
         self.lag = 12.0
         self.tail = MemoryTail()
         self.history_reads = 0
+        self.logs: list[list[tuple[int, bytes]]] = [[], []]
+        self.log_reads = 0
+        """Of those for one tenant, behind what the gateway keeps in memory."""
         self._waiting: dict[str, list[asyncio.Future[Reply]]] = {}
 
     # Kafka
@@ -159,6 +162,7 @@ class MemorySystem:
             meta = EventMeta(task_id, len(stream) + 1, datetime.now(UTC), tenant_id, **who)
             recorded = seal(event, meta, stream[-1].digest if stream else GENESIS)
             stream.append(recorded)
+            self.append_to_log(recorded)
             new.append(recorded)
         if not self.behind:
             self.project(task_id)
@@ -192,6 +196,35 @@ class MemorySystem:
 
     async def snapshot(self, task_id: str) -> tuple[int, bytes] | None:
         return self.snapshots.get(task_id)
+
+    def append_to_log(self, recorded: Recorded) -> None:
+        """Every third position is one that no event came to have."""
+        log = self.logs[sum(recorded.task_id.encode()) % len(self.logs)]
+        last = log[-1][0] if log else 0
+        log.append((last + (2 if last % 3 == 1 else 1), recorded.body))
+
+    @property
+    def shards(self) -> int:
+        return len(self.logs)
+
+    async def log_end(self, shard: int) -> int:
+        await asyncio.sleep(0)
+        return self.logs[shard][-1][0] if self.logs[shard] else 0
+
+    async def log(
+        self, shard: int, after: int, up_to: int | None = None, *, limit: int, holding: bytes = b""
+    ) -> list[tuple[int, bytes]]:
+        self.log_reads += bool(holding)
+        await asyncio.sleep(0)
+        return [
+            (position, body)
+            for position, body in self.logs[shard]
+            if position > after and (up_to is None or position <= up_to) and holding in body
+        ][:limit]
+
+    async def firsts(self, task_ids: Sequence[str]) -> list[Recorded]:
+        await asyncio.sleep(0)
+        return [self.streams[task_id][0] for task_id in task_ids if task_id in self.streams]
 
     async def put(self, value: bytes) -> str:
         digest = hashlib.sha256(value).hexdigest()
