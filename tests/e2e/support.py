@@ -11,6 +11,8 @@ from typing import Any, Final
 import httpx
 
 from taskloom.local.child import ManagedProcess
+from taskloom.local.ports import free_ports
+from taskloom.local.services import ServiceProcess
 from taskloom.testing.eventually import eventually
 from taskloom.testing.processes import RunningSystem
 
@@ -123,6 +125,28 @@ async def further_executor(
         yield executor
     finally:
         await executor.stop(15.0)
+
+
+@asynccontextmanager
+async def further_gateway(
+    system: RunningSystem, home: Path, name: str, **settings: Any
+) -> AsyncIterator[ServiceProcess]:
+    """Runs a gateway beside that of the system until the end of the block, on a port of its own."""
+    [port] = free_ports(1)
+    own = {
+        "TASKLOOM_INSTANCE": name,
+        "TASKLOOM_HTTP_PORT": str(port),
+        "TASKLOOM_KAFKA_BOOTSTRAP": system.bootstrap,
+        "TASKLOOM_DATABASE_DSN": system.dsn,
+        "TASKLOOM_TOPIC_PREFIX": str(system.run["topic_prefix"]),
+    }
+    further = {f"TASKLOOM_{key.upper()}": str(value) for key, value in settings.items()}
+    gateway = ServiceProcess("gateway", name, port=port, logs=home, environment=own | further)
+    try:
+        await gateway.start()
+        yield gateway
+    finally:
+        await gateway.stop(15.0)
 
 
 def processes_with(marker: str) -> list[int]:

@@ -10,7 +10,7 @@ from taskloom.store.errors import ClaimCorrupt, ClaimMissing, LayoutMismatch, St
 from taskloom.store.history import HistoryReader, ShardCounts
 from taskloom.store.shard import ShardStore
 from taskloom.wire.claims import check_in
-from taskloom.wire.recorded import chain_fault
+from taskloom.wire.recorded import chain_fault, unseal
 from tests.integration.store.histories import PARTITIONS, history, task_on
 
 pytestmark = pytest.mark.integration
@@ -51,6 +51,34 @@ async def test_events_are_read_from_the_right_shard_between_two_versions(
     assert await reader.events(EVEN, after=1, up_to=4) == even[1:4]
     assert await reader.events(EVEN, after=1, limit=2) == even[1:3]
     assert await reader.events("unknown") == []
+
+
+async def test_the_log_is_read_in_its_order_in_parts_and_narrowed_by_bytes(
+    stores: list[ShardStore], reader: HistoryReader
+) -> None:
+    other = task_on(0, "other")
+    stores[0].put(Batch(events=[*history(EVEN, 3), *history(other, 2)]))
+    stores[0].put(Batch(events=history(EVEN, 5)[3:]))
+    whole = await reader.log(0, 0, limit=100)
+    positions = [position for position, _ in whole]
+    assert positions == sorted(set(positions))
+    assert [unseal(body).task_id for _, body in whole] == [EVEN] * 3 + [other] * 2 + [EVEN] * 2
+    assert await reader.log_end(0) == positions[-1]
+    assert await reader.log_end(1) == 0
+    assert await reader.log(0, positions[0], positions[-2], limit=100) == whole[1:-1]
+    assert await reader.log(0, positions[0], limit=2) == whole[1:3]
+    assert await reader.log(0, 0, limit=100, holding=f'"task_id":"{other}"'.encode()) == whole[3:5]
+    assert await reader.log(0, positions[-1], limit=100) == []
+
+
+async def test_first_events_come_from_both_shards(stores: list[ShardStore], reader: HistoryReader) -> None:
+    even, odd = history(EVEN, 3), history(ODD, 1)
+    stores[0].put(Batch(events=even))
+    stores[1].put(Batch(events=odd))
+    found = await reader.firsts([EVEN, "unknown", ODD])
+    assert sorted(found, key=lambda recorded: recorded.task_id) == sorted(
+        [even[0], odd[0]], key=lambda recorded: recorded.task_id
+    )
 
 
 async def test_a_changed_byte_in_the_store_breaks_the_chain(
