@@ -34,9 +34,11 @@ from services.gateway.read import Reader
 from services.gateway.readside import PostgresViews
 from services.gateway.ready import OrchestratorPing
 from services.gateway.routes import (
+    agents,
     changes,
     definitions,
     dependencies,
+    docs_page,
     executors,
     health,
     histories,
@@ -48,6 +50,7 @@ from services.gateway.routes import (
     streams,
     tasks,
     templates,
+    unoffered,
     workflows,
 )
 from services.gateway.schedules import Schedules
@@ -73,7 +76,7 @@ from taskloom.wire.topics import Topics
 
 _ROUTES = (
     *(tasks, changes, dependencies, histories, sessions, executors, queues, metrics, streams),
-    *(workflows, definitions, runs, templates, schedules, health),
+    *(workflows, definitions, runs, templates, schedules, health, agents, unoffered, docs_page),
 )
 
 

@@ -6,7 +6,8 @@ from msgspec import Struct
 
 
 class Answered(Struct, frozen=True):
-    """One status that a route answers with; ``body`` is a struct, or a media type for what is no JSON."""
+    """One status that a route answers with; ``body`` is a struct, ``media_type`` that of what is no JSON, "" when
+    the answer has no body."""
 
     description: str
     body: Any = None

@@ -18,7 +18,10 @@ from msgspec import Struct
 from services.gateway.docs import Answered, Doc
 
 Json = dict[str, Any]
+Schemas = dict[Any, Json]
+"""By the type they describe."""
 
+_FAILURE: Final = "#/components/responses/{}"
 _REF: Final = "#/components/schemas/{name}"
 _ERROR: Final = {"$ref": "#/components/schemas/Error"}
 _CALLER: Final = {
@@ -28,10 +31,14 @@ _CALLER: Final = {
 }
 _ERRORS: Final = {
     400: "Something in the request is wrong; field says what",
+    403: "The Origin or the Host is not one that may use this gateway",
     404: "Unknown, or another tenant's",
     409: "The task's state, or another use of the id, does not allow it",
     413: "The body is larger than 40 MiB",
+    415: "The body is in a media type that is not read here",
     429: "The read side is too far behind; Retry-After says when to come back",
+    500: "A fault of the gateway; its log holds the details under the X-Trace-ID of the answer",
+    501: "This is not offered; the text says what to use instead",
     503: "Kafka, PostgreSQL or the orchestrator does not answer, or too much is in work; come back after Retry-After",
 }
 
@@ -55,11 +62,13 @@ def document_of(app: Litestar) -> Json:
 def _build(app: Litestar) -> Json:
     routes = [(path, handler, doc) for path, handler, doc in _documented(app)]
     types = list(dict.fromkeys(each for _, _, doc in routes for each in _types(doc)))
-    _, components = msgspec.json.schema_components([*types, Error], ref_template=_REF)
+    # All at once: two structs of one name get longer names then, in the references too.
+    made, components = msgspec.json.schema_components([*types, Error], ref_template=_REF)
+    schemas = dict(zip([*types, Error], made, strict=True))
     paths: dict[str, Json] = {}
     for path, handler, doc in routes:
         for method in sorted(handler.http_methods):
-            paths.setdefault(path, {})[method.lower()] = _operation(path, handler, doc)
+            paths.setdefault(path, {})[method.lower()] = _operation(path, handler, doc, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -70,8 +79,20 @@ def _build(app: Litestar) -> Json:
         },
         "servers": [{"url": "/"}],
         "paths": dict(sorted(paths.items())),
-        "components": {"schemas": dict(sorted(components.items()))},
+        "components": {
+            "schemas": {name: _without_tag(schema) for name, schema in sorted(components.items())},
+            "responses": {_failure_name(status): _failure(status) for status in _ERRORS},
+        },
     }
+
+
+def _without_tag(schema: Json) -> Json:
+    """Commands bear their type on Kafka; over REST the route says it, and a body need not."""
+    tag = schema.get("properties", {}).get("type", {}).get("enum", ("",))[0]
+    if not isinstance(tag, str) or not tag.startswith("taskloom."):
+        return schema
+    required = [name for name in schema.get("required", ()) if name != "type"]
+    return {**schema, "required": required}
 
 
 def _documented(app: Litestar) -> Iterator[tuple[str, HTTPRouteHandler, Doc]]:
@@ -87,9 +108,9 @@ def _types(doc: Doc) -> list[Any]:
     return [body for body in bodies if body is not None]
 
 
-def _operation(path: str, handler: HTTPRouteHandler, doc: Doc) -> Json:
+def _operation(path: str, handler: HTTPRouteHandler, doc: Doc, schemas: Schemas) -> Json:
     operation: Json = {
-        "operationId": f"{handler.handler_name}{_suffix(path)}",
+        "operationId": f"{handler.handler_name}{_suffix(path) if len(handler.paths) > 1 else ''}",
         "summary": doc.summary,
         "tags": [doc.tag],
     }
@@ -97,14 +118,28 @@ def _operation(path: str, handler: HTTPRouteHandler, doc: Doc) -> Json:
         operation["description"] = doc.details
     operation["parameters"] = [*_path_parameters(path), *_query_parameters(doc), *_header_parameters(path, doc)]
     if doc.body is not None:
-        content: Json = {"schema": _schema(doc.body)}
+        content: Json = {"schema": schemas[doc.body]}
         if doc.examples:
             content["examples"] = {name: {"value": value} for name, value in doc.examples.items()}
         operation["requestBody"] = {"required": doc.body_required, "content": {"application/json": content}}
-    answers = {str(status): _answer(answered) for status, answered in doc.answers.items()}
-    failures = {str(status): _failure(status) for status in doc.errors}
-    operation["responses"] = dict(sorted({**answers, **failures}.items()))
+    answers = {str(status): _answer(answered, schemas) for status, answered in doc.answers.items()}
+    failures = {str(status): {"$ref": _FAILURE.format(_failure_name(status))} for status in _errors_of(path, doc)}
+    operation["responses"] = dict(sorted({**failures, **answers}.items()))
     return operation
+
+
+def _errors_of(path: str, doc: Doc) -> list[int]:
+    """Those of the route, and those that any route of its sort can answer with."""
+    errors = {*doc.errors, 403, 500, 503}
+    if path.startswith("/api/v1/"):
+        errors.add(400)
+    if doc.body is not None:
+        errors |= {400, 413}
+    return sorted(errors)
+
+
+def _failure_name(status: int) -> str:
+    return HTTPStatus(status).phrase.title().replace(" ", "").replace("-", "")
 
 
 def _suffix(path: str) -> str:
@@ -145,12 +180,14 @@ def _header_parameters(path: str, doc: Doc) -> list[Json]:
     ]
 
 
-def _answer(answered: Answered) -> Json:
+def _answer(answered: Answered, schemas: Schemas) -> Json:
     content: Json = {}
     if answered.body is not None:
-        content["schema"] = _schema(answered.body)
+        content["schema"] = schemas[answered.body]
     if answered.example is not None:
         content["example"] = answered.example
+    if not answered.media_type:
+        return {"description": answered.description}
     return {"description": answered.description, "content": {answered.media_type: content}}
 
 
@@ -165,8 +202,3 @@ def _failure(status: int) -> Json:
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         failure["headers"] = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
     return failure
-
-
-def _schema(body: Any) -> Json:
-    (schema,), _ = msgspec.json.schema_components([body], ref_template=_REF)
-    return schema

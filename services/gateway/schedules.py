@@ -61,7 +61,7 @@ class _Fields(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     timeout_seconds: Positive | UnsetType = UNSET
     overlap: Overlap | UnsetType = UNSET
     catch_up: CatchUp | UnsetType = UNSET
-    catch_up_window_s: Positive | UnsetType = UNSET
+    catch_up_window_s: Annotated[float, Meta(gt=0, le=366 * 86_400)] | UnsetType = UNSET
 
 
 class CreateSchedule(_Fields, frozen=True, kw_only=True):

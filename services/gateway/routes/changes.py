@@ -90,7 +90,11 @@ def _bulk_doc(verb: Verb) -> Doc:
         ),
         body=BulkWish,
         examples={
-            "by filter": {"filter": {"status": "FAILED", "metadata.team": "blue"}, "reason": "fixed", "dry_run": True},
+            "by filter": {
+                "filter": {"status": "FAILED", "metadata": {"team": "blue"}},
+                "reason": "fixed",
+                "dry_run": True,
+            },
             "by id": {"filter": {"task_ids": ["task-1", "task-2"]}},
         },
         headers=_KEY,

@@ -47,7 +47,7 @@ _EXAMPLE: Final[dict[str, Any]] = {
 _HEADERS: Final = {"Idempotency-Key": "A repeat under the same key changes nothing and is answered like the first"}
 
 
-class RunSeen(Struct, frozen=True, kw_only=True):
+class ScheduleRun(Struct, frozen=True, kw_only=True):
     """``task_id`` is the same id, usable everywhere; ``triggered_at`` when the run was submitted."""
 
     workflow_id: str
@@ -70,7 +70,7 @@ class RunSeen(Struct, frozen=True, kw_only=True):
 class RunList(Struct, frozen=True):
     """Newest first."""
 
-    runs: list[RunSeen]
+    runs: list[ScheduleRun]
     total_count: int
     page: int
     page_size: int
@@ -197,13 +197,21 @@ async def update_schedule(request: AnyRequest, schedule_id: FromPath[str]) -> AS
     return json_answer(await gateway.schedules.update(_id(schedule_id), wish, origin_of(request, gateway)))
 
 
-def _control(summary: str, details: str = "", body: type[Struct] = Reasoned) -> dict[str, Any]:
+_REASON: Final = {"with a reason": {"reason": "the source is down"}}
+_BACKFILL: Final = {"a day": {"start": "2026-11-20T00:00:00Z", "end": "2026-11-21T00:00:00Z"}}
+
+
+def _control(
+    summary: str, details: str = "", body: type[Struct] = Reasoned, examples: dict[str, Any] = _REASON
+) -> dict[str, Any]:
     return documented(
         Doc(
             summary=summary,
             tag=TAG,
             details=details,
             body=body,
+            body_required=body is not Reasoned,
+            examples=examples,
             headers=_HEADERS,
             answers={200: Answered("Done", Changed)},
             errors=(400, 404, 503),
@@ -234,7 +242,11 @@ async def run_schedule(request: AnyRequest, schedule_id: FromPath[str]) -> ASGIA
     return json_answer(await gateway.schedules.trigger(_id(schedule_id), origin_of(request, gateway)))
 
 
-@post(f"{SCHEDULE}/backfill", status_code=200, opt=_control("Run a schedule for due times past", body=Backfill))
+@post(
+    f"{SCHEDULE}/backfill",
+    status_code=200,
+    opt=_control("Run a schedule for due times past", body=Backfill, examples=_BACKFILL),
+)
 async def backfill_schedule(request: AnyRequest, schedule_id: FromPath[str]) -> ASGIApp:
     wish = decoded(msgspec.json.Decoder(Backfill).decode, await request.body())
     gateway = gateway_of(request)
@@ -298,9 +310,9 @@ async def list_schedule_runs(request: AnyRequest, schedule_id: FromPath[str]) ->
     return json_answer(body, headers=gateway.lag.header())
 
 
-def _run(row: Row) -> RunSeen:
+def _run(row: Row) -> ScheduleRun:
     started, ended = row.started_at or row.created_at, row.completed_at
-    return RunSeen(
+    return ScheduleRun(
         workflow_id=row.task_id,
         task_id=row.task_id,
         query=row.query,

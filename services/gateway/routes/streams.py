@@ -134,7 +134,7 @@ def _refuse_more_than_a_task(query: StreamQuery) -> None:
             summary="Leads to the task's stream",
             tag="Streams",
             query=TaskStreamQuery,
-            answers={307: Answered("Go to Location", media_type="text/plain")},
+            answers={307: Answered("Go to Location", media_type="")},
             errors=(400,),
         )
     ),

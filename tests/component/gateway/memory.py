@@ -16,6 +16,7 @@ from services.gateway.known import Known
 from taskloom.bus.errors import BusUnavailable, ReplyTimeout
 from taskloom.domain.entities.commands import EntityCommand
 from taskloom.domain.entities.entity import Entity
+from taskloom.domain.entities.ids import is_entity_id
 from taskloom.domain.envelope import EventMeta, Recorded
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.task.caller import Caller
@@ -326,8 +327,10 @@ class MemorySystem:
 
     def tally(self) -> Tally:
         tally = Tally()
-        for stream in self.streams.values():
+        for name, stream in self.streams.items():
             row: Row | None = None
+            if is_entity_id(name):
+                continue
             for recorded in stream:
                 before, row = row, fold_row(row, recorded)
                 tally.count(before, recorded, row)

@@ -1,0 +1,115 @@
+"""Requests made from the OpenAPI document, right and wrong: no answer is a fault, none differs from what is said."""
+
+import asyncio
+from collections import Counter
+from http import HTTPStatus
+from typing import Any, cast
+
+import httpx
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis import Case
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from services.gateway.app import create_app
+from services.gateway.openapi import document_of
+from services.gateway.parts import Parts
+from services.gateway.settings import GatewaySettings
+from taskloom.domain.task import events as e
+from tests.component.gateway.memory import MemorySystem
+
+BASE_URL = "http://127.0.0.1"
+CHECKS: list[Any] = [
+    *(not_a_server_error, status_code_conformance, content_type_conformance),
+    *(response_schema_conformance, response_headers_conformance),
+]
+SAME_EACH_TIME = settings(
+    derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck), max_examples=4
+)
+
+
+class World:
+    """One application with a few things in it, so that ids can be hit, and a loop that all requests run in."""
+
+    def __init__(self) -> None:
+        system = MemorySystem()
+        configured = GatewaySettings(reply_timeout_s=0.2, read_wait_s=0.01, ping_interval_s=0.2)
+        self.app = create_app(Parts(configured, system, system, system, system, system, system.tail))
+        self.statuses: Counter[int] = Counter()
+        self._runner = asyncio.Runner()
+        transport = httpx.ASGITransport(cast(Any, self.app))
+        self._client = httpx.AsyncClient(transport=transport, base_url=BASE_URL)
+        for task_id in ("open", "done"):
+            self._post("/api/v1/tasks", {"task_id": task_id, "kind": "echo", "session_id": "open"})
+        system.record("done", [e.AttemptAssigned(1, "x", "i"), e.AttemptStarted(1, "x"), e.TaskCompleted(1, "{}")])
+        self._post("/api/v1/schedules", {"schedule_id": "open", "name": "n", "interval_s": 60, "task_query": "q"})
+
+    def _post(self, path: str, body: Any) -> None:
+        answer = self.send(self._client.build_request("POST", path, json=body))
+        assert answer.is_success, answer.text
+
+    def send(self, request: httpx.Request) -> httpx.Response:
+        answer = self._runner.run(self._client.send(request))
+        self.statuses[answer.status_code] += 1
+        return answer
+
+
+WORLD = World()
+_KNOWN = ("open", "done", "open")
+
+
+def _schema(*phases: str) -> Any:
+    made = schemathesis.openapi.from_dict(document_of(WORLD.app)).exclude(tag="Not offered")
+    made.config.phases.update(phases=list(phases))
+    made.hook(map_path_parameters)
+    return made
+
+
+def map_path_parameters(_context: Any, parameters: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Many of the ids that are asked for are there; which, follows from the id that was made."""
+    if parameters is None:
+        return None
+    return {name: (*_KNOWN, value, value, value)[len(str(value)) % 6] for name, value in parameters.items()}
+
+
+def _ask(case: Case[Any]) -> None:
+    wanted = requests.Request(**case.as_transport_kwargs(base_url=BASE_URL)).prepare()
+    if len(str(wanted.url)) > 60_000:
+        return  # more than httpx sends, and more than an HTTP server reads
+    assert wanted.method is not None
+    assert wanted.url is not None
+    sent = httpx.Request(
+        wanted.method, wanted.url, headers=dict(cast(Any, wanted.headers)), content=cast(Any, wanted.body)
+    )
+    case.validate_response(WORLD.send(sent), checks=CHECKS)
+
+
+briefly = _schema("examples", "fuzzing")
+thoroughly = _schema("examples", "coverage", "fuzzing")
+
+
+@briefly.parametrize()  # type: ignore[untyped-decorator]
+@SAME_EACH_TIME
+def test_no_operation_answers_with_a_fault_or_with_what_it_does_not_say(case: Case[Any]) -> None:
+    _ask(case)
+
+
+def test_the_requests_met_what_is_there_and_what_is_not() -> None:
+    """A run in which all was refused alike would show nothing."""
+    met = WORLD.statuses
+    assert min(met[HTTPStatus.OK], met[HTTPStatus.BAD_REQUEST], met[HTTPStatus.NOT_FOUND]) > 20, met
+
+
+@pytest.mark.chaos
+@thoroughly.parametrize()  # type: ignore[untyped-decorator]
+@settings(SAME_EACH_TIME, max_examples=60)
+def test_no_operation_answers_with_a_fault_however_it_is_asked(case: Case[Any]) -> None:
+    _ask(case)
