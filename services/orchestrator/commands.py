@@ -417,7 +417,7 @@ class CommandLoop:
             state = None
         data: dict[str, Any] = {"repeated": True} if answer.repeated and not (answer.explain or answer.recall) else {}
         if answer.explain and state is not None:
-            data = msgspec.to_builtins(explain(state, self._scheduler, now))
+            data = msgspec.to_builtins(explain(state, self._scheduler, now, self._memory.get))
         if answer.recall and state is not None and state.task_id in self._scheduler.recalls:
             data = {"executor_id": self._scheduler.recalls[state.task_id][1]}
         return Reply(

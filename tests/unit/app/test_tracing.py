@@ -260,7 +260,7 @@ def test_a_failed_workflow_undoes_what_was_done_and_runs_its_failure_steps() -> 
         refuse()
 
     held = LocalRun(described(w, on_failure="compensate"), ORDER)
-    with pytest.raises(RunEnded, match="ValueError: no"):
+    with pytest.raises(RunEnded, match="ValueError: step refuse: no"):
         _ = held.result
     assert notes(held) == ["refund c-7", "failed after completed"]
 

@@ -133,4 +133,4 @@ def test_the_row_of_a_workflow_counts_its_top_level_steps() -> None:
         row = fold_all(run.history)
         assert row is not None
         seen.append((row.steps_total, row.steps_ended, row.steps_failed, row.current_step, row.progress))
-    assert seen == [(3, 0, 0, "a", 0.0), (3, 1, 0, "m", 1 / 3), (3, 3, 1, "", 1.0)]
+    assert seen == [(3, 0, 0, "a", 0.0), (3, 1, 0, "m", 1 / 3), (3, 3, 1, "", 1 / 3)]

@@ -9,7 +9,7 @@ from taskloom.client.tasks.mapping import submission_of
 from taskloom.client.tasks.task import Task
 from taskloom.client.workflows.errors import BadWorkflow
 from taskloom.client.workflows.steps import BODIES, CONDITIONS, StepType, WorkflowCondition, WorkflowStep
-from taskloom.domain.workflow.check import Fault
+from taskloom.domain.workflow.faults import Fault
 from taskloom.templates.work import tell_workflow
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from taskloom.client.errors import ClientError
-from taskloom.domain.workflow.check import Fault
+from taskloom.domain.workflow.faults import Fault
 
 
 class BadWorkflow(ClientError, ValueError):

@@ -18,7 +18,8 @@ from taskloom.domain.entities.events import DefinitionEvent, DefinitionRemoved, 
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.event import Event
 from taskloom.domain.refusals import Refusal
-from taskloom.domain.workflow.check import Fault, validate
+from taskloom.domain.workflow.check import validate
+from taskloom.domain.workflow.faults import Fault
 from taskloom.domain.workflow.references import stored_names
 
 MAX_BYTES: Final = 256 * 1024

@@ -1,5 +1,6 @@
 """Which gates hold a task that is not running, since when, and who holds them."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
@@ -9,6 +10,13 @@ from taskloom.domain.scheduling.gates import MAX_HOLDERS, Gate, placement_gates
 from taskloom.domain.scheduling.scheduler import Scheduler
 from taskloom.domain.task.state import TaskState
 from taskloom.domain.workflow.results import held_by
+from taskloom.domain.workflow.wanted import child_id
+
+MAX_STEPS_EXPLAINED: Final = 5
+"""Tasks of a run's steps whose own gates are shown, those that do not run first."""
+
+Find = Callable[[str], TaskState | None]
+"""The state of an open task by its id, None when there is none."""
 
 
 class Explanation(Struct, frozen=True, omit_defaults=True):
@@ -19,7 +27,8 @@ class Explanation(Struct, frozen=True, omit_defaults=True):
     expected_start: datetime | None = None
 
 
-def explain(state: TaskState, scheduler: Scheduler, now: datetime) -> Explanation:
+def explain(state: TaskState, scheduler: Scheduler, now: datetime, find: Find = lambda _task_id: None) -> Explanation:
+    """Why a task does not run. ``find`` gives the tasks of a workflow's steps, whose gates are then shown with it."""
     if state.ended:
         return Explanation(state.word)
     gates, expected = _own_gates(state)
@@ -31,14 +40,38 @@ def explain(state: TaskState, scheduler: Scheduler, now: datetime) -> Explanatio
         detail = f"assigned to executor {state.live.executor_id}, which has not started it yet"
         gates.append(Gate("start", detail, state.live.assigned_at, (state.live.executor_id,)))
     elif state.run is not None and state.pause is None:
-        gates += _gates_of_run(state)
+        gates += _gates_of_run(state, scheduler, now, find)
     return Explanation(state.word, tuple(gates), expected)
 
 
-def _gates_of_run(state: TaskState) -> list[Gate]:
-    """What a workflow's steps wait for."""
-    waits = held_by(state.run)[:MAX_HOLDERS]
-    return [Gate("step", _GATES.get(w["gate"], w["gate"]), state.changed_at, (w["step"],)) for w in waits]
+def _gates_of_run(state: TaskState, scheduler: Scheduler, now: datetime, find: Find) -> list[Gate]:
+    """What a workflow's steps wait for: for a step with a task, what that task waits for."""
+    waits = held_by(state.run)
+    children = {w["step"]: find(child_id(state.task_id, w["step"])) for w in waits if w["gate"] == "task"}
+    waits.sort(key=lambda w: _runs(children.get(w["step"])))
+    gates: list[Gate] = []
+    explained = 0
+    for w in waits[:MAX_HOLDERS]:
+        child = children.get(w["step"])
+        if child is not None and child.run is None and explained < MAX_STEPS_EXPLAINED:
+            explained += 1
+            gates += _gates_of_step(w["step"], child, scheduler, now)
+        elif child is not None:
+            gates.append(Gate("step", _GATES["task"], child.changed_at, (child.task_id,)))
+        else:
+            gates.append(Gate("step", _GATES.get(w["gate"], w["gate"]), state.changed_at, (w["step"],)))
+    return gates
+
+
+def _gates_of_step(step: str, child: TaskState, scheduler: Scheduler, now: datetime) -> list[Gate]:
+    own = explain(child, scheduler, now).gates
+    if not own:
+        return [Gate("step", _GATES["task"], child.changed_at, (child.task_id,))]
+    return [Gate(gate.gate, f"step {step}: {gate.detail}", gate.since, gate.held_by) for gate in own]
+
+
+def _runs(child: TaskState | None) -> bool:
+    return child is not None and child.phase == "running"
 
 
 _GATES: Final = {
@@ -61,9 +94,8 @@ def _own_gates(state: TaskState) -> tuple[list[Gate], datetime | None]:
         )
     if state.phase == "waiting":
         named = tuple(sorted(state.waiting_for))
-        gates.append(
-            Gate("dependency", f"waits for the end of {len(named)} tasks", state.submitted_at, named[:MAX_HOLDERS])
-        )
+        count = "1 task" if len(named) == 1 else f"{len(named)} tasks"
+        gates.append(Gate("dependency", f"waits for the end of {count}", state.submitted_at, named[:MAX_HOLDERS]))
     if state.phase == "scheduled":
         expected = state.spec.run_at
         gates.append(Gate("schedule", "waits for its run_at", state.submitted_at))

@@ -10,10 +10,10 @@ import msgspec
 from msgspec import Struct
 
 from taskloom.domain.task.commands import SubmitTask
-from taskloom.domain.workflow import conditions, expressions, graph, references
+from taskloom.domain.workflow import conditions, expressions, graph, naming, references
 from taskloom.domain.workflow import definition as d
+from taskloom.domain.workflow.faults import BadDefinition, Fault, Named, malformed
 from taskloom.domain.workflow.sizes import MAX_VARIABLES_BYTES, size_of
-from taskloom.errors import TaskloomError
 
 MAX_FAULTS: Final = 100
 """Faults that are listed; the rest would not be read."""
@@ -30,21 +30,6 @@ MAX_CHILDREN: Final = 12
 """Child workflows written out within each other."""
 
 _CHILDREN: Final = re.compile(r"\]\.definition\b")
-_PATH: Final = re.compile(r" - at `\$(.*)`$")
-_NAMED: Final = re.compile(r"Object (?:contains unknown|missing required) field `([^`]*)`")
-
-
-class Fault(Struct, frozen=True):
-    path: str
-    message: str
-
-
-class BadDefinition(TaskloomError):
-    """The definition of the workflow is wrong."""
-
-    def __init__(self, faults: list[Fault]) -> None:
-        super().__init__("; ".join(f"{fault.path}: {fault.message}" for fault in faults[:5]))
-        self.faults = faults
 
 
 def validate(raw: Any, path: str = "definition") -> list[Fault]:
@@ -52,7 +37,7 @@ def validate(raw: Any, path: str = "definition") -> list[Fault]:
     try:
         definition = msgspec.convert(raw, d.Definition)
     except msgspec.ValidationError as error:
-        return [_malformed(error, path)]
+        return [malformed(error, path)]
     except RecursionError:
         return [Fault(path, f"nests deeper than {d.MAX_DEPTH} levels")]
     found = []
@@ -79,7 +64,7 @@ def validate_input(run_input: Any, path: str = "input") -> list[Fault]:
     try:
         given = msgspec.convert(run_input, _RunInput)
     except msgspec.ValidationError as error:
-        return [_malformed(error, path)]
+        return [malformed(error, path)]
     if (given.definition is None) == (given.workflow is None):
         return [Fault(f"{path}.definition", "give either definition, or workflow: the id of a stored one")]
     faults = [] if given.definition is None else _known_faults(given.definition, f"{path}.definition")
@@ -147,31 +132,36 @@ def decode(raw: Any) -> d.Definition:
     return msgspec.convert(raw, d.Definition)
 
 
-def _malformed(error: msgspec.ValidationError, path: str) -> Fault:
-    message = str(error)
-    at = _PATH.search(message)
-    where = path + (at[1] if at else "")
-    message = message[: at.start()] if at else message
-    named = _NAMED.match(message)
-    if named:
-        where = f"{where}.{named[1]}"
-    if where.endswith(".step_type"):
-        message = f"{message}; known kinds of steps are {', '.join(d.KINDS)}"
-    return Fault(where, message)
-
-
 def _faults(definition: d.Definition, path: str) -> Iterator[Fault]:
     counted = sum(1 for _ in _walk(definition.steps, 1)) + sum(1 for _ in _walk(definition.failure_steps, 1))
     if counted > d.MAX_STEPS:
         yield Fault(f"{path}.steps", f"a workflow may have {d.MAX_STEPS} steps, this one has {counted}")
         return
     seen: dict[str, str] = {}
+    named: list[Named] = []
+    for fault in _parts(definition, path, seen):
+        if isinstance(fault, Named):
+            named.append(fault)
+        else:
+            yield fault
+    for one in named:
+        if one.step_id not in seen:
+            meant = _did_you_mean(one, definition)
+            yield Fault(one.path, f"no step of this workflow has the id {one.step_id!r}{meant}")
+    if (size := size_of(definition.variables)) > MAX_VARIABLES_BYTES:
+        yield Fault(f"{path}.variables", f"they have {size} bytes in all, {MAX_VARIABLES_BYTES} are allowed")
+
+
+def _parts(definition: d.Definition, path: str, seen: dict[str, str]) -> Iterator[Fault]:
     yield from _body(definition.steps, f"{path}.steps", 1, seen, chained=False)
     if definition.failure_steps:
         yield from _body(definition.failure_steps, f"{path}.failure_steps", 1, seen, chained=True)
     yield from _templates(definition.output, f"{path}.output")
-    if (size := size_of(definition.variables)) > MAX_VARIABLES_BYTES:
-        yield Fault(f"{path}.variables", f"they have {size} bytes in all, {MAX_VARIABLES_BYTES} are allowed")
+
+
+def _did_you_mean(named: Named, definition: d.Definition) -> str:
+    ids = [step.id for step in _walk((*definition.steps, *definition.failure_steps), 1) if step.name == named.step_id]
+    return f"; the one of that name has the id {ids[0]!r}" if len(ids) == 1 else ""
 
 
 def _walk(steps: tuple[d.Step, ...], depth: int) -> Iterator[d.Step]:
@@ -259,12 +249,19 @@ def _template(template: dict[str, Any], path: str) -> Iterator[Fault]:
     try:
         msgspec.convert(fixed, SubmitTask)
     except msgspec.ValidationError as error:
-        yield _malformed(error, path)
+        yield malformed(error, path)
 
 
 def _templates(value: Any, path: str) -> Iterator[Fault]:
-    for where, message in expressions.check_template(value):
-        yield Fault(f"{path}.{where}" if where else path, message)
+    for where, text in naming.texts_in(value):
+        yield from _expression_text(text, f"{path}.{where}" if where else path)
+
+
+def _expression_text(text: str, path: str) -> Iterator[Fault]:
+    if (message := expressions.check(text)) is not None:
+        yield Fault(path, message)
+    for step_id in sorted(naming.named_steps(text)):
+        yield Named(path, "", step_id)
 
 
 def _condition(condition: conditions.AnyCondition | None, path: str) -> Iterator[Fault]:
@@ -275,6 +272,8 @@ def _condition(condition: conditions.AnyCondition | None, path: str) -> Iterator
         return
     for where, message in conditions.faults(condition, path):
         yield Fault(where, message)
+    for where, text in conditions.texts(condition, path):
+        yield from (Named(where, "", step_id) for step_id in sorted(naming.named_steps(text)))
 
 
 def _conditional(step: d.ConditionalStep, path: str) -> Iterator[Fault]:
@@ -313,8 +312,8 @@ def _map(step: d.MapStep, path: str) -> Iterator[Fault]:
 def _expression(text: str, path: str) -> Iterator[Fault]:
     if "{{" in text:
         yield from _templates(text, path)
-    elif (message := expressions.check(text)) is not None:
-        yield Fault(path, message)
+    else:
+        yield from _expression_text(text, path)
 
 
 def _child(step: d.ChildStep, path: str) -> Iterator[Fault]:

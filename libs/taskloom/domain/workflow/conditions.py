@@ -51,6 +51,18 @@ def faults(condition: AnyCondition, path: str) -> list[tuple[str, str]]:
     return _FORM_FAULTS[forms[0]](condition, path)
 
 
+def texts(condition: AnyCondition, path: str) -> list[tuple[str, str]]:
+    """The expressions in a condition, each as (path of the field, text)."""
+    if isinstance(condition, str):
+        return [(path, condition)]
+    if not isinstance(condition, Condition):
+        return []
+    if condition.negated is not UNSET:
+        return texts(condition.negated, f"{path}.not")
+    name = "and" if condition.all_of is not UNSET else "or"
+    return [found for at, part in enumerate(_parts(condition)) for found in texts(part, f"{path}.{name}[{at}]")]
+
+
 def size(condition: AnyCondition) -> int:
     """How many parts a condition has."""
     if not isinstance(condition, Condition):
@@ -188,3 +200,6 @@ _OPERATORS: Final[dict[Operator, Callable[[Any, Any], bool]]] = {
     "contains": _contains,
     "exists": lambda found, _value: found is not UNSET and found is not None,
 }
+
+KNOWN: Final[dict[str, tuple[str, ...]]] = {"operator": tuple(_OPERATORS), "source": _SOURCES}
+"""What may stand in these fields."""

@@ -28,11 +28,18 @@ MAX_TEXT: Final = 1_000_000
 
 MAX_NUMBER: Final = 2**256
 
-_TEMPLATE: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+TEMPLATE: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 
 
 class BadExpression(TaskloomError):
-    """The expression cannot be used: the message says where and why."""
+    """The expression cannot be used: the message says why, ``where`` is its place in what was rendered."""
+
+    where = ""
+
+    def within(self, part: str) -> None:
+        """Tells that the expression's place is in this field (``input``) or item (``[2]``)."""
+        joint = "." if self.where and not self.where.startswith("[") else ""
+        self.where = f"{part}{joint}{self.where}"
 
 
 class Unresolved(BadExpression):
@@ -49,7 +56,7 @@ class Names(Protocol):
 def check(text: str) -> str | None:
     """What is wrong with an expression, None when it can be evaluated."""
     try:
-        _parsed(text)
+        parsed(text)
     except BadExpression as error:
         return str(error)
     return None
@@ -62,7 +69,7 @@ def evaluate(text: str, names: Names) -> Any:
         Unresolved: it names what is not there.
         BadExpression: it is malformed, or its values do not fit its operators.
     """
-    tree, evaluator = _parsed(text), _evaluator()
+    tree, evaluator = parsed(text), _evaluator()
     evaluator.names, evaluator.opened = names, getattr(names, "opened", _itself)
     try:
         return getattr(names, "opened_all", _itself)(_plain(evaluator.eval(text, tree)))
@@ -74,24 +81,10 @@ def evaluate(text: str, names: Names) -> Any:
         evaluator.names, evaluator.opened = {}, _itself
 
 
-def check_template(value: Any, path: str = "") -> list[tuple[str, str]]:
-    """All faults in the templates within ``value``, each as (path, message)."""
-    faults: list[tuple[str, str]] = []
-    if isinstance(value, str):
-        faults += [(path, message) for part in _TEMPLATE.findall(value) if (message := check(part)) is not None]
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            faults += check_template(inner, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list):
-        for at, inner in enumerate(value):
-            faults += check_template(inner, f"{path}[{at}]")
-    return faults
-
-
 def has_template(value: Any) -> bool:
     """True when rendering ``value`` may give something else than ``value``."""
     if isinstance(value, str):
-        return "{{" in value and _TEMPLATE.search(value) is not None
+        return "{{" in value and TEMPLATE.search(value) is not None
     if isinstance(value, dict):
         return any(has_template(inner) for inner in value.values())
     return isinstance(value, list) and any(has_template(inner) for inner in value)
@@ -109,17 +102,26 @@ def render(value: Any, names: Names) -> Any:
     if isinstance(value, str):
         return _render_text(value, names) if "{{" in value else value
     if isinstance(value, dict):
-        return {key: render(inner, names) for key, inner in value.items()}
+        return {key: render_in(str(key), inner, names) for key, inner in value.items()}
     if isinstance(value, list):
-        return [render(inner, names) for inner in value]
+        return [render_in(f"[{at}]", inner, names) for at, inner in enumerate(value)]
     return value
 
 
+def render_in(place: str, value: Any, names: Names) -> Any:
+    """As ``render``; an error knows that it happened in ``place``."""
+    try:
+        return render(value, names)
+    except BadExpression as error:
+        error.within(place)
+        raise
+
+
 def _render_text(text: str, names: Names) -> Any:
-    whole = _TEMPLATE.fullmatch(text)
+    whole = TEMPLATE.fullmatch(text)
     if whole is not None and "{{" not in whole[1]:
         return evaluate(whole[1], names)
-    return _TEMPLATE.sub(lambda found: _written(evaluate(found[1], names)), text)
+    return TEMPLATE.sub(lambda found: _written(evaluate(found[1], names)), text)
 
 
 def _written(value: Any) -> str:
@@ -137,13 +139,15 @@ _NODES: Final = (
 
 
 @lru_cache(maxsize=4096)
-def _parsed(text: str) -> ast.AST:
+def parsed(text: str) -> ast.AST:
+    """The expression's tree. Raises BadExpression: it cannot be evaluated, whatever its names stand for."""
     if len(text) > MAX_CHARS:
         raise BadExpression(f"an expression may have {MAX_CHARS} characters, this one has {len(text)}")
     try:
         body = ast.parse(text.strip()).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise BadExpression(f"{_short(text)} is not an expression: {error}") from error
+        reason = error.msg if isinstance(error, SyntaxError) else error
+        raise BadExpression(f"{_short(text)} is not an expression: {reason}") from error
     if len(body) != 1 or not isinstance(body[0], ast.Expr):
         raise BadExpression(f"{_short(text)} is not one expression")
     nodes = list(ast.walk(body[0]))

@@ -32,7 +32,10 @@ def run_result(state: RunFields, values: Values = NO_VALUES) -> Any:
 
 
 def progress(state: RunState) -> float:
-    """Share of the top-level steps that ended, in percent; a loop or map under way counts by its rounds or items."""
+    """Share of the top-level steps that completed, in percent, 100 once the run has completed whatever became of them.
+
+    A loop or map under way counts by its rounds or items. A failed step, and what was skipped for it, count nothing.
+    """
     if state.status == "completed":
         return 100.0
     steps = state.plan.root.steps
@@ -43,7 +46,7 @@ def _share(state: RunState, node: Node | None) -> float:
     if node is None:
         return 0.0
     if node.status in STEP_ENDED:
-        return 1.0
+        return 1.0 if node.status == "completed" else 0.0
     data = node.data
     if isinstance(data, MapData):
         return len(data.results) / data.total if data.total else 1.0

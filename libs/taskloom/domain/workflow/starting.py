@@ -12,7 +12,7 @@ from taskloom.domain.workflow import conditions, expressions
 from taskloom.domain.workflow import definition as d
 from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow.draft import within
-from taskloom.domain.workflow.expressions import BadExpression, render
+from taskloom.domain.workflow.expressions import BadExpression, render_in
 from taskloom.domain.workflow.plan import StepPlan
 from taskloom.domain.workflow.references import PINNED, pinned_for, reference_of
 from taskloom.domain.workflow.scope import Scope
@@ -46,7 +46,9 @@ def start_step(work: Work, node: Node) -> None:
 
 
 def expression_error(error: BadExpression, field: str = "") -> ErrorInfo:
-    return ErrorInfo(type(error).__name__, f"{field}: {error}" if field else str(error), retryable=False)
+    if field:
+        error.within(field)
+    return ErrorInfo(type(error).__name__, f"{error.where}: {error}" if error.where else str(error), retryable=False)
 
 
 def next_item(work: Work, node: Node) -> None:
@@ -123,7 +125,7 @@ def _template_of(plan: StepPlan) -> d.Template:
 
 
 def _submission(plan: StepPlan, template: d.Template, scope: Scope) -> dict[str, Any]:
-    fields = render(template, scope)
+    fields = render_in("task_template", template, scope)
     fields.setdefault("name", plan.step.name or plan.id)
     fields["metadata"] = {**(fields.get("metadata") or {}), "workflow_step_id": plan.id}
     try:
@@ -141,8 +143,8 @@ def _child(work: Work, node: Node, step: d.ChildStep) -> None:
     scope = work.scope(node)
     run_input = {
         **_followed(step, work.d.plan.pinned),
-        "variables": render(step.variables, scope),
-        "context": render(step.context, scope),
+        "variables": render_in("variables", step.variables, scope),
+        "context": render_in("context", step.context, scope),
     }
     template = {"kind": "workflow", "name": step.name or step.id, "metadata": step.metadata}
     fields = {**_submission(node.plan, template, scope), "input": run_input}
@@ -166,7 +168,12 @@ def _body(work: Work, node: Node, _step: d.ParallelStep | d.SequentialStep) -> N
 
 
 def _conditional(work: Work, node: Node, step: d.ConditionalStep) -> None:
-    work.emit(e.BranchTaken(node.path, conditions.holds(step.condition, work.scope(node))))
+    try:
+        holds = conditions.holds(step.condition, work.scope(node))
+    except BadExpression as error:
+        error.within("condition")
+        raise
+    work.emit(e.BranchTaken(node.path, holds))
 
 
 def _loop(work: Work, node: Node, _step: d.LoopStep) -> None:
@@ -183,14 +190,18 @@ def _wait(work: Work, node: Node, step: d.WaitStep) -> None:
 
 
 def _seconds(given: float | str, scope: Scope) -> float:
-    value = _value(given, scope) if isinstance(given, str) else given
+    value = _value("wait_seconds", given, scope) if isinstance(given, str) else given
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MAX_WAIT_S:
         raise BadExpression(f"wait_seconds: {value!r:.80} is no number of seconds from 0 to {MAX_WAIT_S:.0f}")
     return float(value)
 
 
-def _value(text: str, scope: Scope) -> Any:
-    return render(text, scope) if "{{" in text else expressions.evaluate(text, scope)
+def _value(field: str, text: str, scope: Scope) -> Any:
+    try:
+        return expressions.render(text, scope) if "{{" in text else expressions.evaluate(text, scope)
+    except BadExpression as error:
+        error.within(field)
+        raise
 
 
 def _due(work: Work, limit_s: float | None) -> datetime | None:
@@ -198,7 +209,7 @@ def _due(work: Work, limit_s: float | None) -> datetime | None:
 
 
 def _map(work: Work, node: Node, step: d.MapStep) -> None:
-    items = _value(step.items, work.scope(node)) if isinstance(step.items, str) else step.items
+    items = _value("items", step.items, work.scope(node)) if isinstance(step.items, str) else step.items
     if not isinstance(items, list):
         raise BadExpression(f"items: {items!r:.80} is no list")
     if len(items) > d.MAX_MAP_ITEMS:
@@ -226,7 +237,7 @@ def _chunks(items: list[Any]) -> Iterator[list[Any]]:
 
 
 def _approval(work: Work, node: Node, step: d.ApprovalStep) -> None:
-    message = str(render(step.message, work.scope(node)))
+    message = str(render_in("message", step.message, work.scope(node)))
     check_size("message: it", message, MAX_TEXT_BYTES, "it is for people to read")
     work.emit(e.ApprovalRequested(node.path, message, step.approvers, _due(work, step.timeout_seconds)))
 

@@ -3,7 +3,7 @@
 from typing import Any, Final, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.values import ErrorInfo
@@ -46,12 +46,17 @@ def wanted(event: e.WorkflowEvent) -> Wanted | None:
     if isinstance(event, e.WorkflowCompleted):
         return EndRun("completed")
     if isinstance(event, e.WorkflowFailed):
-        return EndRun("failed", event.error)
+        return EndRun("failed", _at(event.path, event.error))
     if isinstance(event, e.WorkflowCancelled):
         return EndRun("cancelled", reason=event.reason)
     if isinstance(event, e.WorkflowTimedOut):
         return EndRun("timed_out", limit_s=event.limit_s)
     return None
+
+
+def _at(path: str, error: ErrorInfo) -> ErrorInfo:
+    """The error with the step that failed in front, so that who reads the run's own error need not look for it."""
+    return structs.replace(error, message=f"step {path}: {error.message}") if path else error
 
 
 def child_id(run_id: str, path: str) -> str:

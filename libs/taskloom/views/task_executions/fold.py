@@ -148,8 +148,9 @@ def _step_ended(row: Row, event: w.StepEvent, _r: Recorded) -> None:
         return  # within another step, or of a compensation
     row.steps_ended += 1
     row.steps_failed += isinstance(event, w.StepFailed)
-    if row.steps_total:
-        row.progress = row.steps_ended / row.steps_total
+    if row.steps_total and isinstance(event, (w.StepCompleted, w.StepRestored)):
+        completed = round((row.progress or 0.0) * row.steps_total) + 1
+        row.progress = completed / row.steps_total
     if row.current_step == event.path:
         row.current_step = ""
 

@@ -87,3 +87,17 @@ def test_why_names_what_the_steps_of_a_workflow_wait_for() -> None:
         ("step", ("go",), "waits for its signal"),
         ("step", ("ok",), "waits for a decision"),
     ]
+
+
+def test_why_shows_what_holds_the_task_of_a_workflows_step() -> None:
+    template = {"kind": "echo", "capabilities": ["gpu"]}
+    steps = [
+        {"step_type": "task", "id": "a", "task_template": template},
+        {"step_type": "signal", "id": "s", "signal": "s"},
+    ]
+    run = given(c.SubmitTask(kind="workflow", input={"definition": {"name": "p", "steps": steps}}))
+    held, running = ready("t", capabilities=["gpu"]).state, in_state("running").state
+    [gate, _signal] = explain(run.state, scheduler(offer()), START, {f"{run.state.task_id}~a": held}.get).gates
+    assert (gate.gate, gate.detail) == ("capability", "step a: no executor has all of the capabilities gpu")
+    [_signal, gate] = explain(run.state, scheduler(offer()), START, {f"{run.state.task_id}~a": running}.get).gates
+    assert (gate.gate, gate.detail, gate.held_by) == ("step", "its task is under way", (running.task_id,))

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from taskloom.domain.workflow.check import MAX_FAULTS, BadDefinition, Fault, decode, validate, validate_input
+from taskloom.domain.workflow.check import MAX_FAULTS, decode, validate, validate_input
 from taskloom.domain.workflow.definition import MAX_DEPTH, MAX_STEPS
+from taskloom.domain.workflow.faults import BadDefinition, Fault
 from tests.unit.domain.workflow.runs import step, task
 
 
@@ -64,7 +65,7 @@ BAD = {
     "operator": (
         definition(condition(field="x", operator="like", value=1)),
         "definition.steps[0].condition.operator",
-        "Invalid enum value 'like'",
+        "Invalid enum value 'like'; choose one of equals, not_equals",
     ),
     "no operator": (
         definition(condition(field="x")),
@@ -75,7 +76,7 @@ BAD = {
     "source": (
         definition(condition(**IS_ONE, source="weather")),
         "definition.steps[0].condition.source",
-        "Invalid enum value",
+        "choose one of variables, result, context",
     ),
     "two forms": (
         definition(condition(**IS_ONE, **{"not": True})),
@@ -91,7 +92,24 @@ BAD = {
     "within not": (
         definition(condition(**{"not": "x ="})),
         "definition.steps[0].condition.not",
-        "is not an expression",
+        "'x =' is not an expression: invalid syntax",
+    ),
+    "a step that is not there, in an input": (
+        definition(task("a", input={"x": ["{{ steps.b.result }}"]})),
+        "definition.steps[0].task_template.input.x[0]",
+        "no step of this workflow has the id 'b'",
+    ),
+    "a step that is not there, in a condition": (
+        definition(condition(**{"not": "steps['b'].status == 'failed'"})),
+        "definition.steps[0].condition.not",
+        "no step of this workflow has the id 'b'",
+    ),
+    "a step by its name": (
+        definition(
+            task("step_1") | {"name": "build"}, step("m", "map", items="steps.build.result", task_template=TASK)
+        ),
+        "definition.steps[1].items",
+        "the one of that name has the id 'step_1'",
     ),
     "no branch": (
         definition(step("c", "conditional", condition=True)),

@@ -122,3 +122,10 @@ def test_progress_counts_steps_and_the_items_of_a_map_under_way() -> None:
     assert progress(run.state) == 62.5
     assert step_counts(run.state) == {"step_count": 2, "completed_steps": 1, "failed_steps": 0, "running_steps": 1}
     assert progress(run.finish().state) == 100.0
+
+
+def test_what_failed_and_what_was_skipped_for_it_is_no_progress() -> None:
+    run = Run(task("a"), task("b", "a"), task("c", "b"), task("d", "c"))
+    run.complete("a")
+    run.fail("b")
+    assert (run.state.status, progress(run.state)) == ("failed", 25.0)

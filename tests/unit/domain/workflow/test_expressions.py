@@ -7,7 +7,8 @@ import pytest
 from immutables import Map
 
 from taskloom.domain.workflow.conditions import Condition, holds
-from taskloom.domain.workflow.expressions import BadExpression, Unresolved, check, check_template, evaluate, render
+from taskloom.domain.workflow.expressions import BadExpression, Unresolved, check, evaluate, render
+from taskloom.domain.workflow.naming import check_template
 
 NAMES: dict[str, Any] = {
     "variables": Map({"n": 3, "name": "ann", "list": [1, {"x": 2}], "empty": None, "yes": True}),

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from msgspec import structs
+
 from taskloom.domain.values import ErrorInfo
 from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow import happenings as h
@@ -20,7 +22,7 @@ def test_a_failed_step_skips_what_depends_on_it_and_fails_the_workflow_once_the_
     assert not run.of(e.WorkflowFailed)
     run.complete("free")
     assert run.end is not None
-    assert (run.end.outcome, run.end.error) == ("failed", BOOM)
+    assert (run.end.outcome, run.end.error) == ("failed", structs.replace(BOOM, message="step a: boom"))
     assert run.replayed().state.failed_at == "a"
 
 
@@ -32,7 +34,7 @@ def test_fail_fast_cancels_the_rest_at_once() -> None:
     assert not run.of(e.WorkflowFailed), "b still runs"
     run.child_cancelled("b")
     assert run.end is not None
-    assert run.end.error == BOOM
+    assert run.end.error == structs.replace(BOOM, message="step a: boom")
     run.replayed()
 
 

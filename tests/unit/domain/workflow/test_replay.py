@@ -56,9 +56,9 @@ def test_a_replay_evaluates_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("something was worked out anew")
 
     for module, name in (
-        *((expressions, name) for name in ("evaluate", "render", "_parsed")),
+        *((expressions, name) for name in ("evaluate", "render", "render_in", "parsed")),
         *((conditions, name) for name in ("holds", "look_up")),
-        *((settle, "render"), (starting, "render")),
+        *((settle, "render"), (starting, "render_in")),
     ):
         monkeypatch.setattr(module, name, evaluated)
     monkeypatch.setattr(Scope, "__getitem__", evaluated)

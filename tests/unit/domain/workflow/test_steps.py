@@ -49,10 +49,11 @@ def test_a_task_gets_its_input_from_templates_and_its_variables_flow_back() -> N
 
 
 def test_a_template_that_names_nothing_fails_its_step_with_the_reason() -> None:
-    run = Run(task("a", input={"x": "{{ variables.nothing }}"})).replayed()
+    run = Run(task("a", input={"x": [{"y": "{{ variables.nothing }}"}]})).replayed()
     assert run.state.status == "failed"
-    assert run.state.error is not None
-    assert "variables.nothing is not there" in run.state.error.message
+    assert run.end is not None
+    assert run.end.error is not None
+    assert run.end.error.message == "step a: task_template.input.x[0].y: variables.nothing is not there"
 
 
 def test_a_filled_in_template_that_is_no_submission_fails_its_step() -> None:

@@ -1,5 +1,7 @@
 """What the shell is asked to do, and the names of events."""
 
+from msgspec import structs
+
 from taskloom.domain.envelope import EventMeta
 from taskloom.domain.ids import is_valid_id
 from taskloom.domain.values import ErrorInfo
@@ -28,7 +30,8 @@ def test_ends_and_cancels_are_told_and_the_rest_is_not() -> None:
     error = ErrorInfo("X", "x")
     assert wanted(e.StepCancelRequested("a", "why")) == CancelChild("a", "why")
     assert wanted(e.WorkflowCompleted()) == EndRun("completed")
-    assert wanted(e.WorkflowFailed(error, "a")) == EndRun("failed", error)
+    assert wanted(e.WorkflowFailed(error)) == EndRun("failed", error)
+    assert wanted(e.WorkflowFailed(error, "a")) == EndRun("failed", structs.replace(error, message="step a: x"))
     assert wanted(e.WorkflowCancelled("why")) == EndRun("cancelled", reason="why")
     assert wanted(e.WorkflowTimedOut(5.0)) == EndRun("timed_out", limit_s=5.0)
     assert wanted(e.StepCompleted("a")) is None
