@@ -8,6 +8,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from psycopg import OperationalError
 
+from services.gateway.approvals import Approvals
 from services.gateway.bulk import Bulk
 from services.gateway.components import ComponentWatch
 from services.gateway.context import Gateway
@@ -35,6 +36,7 @@ from services.gateway.readside import PostgresViews
 from services.gateway.ready import OrchestratorPing
 from services.gateway.routes import (
     agents,
+    approvals,
     changes,
     definitions,
     dependencies,
@@ -76,7 +78,7 @@ from taskloom.wire.topics import Topics
 
 _ROUTES = (
     *(tasks, changes, dependencies, histories, sessions, executors, queues, metrics, streams),
-    *(workflows, definitions, runs, templates, schedules, health, agents, unoffered, docs_page),
+    *(approvals, workflows, definitions, runs, templates, schedules, health, agents, unoffered, docs_page),
 )
 
 
@@ -105,16 +107,19 @@ def create_app(parts: Parts) -> Litestar:
         wait_s=settings.read_wait_s,
     )
     stored = Definitions(entities, submitter)
+    controller = Controller(parts.sender, parts.replies, recent, reply_s=reply_s)
+    reader = Reader(parts.views, parts.histories, parts.values, recent, wait_s=settings.read_wait_s)
     gateway = Gateway(
         submitter=submitter,
+        approvals=Approvals(reader, controller),
         definitions=stored,
         templates=Templates(stored, submitter, known),
         schedules=Schedules(entities, at_most=settings.max_schedules),
         dependencies=waits,
-        controller=Controller(parts.sender, parts.replies, recent, reply_s=reply_s),
+        controller=controller,
         bulk=Bulk(parts.sender, parts.replies, recent, parts.views, known, reply_s=reply_s),
         known=known,
-        reader=Reader(parts.views, parts.histories, parts.values, recent, wait_s=settings.read_wait_s),
+        reader=reader,
         streams=Streams(
             *(parts.histories, parts.views, hub, EventLog(parts.histories), limits),
             ping_interval_s=settings.ping_interval_s,

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 from litestar import Request
 from litestar.connection import ASGIConnection
 
+from services.gateway.approvals import Approvals
 from services.gateway.bulk import Bulk
 from services.gateway.components import ComponentWatch
 from services.gateway.control import Controller
@@ -38,6 +39,7 @@ class Gateway:
 
     submitter: Submitter
     controller: Controller
+    approvals: Approvals
     definitions: Definitions
     templates: Templates
     bulk: Bulk

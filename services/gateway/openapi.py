@@ -31,7 +31,7 @@ _CALLER: Final = {
 }
 _ERRORS: Final = {
     400: "Something in the request is wrong; field says what",
-    403: "The Origin or the Host is not one that may use this gateway",
+    403: "The caller, the Origin or the Host may not do this",
     404: "Unknown, or another tenant's",
     409: "The task's state, or another use of the id, does not allow it",
     413: "The body is larger than 40 MiB",

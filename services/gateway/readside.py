@@ -9,6 +9,7 @@ from taskloom.domain.entities.entity import Entity
 from taskloom.domain.envelope import Recorded
 from taskloom.kinds.schemas import Schemas
 from taskloom.views import positions
+from taskloom.views.approvals import query as approval_rows
 from taskloom.views.entities import query as entity_rows
 from taskloom.views.executors import query as executor_rows
 from taskloom.views.executors.query import Executor
@@ -87,6 +88,12 @@ class Views(Protocol):
     async def entity_version(self, entity_id: str) -> int:
         """What the read side shows of it, removed or not; 0 for nothing."""
         ...
+
+    async def approval(self, tenant_id: str, approval_id: str) -> approval_rows.Asked | None: ...
+
+    async def approvals(
+        self, tenant_id: str, filters: approval_rows.Filters, *, limit: int, cursor: str | None
+    ) -> approval_rows.Page: ...
 
     async def known(self) -> Known: ...
 
@@ -197,6 +204,14 @@ class PostgresViews:
 
     async def entity_version(self, entity_id: str) -> int:
         return await entity_rows.version(self._pool, entity_id)
+
+    async def approval(self, tenant_id: str, approval_id: str) -> approval_rows.Asked | None:
+        return await approval_rows.get(self._pool, tenant_id, approval_id)
+
+    async def approvals(
+        self, tenant_id: str, filters: approval_rows.Filters, *, limit: int, cursor: str | None
+    ) -> approval_rows.Page:
+        return await approval_rows.list_approvals(self._pool, tenant_id, filters, limit=limit, cursor=cursor)
 
     async def known(self) -> Known:
         """What the executors heard within the last hour announce."""

@@ -7,7 +7,9 @@ from msgspec import Struct, field
 from psycopg import Cursor
 
 from taskloom.domain.entities.entity import Entity
+from taskloom.domain.envelope import Recorded
 from taskloom.views import positions
+from taskloom.views.approvals import write as approvals
 from taskloom.views.entities import write as entities
 from taskloom.views.executors import write as executors
 from taskloom.views.metrics import write as metrics
@@ -24,13 +26,15 @@ from taskloom.wire.messages import ExecutorHeartbeat, OutputChunk
 
 class Changes(Struct):
     """``after``: the rows to write; ``before``: the same as they stand in the table, where a new one is absent.
-    ``tally``: what the events between them add to the metrics."""
+    ``tally``: what the events between them add to the metrics; ``of_approvals``: those events that concern approvals.
+    """
 
     after: dict[str, Row] = field(default_factory=dict)
     before: dict[str, Row] = field(default_factory=dict)
     partitions: dict[str, int] = field(default_factory=dict)
     entities: dict[str, Entity] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
+    of_approvals: list[Recorded] = field(default_factory=list)
 
 
 def counts_of(changes: Changes) -> dict[CountKey, int]:
@@ -102,6 +106,7 @@ def write(
         task_executions.count(cursor, counts_of(changes))
         sessions.add(cursor, shares_of(changes))
         sessions.sum_anew(cursor, taken_back(changes))
+    approvals.apply(cursor, changes.of_approvals)
     if changes.entities:
         entities.put(cursor, changes.entities.values())
     if heartbeats:

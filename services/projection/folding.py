@@ -10,6 +10,7 @@ from services.projection.changes import Changes
 from taskloom import telemetry
 from taskloom.domain.envelope import Recorded
 from taskloom.errors import TaskloomError
+from taskloom.views.approvals.fold import concerns
 from taskloom.views.task_executions.fold import OutOfSequence, fold
 from taskloom.views.task_executions.row import Row
 from taskloom.wire.errors import WireError
@@ -57,6 +58,8 @@ async def fold_batch(batch: Batch, cache: RowCache, load_rows: LoadRows, history
                 steps = [(row, recorded, fold(row, recorded))]
             for before, one, after in steps:
                 changes.tally.count(before, one, after)
+                if concerns(before, one.event):
+                    changes.of_approvals.append(one)
             changes.after[task_id] = steps[-1][2]
             changes.partitions[task_id] = arrived.record.partition
         except (TaskloomError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -146,6 +146,14 @@ def lives() -> Iterator[GivenTask]:
     report(it, c.ReportStopped(2, EX, -15))
     yield it
 
+    it = task("approved", approval={"message": "go?", "approvers": ["ann"], "timeout_s": 60, "on_timeout": "reject"})
+    it.when(FIRE, after_s=60)
+    it.when(c.RetryTask("ask again"), after_s=1, command_id="approved/r", actor="bob")
+    decision = c.DecideApproval("approved~.approval.2", True, "fine", {"rows": 3}, "the board")
+    it.when(decision, after_s=1, command_id="approved/d", actor="ann")
+    report(started(it), c.ReportCompleted(1, EX, **DONE))
+    yield it
+
     steps = [
         {"step_type": "task", "id": "a", "task_template": {"kind": "echo", "input": {"n": "{{ n }}"}}},
         {"step_type": "wait", "id": "nap", "wait_seconds": 60, "depends_on": ["a"]},

@@ -82,6 +82,19 @@ class Budget(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True
     cost_usd: Annotated[float, Meta(gt=0)] | None = None
 
 
+class Approval(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Somebody has to agree before the task may start: one of ``approvers``, or anybody when there are none.
+
+    ``on_timeout``: what nobody's decision within ``timeout_s`` means. ``fail`` and ``reject`` both end the task; they
+    differ in the error.
+    """
+
+    message: Annotated[str, Meta(max_length=4096)] = ""
+    approvers: Annotated[tuple[Text256, ...], Meta(max_length=100)] = ()
+    timeout_s: Seconds | None = None
+    on_timeout: Literal["fail", "approve", "reject"] = "fail"
+
+
 class ErrorInfo(Struct, frozen=True, omit_defaults=True):
     """Why an attempt failed. ``type`` is what ``retry.non_retryable`` names.
 
@@ -154,6 +167,7 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
     depends_on: tuple[str, ...] = ()
     on_dependency_failure: DependencyPolicy = "fail"
     description: str = ""
+    approval: Approval | None = None
 
 
 def backoff(failures: int, policy: Retry, *, key: str) -> float:

@@ -1,9 +1,9 @@
 """``verify``: folds every task anew from the store and names whatever differs from it, in the store or in the views.
 
 Per task: versions and hash chain of the stored bytes, the read row field by field, the stored output against what its
-attempts reported, and whether an open task, and only an open one, stands in ``open_tasks``. Then the sums: sessions and
-counts by status against the task rows, the metrics against those of all events, and rows of tasks that the store does
-not know.
+attempts reported, its approvals, and whether an open task, and only an open one, stands in ``open_tasks``. Then the
+sums: sessions and counts by status against the task rows, the metrics against those of all events, and rows of tasks
+that the store does not know.
 
 It reads the store in pages, so its memory does not grow with it, and works beside a running system: a task that seems
 to differ is looked at again until the time limit, since its events may be on their way.
@@ -21,6 +21,7 @@ from taskloom.domain.envelope import Recorded
 from taskloom.domain.task.evolve import fold as evolve_all
 from taskloom.domain.values import OUTPUT_SEQ_SPAN
 from taskloom.replay import verify_sql as sql
+from taskloom.replay.verify_approvals import approval_faults
 from taskloom.replay.verify_entities import entity_faults
 from taskloom.replay.verify_metrics import first_second, stored_sums, wrong_sums
 from taskloom.store.history import HistoryReader
@@ -189,6 +190,8 @@ class Verifier:
                 faults += compare_open(stream.task_id in open_ids, expected)
             if faults:
                 found[stream.task_id] = faults
+        for task_id, faults in (await self._compare_approvals(ids, histories)).items():
+            found.setdefault(task_id, []).extend(faults)
         for task_id, faults in (await self._compare_outputs(histories)).items():
             found.setdefault(task_id, []).extend(faults)
         return found
@@ -204,6 +207,18 @@ class Verifier:
             for name, found in faults.items()
             if found
         }
+
+    async def _compare_approvals(
+        self, ids: Sequence[str], histories: dict[str, list[Recorded]]
+    ) -> dict[str, list[Difference]]:
+        there: dict[str, list[bytes]] = {}
+        for task_id, stored in await rows(self._pool, sql.APPROVALS, {"tasks": list(ids)}):
+            there.setdefault(task_id, []).append(stored)
+        found: dict[str, list[Difference]] = {}
+        for task_id, history in histories.items():
+            for place, (is_there, is_due) in approval_faults(history, there.get(task_id, ())).items():
+                found.setdefault(task_id, []).append(difference(task_id, place, is_there, is_due))
+        return found
 
     async def _compare_outputs(self, histories: dict[str, list[Recorded]]) -> dict[str, list[Difference]]:
         wanted = {task_id: summaries_of(history) for task_id, history in histories.items()}
@@ -251,6 +266,7 @@ class Verifier:
             ("read row", sql.COUNT_ROWS, sql.ROW_IDS),
             ("open task", sql.COUNT_OPEN, sql.OPEN_IDS),
             ("entity", sql.COUNT_ENTITIES, sql.ENTITY_IDS),
+            ("approval", sql.COUNT_APPROVALS, sql.APPROVAL_IDS),
         ):
             [(there,)] = await rows(self._pool, count)
             if what == "read row" and there <= tasks:

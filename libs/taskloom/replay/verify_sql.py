@@ -8,6 +8,8 @@ ROWS: Final = f"SELECT {', '.join(FIELDS)} FROM task_executions WHERE task_id = 
 
 OPEN: Final = "SELECT task_id FROM open_tasks WHERE task_id = ANY(%(tasks)s)"
 
+APPROVALS: Final = "SELECT task_id, approval FROM approvals WHERE task_id = ANY(%(tasks)s)"
+
 ENTITIES: Final = "SELECT entity_id, entity FROM entities WHERE entity_id = ANY(%(tasks)s)"
 
 OUTPUTS: Final = """
@@ -66,6 +68,12 @@ SELECT task_id FROM task_executions WHERE task_id > %(after)s::text COLLATE "C" 
 COUNT_ENTITIES: Final = "SELECT count(*) FROM entities"
 ENTITY_IDS: Final = """
 SELECT entity_id FROM entities WHERE entity_id > %(after)s::text COLLATE "C" ORDER BY entity_id LIMIT %(limit)s
+"""
+
+COUNT_APPROVALS: Final = "SELECT count(*) FROM approvals"
+APPROVAL_IDS: Final = """
+SELECT DISTINCT task_id FROM approvals
+WHERE task_id > %(after)s::text COLLATE "C" ORDER BY task_id LIMIT %(limit)s
 """
 
 COUNT_OPEN: Final = "SELECT count(*) FROM open_tasks"

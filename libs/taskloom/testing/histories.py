@@ -120,7 +120,8 @@ class TaskLife:
 
 
 _BY_PEOPLE: Final = (
-    c.SubmitTask, c.CancelTask, c.PauseTask, c.ResumeTask, c.RetryTask, c.UpdateTask, c.DeleteTask
+    c.SubmitTask, c.CancelTask, c.PauseTask, c.ResumeTask, c.RetryTask, c.UpdateTask, c.DeleteTask,
+    c.DecideApproval,
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ TAG: Final = "Not offered"
 API: Final = "/api/v1"
 
 _REVIEW: Final = (
-    "the review of a research plan is not offered; a workflow step with an approval does the same for any task"
+    "the review of a research plan is not offered; submit any task with `approval`, and it waits for a decision"
 )
 _SWARM: Final = "swarms are not offered; send a signal to a running workflow instead"
 _SKILLS: Final = "skills are not offered; store a workflow and execute it instead"

@@ -25,6 +25,7 @@ class Decision(Struct, frozen=True, forbid_unknown_fields=True):
 
     approved: bool
     comment: Reason = ""
+    modified_action: Any = None
 
 
 def _doc(summary: str, body: type[Struct], example: dict[str, Any], details: str) -> Doc:
@@ -50,7 +51,8 @@ _DECIDE: Final = _doc(
     "Decide on an approval",
     Decision,
     {"approved": True, "comment": "looks good"},
-    "`step` is the path of the step, or its id where only one of that id waits.",
+    "`step` is the approval's id; of a step also its path, or its id where only one of that id waits; of a task's own "
+    "also `approval`.",
 )
 _PATCH: Final = _doc(
     "Set variables of a workflow", PatchVariables, {"values": {"region": "eu"}}, "Those that are not named stay."
@@ -70,8 +72,11 @@ async def signal_task(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
 
 @post(f"{TASK}/approvals/{{step:str}}", opt=documented(_DECIDE))
 async def decide_approval(request: AnyRequest, task_id: FromPath[str], step: FromPath[str]) -> ASGIApp:
+    gateway = gateway_of(request)
     made = decoded(msgspec.json.Decoder(Decision).decode, await request.body())
-    return await _send(request, task_id, DecideApproval(step, made.approved, made.comment))
+    command = DecideApproval(step, made.approved, made.comment, made.modified_action)
+    done = await gateway.approvals.send(checked_id(task_id), command, origin_of(request, gateway))
+    return json_answer(done, status=202)
 
 
 @patch(f"{TASK}/variables", opt=documented(_PATCH))

@@ -24,6 +24,10 @@ from taskloom.domain.task.commands import ExplainTask, SubmitTask
 from taskloom.domain.task.decide import decide
 from taskloom.domain.task.events import TaskEvent
 from taskloom.domain.task.evolve import fold
+from taskloom.views.approvals.fold import fold_all as fold_approvals
+from taskloom.views.approvals.query import Asked, read_cursor
+from taskloom.views.approvals.query import Filters as ApprovalFilters
+from taskloom.views.approvals.query import Page as ApprovalPage
 from taskloom.views.executors.query import Executor
 from taskloom.views.metrics.fold import HOUR_S, Tally
 from taskloom.views.metrics.query import Hours, LastHour, Sla
@@ -375,6 +379,33 @@ class MemorySystem:
 
     async def queue(self, tenant_id: str, name: str) -> QueueStats | None:
         return next((stats for stats in await self.queues(tenant_id) if stats.name == name), None)
+
+    # Approvals, folded when they are asked for
+
+    def _approvals(self, tenant_id: str) -> list[Asked]:
+        return [
+            Asked(approval, row.session_id, row.name, row.query)
+            for row in self._rows(tenant_id)
+            for approval in fold_approvals(self.streams[row.task_id][: row.version]).values()
+        ]
+
+    async def approval(self, tenant_id: str, approval_id: str) -> Asked | None:
+        return next((each for each in self._approvals(tenant_id) if each.approval.approval_id == approval_id), None)
+
+    async def approvals(
+        self, tenant_id: str, filters: ApprovalFilters, *, limit: int, cursor: str | None
+    ) -> ApprovalPage:
+        if cursor:
+            read_cursor(cursor)
+        found = [
+            each
+            for each in self._approvals(tenant_id)
+            if filters.status in (None, each.approval.status)
+            and filters.task_id in (None, each.approval.task_id)
+            and filters.session_id in (None, each.session_id)
+            and (filters.approver is None or filters.approver in (each.approval.approvers or (filters.approver,)))
+        ]
+        return ApprovalPage(found[:limit])
 
     async def entity(self, kind: str, tenant_id: str, name: str) -> Entity | None:
         return self.memory_entities.found(kind, tenant_id).get(name)

@@ -4,6 +4,7 @@ from services.orchestrator import ownership
 from taskloom.testing.memory import InMemoryDatabase, InMemoryShardStore
 from tests.component.orchestrator.rig import SHARDS, Rig
 from tests.component.orchestrator.suite import CommandLoopSuite
+from tests.component.orchestrator.suite_approvals import ApprovalsSuite
 from tests.component.orchestrator.suite_changes import ChangesSuite
 from tests.component.orchestrator.suite_definitions import DefinitionsSuite
 from tests.component.orchestrator.suite_dependencies import DependenciesSuite
@@ -18,6 +19,7 @@ from tests.component.orchestrator.suite_workflows import WorkflowsSuite
 class TestCommandLoopInMemory(
     CommandLoopSuite,
     ChangesSuite,
+    ApprovalsSuite,
     OwnershipSuite,
     ExecutorsSuite,
     DependenciesSuite,

@@ -6,6 +6,7 @@ from services.orchestrator import ownership
 from taskloom.store.shard import ShardStore
 from tests.component.orchestrator.rig import PARTITIONS, SHARDS, Rig
 from tests.component.orchestrator.suite import CommandLoopSuite
+from tests.component.orchestrator.suite_approvals import ApprovalsSuite
 from tests.component.orchestrator.suite_changes import ChangesSuite
 from tests.component.orchestrator.suite_definitions import DefinitionsSuite
 from tests.component.orchestrator.suite_dependencies import DependenciesSuite
@@ -20,6 +21,7 @@ from tests.component.orchestrator.suite_workflows import WorkflowsSuite
 class TestCommandLoopOnPostgres(
     CommandLoopSuite,
     ChangesSuite,
+    ApprovalsSuite,
     OwnershipSuite,
     ExecutorsSuite,
     DependenciesSuite,

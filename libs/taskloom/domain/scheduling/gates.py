@@ -18,9 +18,9 @@ MAX_HOLDERS: Final = 10
 class Gate(Struct, frozen=True, omit_defaults=True):
     """One reason to wait. ``held_by`` names tasks of the same tenant, executors, tasks waited for, or who paused it.
 
-    ``gate``: schedule, retry, dependency, pause, cancel, start, step (of a workflow); of ready tasks: executor,
-    queue, kind, capability, label (nobody has it), resources, slot, quarantine, breaker, concurrency, parallel,
-    affinity, rate, priority.
+    ``gate``: schedule, retry, dependency, approval, pause, cancel, start, step (of a workflow); of ready tasks:
+    executor, queue, kind, capability, label (nobody has it), resources, slot, quarantine, breaker, concurrency,
+    parallel, affinity, rate, priority.
     """
 
     gate: str

@@ -92,7 +92,11 @@ def _own_gates(state: TaskState) -> tuple[list[Gate], datetime | None]:
         gates.append(
             Gate("pause", state.pause.reason or "paused; resume it", state.pause.requested_at, _named(state.pause.by))
         )
-    if state.phase == "waiting":
+    if state.approval is not None and state.spec.approval is not None:
+        wish = state.spec.approval
+        detail = f"waits for a decision{f': {wish.message}' if wish.message else ''}"
+        gates.append(Gate("approval", detail, state.approval.requested_at, wish.approvers[:MAX_HOLDERS]))
+    if state.waiting_for and state.phase == "waiting":
         named = tuple(sorted(state.waiting_for))
         count = "1 task" if len(named) == 1 else f"{len(named)} tasks"
         gates.append(Gate("dependency", f"waits for the end of {count}", state.submitted_at, named[:MAX_HOLDERS]))

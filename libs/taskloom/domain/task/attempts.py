@@ -5,6 +5,7 @@ from typing import Final
 
 from taskloom.domain.task import events as e
 from taskloom.domain.task import runs
+from taskloom.domain.task.approvals import expire
 from taskloom.domain.task.dependencies import release
 from taskloom.domain.task.state import (
     EXECUTOR_REPORT_SLACK_S,
@@ -89,7 +90,11 @@ def fire_timers(state: TaskState, now: datetime, means: Means = USUAL) -> list[e
     if not state.overdue and _is_due(state.spec.deadline, now) and state.spec.deadline is not None:
         events.append(e.TaskOverdue(state.spec.deadline))
     return events + (
-        _total(state, now) or _attempt_limits(state, now) or _wake(state, now, means) or runs.fire(state, now, means)
+        _total(state, now)
+        or _attempt_limits(state, now)
+        or expire(state, now, means)
+        or _wake(state, now, means)
+        or runs.fire(state, now, means)
     )
 
 

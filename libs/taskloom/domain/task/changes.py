@@ -8,6 +8,7 @@ from msgspec import UNSET
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.task import commands as c
 from taskloom.domain.task import events as e
+from taskloom.domain.task.approvals import request_anew
 from taskloom.domain.task.dependencies import release
 from taskloom.domain.task.evolve import metadata_after
 from taskloom.domain.task.state import TaskState
@@ -22,7 +23,7 @@ _NOT_WHILE_IT_RUNS: Final = {"executor_id": "assigned_to", "queue": "queue"}
 
 
 def retry(state: TaskState, command: c.RetryTask, now: datetime) -> Decision:
-    """Back to the queue, or to what it still has to wait for: its start time, dependencies that never ended."""
+    """Back to the queue, or to what it still waits for: its start time, an approval, tasks that never ended."""
     if parent_of(state.task_id) is not None:
         return _conflict(state, "the step of a workflow is tried again by its workflow alone")
     if state.spec.kind == "workflow":
@@ -30,9 +31,10 @@ def retry(state: TaskState, command: c.RetryTask, now: datetime) -> Decision:
     if not state.ended or state.phase == "completed":
         return _conflict(state, f"cannot retry {state.word} task")
     retried = e.TaskRetried(command.reason)
+    held = request_anew(state, now)
     if state.waiting_for:
-        return [retried, e.TaskWaiting(tuple(sorted(state.waiting_for)))]
-    return [retried, *release(state.spec, now, "retried")]
+        held.append(e.TaskWaiting(tuple(sorted(state.waiting_for))))
+    return [retried, *(held or release(state.spec, now, "retried"))]
 
 
 def update(state: TaskState, command: c.UpdateTask, _now: datetime) -> Decision:

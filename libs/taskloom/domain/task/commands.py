@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from taskloom.domain.values import (
     Affinity,
+    Approval,
     Budget,
     Concurrency,
     DependencyOutcome,
@@ -79,6 +80,7 @@ class SubmitTask(Command, frozen=True, tag="taskloom.task.submit.v1"):
     depends_on: Annotated[tuple[Identifier, ...], Meta(max_length=1000)] = ()
     on_dependency_failure: DependencyPolicy = "fail"
     description: Description = ""
+    approval: Approval | None = None
 
 
 class CancelTask(Command, frozen=True, tag="taskloom.task.cancel.v1"):
@@ -152,11 +154,15 @@ class SignalTask(Command, frozen=True, tag="taskloom.task.signal.v1"):
 
 
 class DecideApproval(Command, frozen=True, tag="taskloom.task.decide-approval.v1"):
-    """A decision on the approval that waits at ``step``: its path, or its id where only one of that id waits."""
+    """A decision on an approval. ``step``: the approval's id; of a workflow's step also its path, or its id where only
+    one of that id waits. ``modified_action``: what is to be done instead, for who asked. ``on_behalf_of``: for whom the
+    sender decides, who has to be an approver."""
 
     step: Annotated[str, Meta(min_length=1, max_length=1024)]
     approved: bool
     comment: Reason = ""
+    modified_action: Any = None
+    on_behalf_of: Text256 = ""
 
 
 class PatchVariables(Command, frozen=True, tag="taskloom.task.patch-variables.v1"):

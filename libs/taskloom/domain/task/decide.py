@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final, get_args
 
 from taskloom.domain.refusals import Refusal
-from taskloom.domain.task import changes, dependencies, reports, runs
+from taskloom.domain.task import approvals, changes, dependencies, reports, runs
 from taskloom.domain.task import commands as c
 from taskloom.domain.task import events as e
 from taskloom.domain.task.attempts import end_lost, fire_timers
@@ -33,6 +33,8 @@ def decide(state: TaskState | None, command: c.TaskCommand, now: datetime, calle
         decision = handler(state, command, now)
     elif isinstance(command, c.FireTimers):
         decision = fire_timers(state, now, caller.means)
+    elif isinstance(command, c.DecideApproval):
+        decision = approvals.decide(state, command, now, caller)
     elif isinstance(command, runs.COMMANDS):
         decision = runs.tell(state, command, now, caller)
     else:
@@ -63,9 +65,10 @@ def _submit(state: TaskState | None, command: c.SubmitTask, now: datetime, calle
     if spec.kind == "workflow" and (missing := not_pinned(spec.input)):
         return Refusal("invalid", missing[0].message, missing[0].path)
     submitted = e.TaskSubmitted(spec, digest, caller.correlation_id, caller.traceparent)
+    held: list[e.TaskEvent] = [] if spec.approval is None else [approvals.request(spec.approval, 1, now)]
     if spec.depends_on:
-        return [submitted, e.TaskWaiting(spec.depends_on)]
-    return [submitted, *dependencies.release(spec, now, "submitted", means=caller.means)]
+        held.append(e.TaskWaiting(spec.depends_on))
+    return [submitted, *(held or dependencies.release(spec, now, "submitted", means=caller.means))]
 
 
 def _cancel(state: TaskState, command: c.CancelTask, now: datetime) -> Decision:

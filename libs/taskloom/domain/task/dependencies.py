@@ -50,6 +50,9 @@ def note(state: TaskState, command: c.NoteDependency, now: datetime) -> Decision
 
 
 def _let_go(state: TaskState, now: datetime) -> list[e.TaskEvent]:
+    """Nothing while somebody has yet to approve the task."""
+    if state.approval is not None:
+        return []
     return release(state.spec, now, held=state.pause is not None)
 
 

@@ -21,7 +21,7 @@ from taskloom.domain.values import (
 )
 from taskloom.domain.workflow.events import AnyWorkflowEvent
 
-QueueReason = Literal["submitted", "dependencies", "run_at", "retry", "declined", "retried"]
+QueueReason = Literal["submitted", "dependencies", "run_at", "retry", "declined", "retried", "approved"]
 
 
 class TaskSubmitted(Event, frozen=True, tag="taskloom.task.submitted.v1"):
@@ -50,6 +50,33 @@ class DependencyRemoved(Event, frozen=True, tag="taskloom.task.dependency-remove
 class DependencyEnded(Event, frozen=True, tag="taskloom.task.dependency-ended.v1"):
     dependency: str
     outcome: DependencyOutcome
+
+
+class TaskApprovalRequested(Event, frozen=True, tag="taskloom.task.approval-requested.v1"):
+    """The task waits for a decision; ``number`` counts how often it asked, from 1."""
+
+    number: int
+    message: str = ""
+    approvers: tuple[str, ...] = ()
+    due_at: datetime | None = None
+
+
+class TaskApprovalDecided(Event, frozen=True, tag="taskloom.task.approval-decided.v1"):
+    """``by`` has decided, maybe in the name of ``on_behalf_of``."""
+
+    number: int
+    approved: bool
+    by: str = ""
+    comment: str = ""
+    modified_action: Any = None
+    on_behalf_of: str = ""
+
+
+class TaskApprovalExpired(Event, frozen=True, tag="taskloom.task.approval-expired.v1"):
+    """Nobody has decided in time, and ``outcome`` follows."""
+
+    number: int
+    outcome: Literal["fail", "approve", "reject"] = "fail"
 
 
 class WatcherAdded(Event, frozen=True, tag="taskloom.task.watcher-added.v1"):
@@ -269,6 +296,9 @@ TaskEvent = (
     | DependencyAdded
     | DependencyRemoved
     | DependencyEnded
+    | TaskApprovalRequested
+    | TaskApprovalDecided
+    | TaskApprovalExpired
     | WatcherAdded
     | WatchersTold
     | TaskScheduled

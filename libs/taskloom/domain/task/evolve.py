@@ -16,6 +16,7 @@ from taskloom.domain.task.state import (
     Deletion,
     LiveAttempt,
     Pause,
+    PendingApproval,
     TaskState,
 )
 from taskloom.domain.values import ErrorInfo, OutputSummary
@@ -84,6 +85,19 @@ def _dependency_added(state: TaskState, event: e.DependencyAdded, _r: Recorded) 
 
 def _dependency_gone(state: TaskState, event: e.DependencyRemoved | e.DependencyEnded, _r: Recorded) -> Changes:
     return {"waiting_for": state.waiting_for - {event.dependency}}
+
+
+def _approval_requested(_s: TaskState, event: e.TaskApprovalRequested, r: Recorded) -> Changes:
+    pending = PendingApproval(event.number, r.meta.at, event.due_at)
+    return {"phase": "waiting", "queued_at": None, "approval": pending, "approvals_asked": event.number}
+
+
+def _approval_decided(_s: TaskState, event: e.TaskApprovalDecided, _r: Recorded) -> Changes:
+    return {"approval": None, "approved": event.approved}
+
+
+def _approval_expired(_s: TaskState, event: e.TaskApprovalExpired, _r: Recorded) -> Changes:
+    return {"approval": None, "approved": event.outcome == "approve"}
 
 
 def _watcher_added(state: TaskState, event: e.WatcherAdded, _r: Recorded) -> Changes:
@@ -235,6 +249,7 @@ def _retried(_s: TaskState, _e: e.TaskRetried, r: Recorded) -> Changes:
         "pause": None,
         "cancel": None,
         "watchers": (),
+        "approval": None,
     }
 
 
@@ -267,6 +282,9 @@ _CHANGES: Final[dict[type[e.Event], Callable[[TaskState, Any, Recorded], Changes
     e.DependencyAdded: _dependency_added,
     e.DependencyRemoved: _dependency_gone,
     e.DependencyEnded: _dependency_gone,
+    e.TaskApprovalRequested: _approval_requested,
+    e.TaskApprovalDecided: _approval_decided,
+    e.TaskApprovalExpired: _approval_expired,
     e.WatcherAdded: _watcher_added,
     e.WatchersTold: _unchanged,
     e.TaskScheduled: _scheduled,

@@ -87,22 +87,32 @@ def after_event(state: TaskState, event: WorkflowEvent) -> RunState:
 
 
 def tell(state: TaskState, command: Any, now: datetime, caller: Caller) -> Decision:
-    """A child's end, a signal, a decision on an approval, new variables."""
+    """A child's end, a signal, new variables."""
     if isinstance(command, c.NoteChild):
         ended = h.ChildEnded(command.path, command.outcome, command.result, command.error)
         return happen(state, ended, now, caller.means)
+    return _not_running(state) or happen(state, _HAPPENINGS[type(command)](command), now, caller.means)
+
+
+def decide(state: TaskState, step: str, command: c.DecideApproval, now: datetime, caller: Caller) -> Decision:
+    """A decision on the approval of a step."""
+    about = (command.comment, command.modified_action, command.on_behalf_of)
+    made = h.Decide(step, command.approved, caller.actor, *about)
+    return _not_running(state) or happen(state, made, now, caller.means)
+
+
+def _not_running(state: TaskState) -> Refusal | None:
     if state.spec.kind != "workflow":
         return Refusal("conflict", "the task is no workflow", state=state.word)
     if state.ended:
         return Refusal("conflict", f"Task is already in terminal state: {state.word}", state=state.word)
     if state.run is None:
         return Refusal("conflict", f"the workflow has not begun, it is {state.word}", state=state.word)
-    return happen(state, _HAPPENINGS[type(command)](command, caller), now, caller.means)
+    return None
 
 
-_HAPPENINGS: Final[dict[type[c.Command], Callable[[Any, Caller], h.Happening]]] = {
-    c.SignalTask: lambda command, _caller: h.Signal(command.name, command.payload),
-    c.DecideApproval: lambda command, caller: h.Decide(command.step, command.approved, caller.actor, command.comment),
-    c.PatchVariables: lambda command, _caller: h.PatchVariables(command.values),
+_HAPPENINGS: Final[dict[type[c.Command], Callable[[Any], h.Happening]]] = {
+    c.SignalTask: lambda command: h.Signal(command.name, command.payload),
+    c.PatchVariables: lambda command: h.PatchVariables(command.values),
 }
 COMMANDS: Final[tuple[type[c.Command], ...]] = (c.NoteChild, *_HAPPENINGS)

@@ -65,6 +65,14 @@ class Deletion(Struct, frozen=True, omit_defaults=True):
     done: bool = False
 
 
+class PendingApproval(Struct, frozen=True, omit_defaults=True):
+    """Somebody has to decide whether the task may start. Who, stands in its specification."""
+
+    number: int
+    requested_at: datetime
+    due_at: datetime | None = None
+
+
 class TaskState(Struct, frozen=True, omit_defaults=True):
     """A task as of ``version``. ``attempts`` counts all attempts, ``failures`` those that used up the retry policy,
     ``losses`` those in a row whose executors were lost.
@@ -74,7 +82,8 @@ class TaskState(Struct, frozen=True, omit_defaults=True):
     tasks that have to end before this one may run, ``watchers`` those that wait for this one. ``retried_at`` is when it
     last began anew after an end, ``updated_at`` when a client last changed its specification. ``run`` is the state of a
     workflow that runs (``workflow.state.RunState``). ``error`` tells how an attempt last ended badly; ``tokens`` and
-    ``cost_usd`` are what failed attempts used, for the budget; a retry after the end gives a new one.
+    ``cost_usd`` are what failed attempts used, for the budget; a retry after the end gives a new one. ``approved``: it
+    needed an approval and has it, for its retries too.
     """
 
     task_id: str
@@ -110,6 +119,9 @@ class TaskState(Struct, frozen=True, omit_defaults=True):
     run: Any = None
     tokens: int = 0
     cost_usd: float = 0.0
+    approval: PendingApproval | None = None
+    approvals_asked: int = 0
+    approved: bool = False
 
     @property
     def ended(self) -> bool:
@@ -170,6 +182,7 @@ def _timers(state: TaskState) -> tuple[datetime | None, ...]:
         total_deadline(state),
         spec.deadline if not state.overdue else None,
         stop_deadline(state) if live is not None else None,
+        None if state.approval is None else state.approval.due_at,
         run_due(state),
     )
 

@@ -94,6 +94,7 @@ def normalise(
         depends_on=_dependencies(command, task_id),
         on_dependency_failure=command.on_dependency_failure,
         description=command.description,
+        approval=command.approval,
     )
 
 

@@ -101,8 +101,11 @@ def _decide(work: Work, happening: h.Decide) -> Refusal | None:
     approvers = node.plan.step.approvers  # type: ignore[union-attr]
     if approvers and happening.by not in approvers:
         return Refusal("conflict", f"{happening.by or 'nobody'} is not among the approvers of {node.path}", "by")
-    work.emit(e.ApprovalDecided(node.path, happening.approved, happening.by, happening.comment))
-    answer = {"approved": happening.approved, "by": happening.by, "comment": happening.comment}
+    made, modified = happening, happening.modified_action
+    work.emit(e.ApprovalDecided(node.path, made.approved, made.by, made.comment, modified, made.on_behalf_of))
+    answer = {"approved": made.approved, "by": made.by, "comment": made.comment}
+    if modified is not None:
+        answer["modified_action"] = modified
     stopping.answer_approval(work, node, answer)
     return None
 

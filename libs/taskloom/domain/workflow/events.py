@@ -151,6 +151,8 @@ class ApprovalDecided(StepEvent, frozen=True, tag="taskloom.step.approval-decide
     approved: bool
     by: str = ""
     comment: str = ""
+    modified_action: Any = None
+    on_behalf_of: str = ""
 
 
 class ApprovalExpired(StepEvent, frozen=True, tag="taskloom.step.approval-expired.v1"):

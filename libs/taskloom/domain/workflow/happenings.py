@@ -34,6 +34,8 @@ class Decide(Struct, frozen=True):
     approved: bool
     by: str = ""
     comment: str = ""
+    modified_action: Any = None
+    on_behalf_of: str = ""
 
 
 class PatchVariables(Struct, frozen=True):

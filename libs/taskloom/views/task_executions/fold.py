@@ -96,7 +96,7 @@ def _word(row: Row) -> str:
     return row.phase
 
 
-def _waiting(row: Row, _e: e.TaskWaiting | e.DependencyAdded, _r: Recorded) -> None:
+def _waiting(row: Row, _e: e.TaskWaiting | e.DependencyAdded | e.TaskApprovalRequested, _r: Recorded) -> None:
     row.phase = "waiting"
     row.queued_at = None
 
@@ -360,6 +360,9 @@ _CHANGES: Final[dict[type[e.Event], Callable[[Row, Any, Recorded], None]]] = {
     e.DependencyAdded: _waiting,
     e.DependencyRemoved: _unchanged,
     e.DependencyEnded: _unchanged,
+    e.TaskApprovalRequested: _waiting,
+    e.TaskApprovalDecided: _unchanged,
+    e.TaskApprovalExpired: _unchanged,
     e.WatcherAdded: _unchanged,
     e.WatchersTold: _unchanged,
     e.TaskScheduled: _scheduled,

@@ -15,6 +15,8 @@ from msgspec import Struct
 
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.task import events as e
+from taskloom.domain.task.approvals import own_approval_id, step_approval_id
+from taskloom.domain.workflow import events as w
 from taskloom.views.timelines.texts import text_of
 from taskloom.views.timelines.workflows import WORKFLOW_STREAM_TYPES
 
@@ -24,6 +26,9 @@ _TYPES: Final[dict[type[e.Event], str]] = {
     e.DependencyAdded: "WAITING",
     e.DependencyRemoved: "DEPENDENCY_REMOVED",
     e.DependencyEnded: "DEPENDENCY_SATISFIED",
+    e.TaskApprovalRequested: "APPROVAL_REQUESTED",
+    e.TaskApprovalDecided: "APPROVAL_DECISION",
+    e.TaskApprovalExpired: "APPROVAL_EXPIRED",
     e.WatcherAdded: "WATCHER_ADDED",
     e.WatchersTold: "WATCHERS_TOLD",
     e.TaskScheduled: "TASK_SCHEDULED",
@@ -56,6 +61,8 @@ _TYPES: Final[dict[type[e.Event], str]] = {
     **WORKFLOW_STREAM_TYPES,
 }
 
+_ASKS: Final = (e.TaskApprovalRequested, w.ApprovalRequested)
+
 STREAM_EVENT_TYPES: Final = frozenset({*_TYPES.values(), "LLM_OUTPUT", "DEPENDENCY_FAILED", "STREAM_END"})
 
 
@@ -74,15 +81,31 @@ class StreamEvent(Struct, frozen=True, omit_defaults=True):
 def stream_event(recorded: Recorded) -> StreamEvent:
     """The one stream event of a stored event; ``seq`` is its version."""
     meta, event = recorded.meta, recorded.event
+    payload = payload_of(event)
+    message = text_of(event)
+    if approval_id := approval_id_of(meta.task_id, event):
+        payload = {"approval_id": approval_id, "workflow_id": meta.task_id, **payload}
+        if isinstance(event, _ASKS):
+            # Shannon's SDK reads the payload of this event out of its message, and that of no other.
+            message = msgspec.json.encode(payload).decode()
     return StreamEvent(
         workflow_id=meta.task_id,
         type=_type_of(event),
         timestamp=meta.at,
         seq=meta.version,
-        message=text_of(event),
+        message=message,
         agent_id=_agent(event),
-        payload=payload_of(event),
+        payload=payload,
     )
+
+
+def approval_id_of(task_id: str, event: e.TaskEvent) -> str:
+    """Which approval an event is about; empty for none."""
+    if isinstance(event, (e.TaskApprovalRequested, e.TaskApprovalDecided, e.TaskApprovalExpired)):
+        return own_approval_id(task_id, event.number)
+    if isinstance(event, (w.ApprovalRequested, w.ApprovalDecided, w.ApprovalExpired)):
+        return step_approval_id(task_id, event.path)
+    return ""
 
 
 def after_end(recorded: Recorded) -> list[StreamEvent]:

@@ -35,6 +35,7 @@ def _queued(event: e.TaskQueued) -> str:
         "retry": "Waiting for an executor to try again",
         "declined": "Waiting for another executor",
         "retried": "Waiting for an executor",
+        "approved": "Waiting for an executor",
     }[event.reason]
 
 
@@ -61,6 +62,11 @@ _TEXTS: Final[dict[type[e.Event], Callable[[Any], str]]] = {
     e.DependencyAdded: lambda event: f"Waits for task {event.dependency} too",
     e.DependencyRemoved: lambda event: f"Waits for task {event.dependency} no more",
     e.DependencyEnded: lambda event: f"Dependency {event.dependency} ended: {event.outcome}",
+    e.TaskApprovalRequested: lambda event: f"Waits for approval{_because(event.message)}",
+    e.TaskApprovalDecided: lambda event: (
+        f"{'Approved' if event.approved else 'Rejected'} by {event.by or 'somebody'}{_because(event.comment)}"
+    ),
+    e.TaskApprovalExpired: lambda event: f"Nobody decided in time: {event.outcome}",
     e.WatcherAdded: lambda event: f"Task {event.watcher} waits for this one",
     e.WatchersTold: lambda event: f"{_named(event.watchers)} told of the end",
     e.TaskScheduled: lambda event: f"Scheduled for {event.run_at.isoformat()}",

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from taskloom.domain.task import commands as c
-from taskloom.domain.values import Concurrency, ErrorInfo, OutputSummary, ResourceUse, Retry, Timeouts, Usage
+from taskloom.domain.values import Approval, Concurrency, ErrorInfo, OutputSummary, ResourceUse, Retry, Timeouts, Usage
 from taskloom.testing.clock import START
 
 EXECUTORS = ("ex-1", "ex-2")
@@ -51,6 +51,14 @@ submissions = st.builds(
     ),
     executor_id=st.none() | st.sampled_from(EXECUTORS),
     concurrency=st.none() | st.builds(Concurrency, st.text(min_size=1, max_size=5), st.integers(1, 9)),
+    approval=st.none()
+    | st.builds(
+        Approval,
+        texts,
+        st.lists(st.sampled_from(["ann", "bob"]), max_size=1).map(tuple),
+        maybe_seconds,
+        st.sampled_from(["fail", "approve", "reject"]),
+    ),
 )
 updates = st.builds(
     c.UpdateTask,
@@ -70,6 +78,7 @@ client_commands = st.one_of(
     st.builds(c.RetryTask, texts),
     updates,
     st.builds(c.DeleteTask, texts, st.floats(0, 60)),
+    st.builds(c.DecideApproval, st.just("approval"), st.booleans(), texts, json_values),
 )
 
 

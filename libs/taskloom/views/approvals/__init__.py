@@ -1,0 +1,1 @@
+"""Approvals that tasks and workflow steps asked for, and what became of them."""
