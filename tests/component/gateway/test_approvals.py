@@ -90,8 +90,8 @@ async def test_a_second_decision_is_a_conflict_and_one_on_nothing_is_not_found(c
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"approval_id": "a~.approval.1", "approved": True}, "$"),
-        ({"workflow_id": "a", "approved": True}, "$"),
+        ({"approval_id": "a~.approval.1", "approved": True}, "workflow_id"),
+        ({"workflow_id": "a", "approved": True}, "approval_id"),
         ({"workflow_id": "", "approval_id": "x"}, "workflow_id"),
         ({"workflow_id": "a b", "approval_id": "x"}, "workflow_id"),
         ({"workflow_id": "a", "approval_id": "b~x"}, "approval_id"),
