@@ -17,11 +17,14 @@ from services.gateway.definitions import Definitions
 from services.gateway.dependencies import DependencyReader
 from services.gateway.edge import Edge
 from services.gateway.entities import Entities
+from services.gateway.first_answers import PostgresAnswers
+from services.gateway.idempotency import Idempotency
 from services.gateway.known import KnownThings
 from services.gateway.lag import LagWatch
 from services.gateway.limits import Limits
 from services.gateway.live import LiveHub
 from services.gateway.log import EventLog
+from services.gateway.own_tables import own_pool
 from services.gateway.parts import Parts
 from services.gateway.problems import (
     Problem,
@@ -31,6 +34,8 @@ from services.gateway.problems import (
     answer_problem,
     answer_too_slow,
 )
+from services.gateway.rate_windows import PostgresWindows
+from services.gateway.rates import RateLimiter
 from services.gateway.read import Reader
 from services.gateway.readside import PostgresViews
 from services.gateway.ready import OrchestratorPing
@@ -63,6 +68,7 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.streaming import Streams
 from services.gateway.submit import Submitter
 from services.gateway.templates import Templates
+from services.gateway.throttle import Throttle
 from services.gateway.wait import Recent
 from taskloom.bus.errors import BusError
 from taskloom.bus.publish import Publisher
@@ -144,7 +150,10 @@ def create_app(parts: Parts) -> Litestar:
         logging_config=None,
     )
     guard = BrowserGuard(local_only=is_loopback(settings.host), origins=settings.origins)
-    app.asgi_handler = Edge(app.asgi_handler, guard, limits)
+    limiter = None if parts.rates is None else RateLimiter(parts.rates, fail_open=settings.rate_on_outage == "open")
+    once = Idempotency(app.asgi_handler, parts.answers, max_body_bytes=settings.max_body_bytes)
+    app.state["background"] += (once.run, *([] if limiter is None else [limiter.run]))
+    app.asgi_handler = Edge(Throttle(once, settings.plans, limiter), guard, limits)
     return app
 
 
@@ -194,6 +203,13 @@ async def _real_parts(settings: GatewaySettings, runtime: Runtime) -> Parts:
     await runtime.start("open the views", pool.open(wait=True, timeout=settings.startup_timeout_s))
     runtime.on_drain("close the views", pool.close)
 
+    own = own_pool(settings.database_dsn, max_size=settings.max_own_pool)
+    rates = PostgresWindows(own) if settings.plans.any else None
+    answers = PostgresAnswers(own, keep_s=settings.answers_kept_s) if settings.answers_kept_s else None
+    if rates is not None or answers is not None:
+        await runtime.start("open the gateway's own tables", own.open(wait=True, timeout=settings.startup_timeout_s))
+        runtime.on_drain("close the gateway's own tables", own.close)
+
     sender = CommandSender(publisher, topics, settings.partitions)
     views = PostgresViews(pool, topics.events)
     followed = [
@@ -206,4 +222,4 @@ async def _real_parts(settings: GatewaySettings, runtime: Runtime) -> Parts:
     )
     ping = OrchestratorPing(sender, inbox, settings.instance)
     checks = {"kafka": publisher.ping, "database": views.ping, "orchestrator": ping.check}
-    return Parts(settings, sender, inbox, views, histories, values, tail, checks)
+    return Parts(settings, sender, inbox, views, histories, values, tail, checks, rates, answers)

@@ -139,13 +139,13 @@ class Controller:
 
 def envelope_of(task_id: str, command: ClientCommand | EntityCommand, origin: Origin) -> Envelope:
     """The command as it is sent, with a reply asked for. The same key gives the same command id."""
-    kind, tenant = command_type(command), origin.caller.tenant_id
+    kind, tenant, user = command_type(command), origin.caller.tenant_id, origin.caller.user_id
     attributes = Attributes(
-        id=derived_id("key", tenant, origin.key, kind, task_id) if origin.key else new_command_id(),
+        id=derived_id("key", tenant, user, origin.key, kind, task_id) if origin.key else new_command_id(),
         type=kind,
         source=SOURCE,
         tenant_id=tenant,
-        actor=origin.caller.user_id,
+        actor=user,
         correlation_id=origin.correlation_id,
         reply_to=origin.reply_to,
         traceparent=origin.traceparent,

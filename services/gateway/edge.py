@@ -32,7 +32,8 @@ _ALLOWED: Final = (
 )
 _EXPOSED: Final = (
     b"X-Trace-Id, X-Span-Id, X-Session-ID, X-Workflow-ID, X-Taskloom-Lag-Ms, X-Taskloom-Version, X-Idempotency-Cached, "
-    b"Retry-After"
+    b"X-Idempotency-Key, X-RateLimit-Limit-Minute, X-RateLimit-Remaining-Minute, X-RateLimit-Limit-Hour, "
+    b"X-RateLimit-Remaining-Hour, X-RateLimit-Reset, Retry-After"
 )
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from services.gateway.first_answers import AnswerTable
 from services.gateway.live import Tail
+from services.gateway.rate_windows import RateTable
 from services.gateway.readside import Histories, Values, Views
 from services.gateway.settings import GatewaySettings
 from services.gateway.wait import ReplySource, Sender
@@ -12,7 +14,8 @@ from taskloom.ops import Check
 
 @dataclass(frozen=True)
 class Parts:
-    """``checks`` are those of /readiness, by name."""
+    """``checks`` are those of /readiness, by name. ``rates`` None: nothing is limited; ``answers`` None: no first
+    answers are kept."""
 
     settings: GatewaySettings
     sender: Sender
@@ -22,3 +25,5 @@ class Parts:
     values: Values
     tail: Tail
     checks: Mapping[str, Check] = field(default_factory=dict)
+    rates: RateTable | None = None
+    answers: AnswerTable | None = None

@@ -324,7 +324,8 @@ def _new_id(origin: Origin) -> str:
     """A UUID; a repeat under the same Idempotency-Key gets the same."""
     if not origin.key:
         return str(uuid_utils.uuid4())
-    return str(UUID(hashlib.sha256(f"{origin.caller.tenant_id}/{origin.key}".encode()).hexdigest()[:32], version=4))
+    whose = f"{origin.caller.tenant_id}/{origin.caller.user_id}/{origin.key}"
+    return str(UUID(hashlib.sha256(whose.encode()).hexdigest()[:32], version=4))
 
 
 def _changed(message: str, reply: Reply) -> Changed:

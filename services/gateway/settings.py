@@ -1,8 +1,30 @@
 """Settings of the gateway."""
 
-from pydantic import Field
+from typing import Annotated, Literal
 
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.gateway.rate_windows import Plan
+from services.gateway.throttle import Plans
 from taskloom.settings import ServiceSettings
+
+KEYS_PER_MINUTE = 600
+KEYS_PER_HOUR = 20_000
+Requests = Annotated[int, Field(ge=1, le=10**9)]
+
+
+class PlanSetting(BaseModel):
+    """Requests in a minute, an hour and a day; what is left out is without limit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    minute: Requests | None = None
+    hour: Requests | None = None
+    day: Requests | None = None
+
+    @property
+    def plan(self) -> Plan:
+        return Plan(self.minute, self.hour, self.day)
 
 
 class GatewaySettings(ServiceSettings):
@@ -42,6 +64,34 @@ class GatewaySettings(ServiceSettings):
     max_schedules: int = Field(
         1000, ge=1, le=10_000, description="Schedules that a tenant may have; one more is answered 429"
     )
+    rate_per_minute: int | None = Field(
+        None,
+        ge=0,
+        description=(
+            "Requests in a minute by each API key, or user where there are no keys; 0: no limit. Unset: "
+            f"{KEYS_PER_MINUTE} with keys, none without"
+        ),
+    )
+    rate_per_hour: int | None = Field(
+        None, ge=0, description=f"The same in an hour. Unset: {KEYS_PER_HOUR} with keys, none without"
+    )
+    rate_per_day: int | None = Field(None, ge=0, description="The same in a day. Unset: none")
+    rate_routes: dict[str, PlanSetting] = Field(
+        {},
+        description='Routes with a limit of their own, counted apart, as JSON: {"POST /api/v1/tasks": {"minute": 60}}',
+    )
+    rate_callers: dict[str, PlanSetting] = Field(
+        {}, description='Keys, or users without one, with a limit of their own, by id, as JSON: {"ann": {"minute": 5}}'
+    )
+    rate_on_outage: Literal["open", "closed"] = Field(
+        "open", description="What becomes of requests while PostgreSQL cannot count them: open passes, closed is 503"
+    )
+    answers_kept_s: float = Field(
+        86_400,
+        ge=0,
+        le=30 * 86_400,
+        description="Seconds for which the first answer to an Idempotency-Key is kept; 0: answers are made anew",
+    )
     ping_interval_s: float = Field(
         10.0, gt=0, le=60, description="Silence on a stream after which a comment is sent, in seconds"
     )
@@ -64,6 +114,26 @@ class GatewaySettings(ServiceSettings):
         description="PostgreSQL connections for reads of the views; as many again at most for the event store",
     )
 
+    max_own_pool: int = Field(
+        4, ge=1, le=100, description="PostgreSQL connections for rate limits and first answers, apart from the reads'"
+    )
+
+    @property
+    def plans(self) -> Plans:
+        """Who may send how many requests."""
+        keys = getattr(self, "auth", "open") == "keys"
+        usual = Plan(
+            _limit(self.rate_per_minute, KEYS_PER_MINUTE if keys else None),
+            _limit(self.rate_per_hour, KEYS_PER_HOUR if keys else None),
+            _limit(self.rate_per_day, None),
+        )
+        of_callers = {name: each.plan for name, each in self.rate_callers.items()}
+        return Plans(usual, of_callers, {name: each.plan for name, each in self.rate_routes.items()})
+
     @property
     def origins(self) -> tuple[str, ...]:
         return tuple(origin.strip() for origin in self.cors_origins.split(",") if origin.strip())
+
+
+def _limit(set_to: int | None, usual: int | None) -> int | None:
+    return usual if set_to is None else set_to or None

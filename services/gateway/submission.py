@@ -108,7 +108,8 @@ def _task_id(command: SubmitTask, origin: Origin, index: int | None) -> str:
         return command.task_id
     if not origin.key:
         return new_task_id()
-    return derived_id("task", origin.caller.tenant_id, origin.key, *(() if index is None else (str(index),)))
+    whose = (origin.caller.tenant_id, origin.caller.user_id)
+    return derived_id("task", *whose, origin.key, *(() if index is None else (str(index),)))
 
 
 def _names_stored(command: SubmitTask) -> bool:

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from services.gateway.dependencies import DependencyReader
 from services.gateway.ids import KEY_MAX_CHARS
 from services.gateway.known import KnownThings
-from services.gateway.problems import BadRequest, Problem, Unknown, decoded, refused
+from services.gateway.problems import BadRequest, Conflict, Problem, Unknown, decoded, refused
 from services.gateway.submission import ClaimSink, Origin, Submission, is_large, put_away, read_submission
 from services.gateway.wait import Recent, ReplySource, Sender, ask, no_answer
 from taskloom.domain.task.commands import SubmitTask
@@ -120,11 +120,11 @@ class Submitter:
         awaited = [submission.command_id] if submission.awaited else []
         within_s = max(origin.wait_s, self._reply_s if submission.confirm else 0.0)
         replies = await ask(self._sender, self._replies, [submission.envelope], awaited=awaited, within_s=within_s)
-        return self._accepted(submission, replies.get(submission.command_id), datetime.now(UTC))
+        return self._accepted(submission, replies.get(submission.command_id), datetime.now(UTC), origin.key)
 
-    def _accepted(self, submission: Submission, reply: Reply | None, now: datetime) -> Accepted:
+    def _accepted(self, submission: Submission, reply: Reply | None, now: datetime, key: str) -> Accepted:
         if reply is not None and reply.refusal is not None:
-            raise refused(reply.refusal, submission.task_id)
+            raise _named(refused(reply.refusal, submission.task_id), submission, key)
         if reply is None and submission.confirm:
             raise no_answer(_SAFE_TO_REPEAT)
         self._recent.add(submission.spec.tenant_id, submission.task_id, 1 if reply is None else max(1, reply.version))
@@ -166,26 +166,35 @@ class Submitter:
             if index % 100 == 99:
                 await asyncio.sleep(0)  # a full batch takes tens of milliseconds; streams and others go on in between
         for wave in _waves(good):
-            await self._send_batch(wave, answers, origin.wait_s)
+            await self._send_batch(wave, answers, origin)
         tasks = [answers[index] for index in range(len(entries))]
         rejected = sum(1 for entry in tasks if entry.error)
         return BatchResult(tasks, len(tasks) - rejected, rejected)
 
     async def _send_batch(
-        self, good: Sequence[tuple[int, Submission]], answers: dict[int, BatchEntry], wait_s: float
+        self, good: Sequence[tuple[int, Submission]], answers: dict[int, BatchEntry], origin: Origin
     ) -> None:
         submissions = [submission for _, submission in good]
         awaited = [each.command_id for each in submissions if each.awaited]
-        within_s = max(wait_s, self._reply_s)
+        within_s = max(origin.wait_s, self._reply_s)
         envelopes = [each.envelope for each in submissions]
         replies = await ask(self._sender, self._replies, envelopes, awaited=awaited, within_s=within_s)
         now = datetime.now(UTC)
         for index, submission in good:
             try:
-                accepted = self._accepted(submission, replies.get(submission.command_id), now)
+                accepted = self._accepted(submission, replies.get(submission.command_id), now, origin.key)
                 answers[index] = BatchEntry(index, accepted.task_id, ACCEPTED)
             except Problem as problem:
                 answers[index] = _rejected(index, problem)
+
+
+def _named(problem: Problem, submission: Submission, key: str) -> Problem:
+    """A conflict over an id that was made of the caller's key names the key."""
+    command = submission.envelope.command
+    if key and isinstance(problem, Conflict) and isinstance(command, SubmitTask) and command.task_id is None:
+        text = f"the Idempotency-Key {key!r} belongs to task {submission.task_id}, which has another body"
+        return Conflict(text, **{**problem.more, "field": "Idempotency-Key", "message": text, "idempotency_key": key})
+    return problem
 
 
 def _waves(good: Sequence[tuple[int, Submission]]) -> list[list[tuple[int, Submission]]]:

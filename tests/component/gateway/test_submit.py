@@ -102,7 +102,8 @@ async def test_another_body_under_a_key_is_409(client: Client) -> None:
     await client.post(TASKS, json={"query": "x"}, headers=headers)
     answer = await client.post(TASKS, json={"query": "y"}, headers=headers)
     assert answer.status_code == 409
-    assert answer.json()["field"] == "task_id"
+    assert answer.json()["field"] == "Idempotency-Key"
+    assert "'order-7'" in answer.json()["error"]
 
 
 async def test_tenants_do_not_share_keys(client: Client) -> None:

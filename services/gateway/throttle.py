@@ -1,0 +1,113 @@
+"""Which requests are counted, for whom and by which plan; refused ones do not reach a route."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.gateway.rate_windows import Plan
+from services.gateway.rates import RateLimiter
+from services.gateway.security import Caller, caller_of
+
+API: Final = "/api/v1/"
+
+UNLIMITED: Final = re.compile(
+    r"/api/v1/(tasks/[^/]+(/stream|/timeline|/review)?|stream/.+|sessions/[^/]+(/history|/events)?"
+    r"|schedules/[^/]+(/runs)?|agents(/.+)?|skills(/.+)?|models(/.+)?|auth/me|openapi\.json)"
+)
+"""Reads that are not counted: those that clients poll, and streams."""
+
+
+class Route(NamedTuple):
+    """A route with a plan of its own: requests to it are counted apart from all others."""
+
+    name: str
+    method: str
+    path: re.Pattern[str]
+    plan: Plan
+
+
+class Plans:
+    """Who may send how much: ``usual``, unless the key or user has a plan of its own; ``routes`` by ``METHOD /path``.
+
+    A route with a plan of its own has it for every caller, counted for each apart.
+    """
+
+    def __init__(
+        self, usual: Plan, of_callers: Mapping[str, Plan] | None = None, routes: Mapping[str, Plan] | None = None
+    ):
+        self._usual = usual
+        self._of_callers = of_callers or {}
+        self._routes = [_route(name, plan) for name, plan in (routes or {}).items()]
+
+    @property
+    def any(self) -> bool:
+        """False: nothing is limited, and nothing is counted."""
+        every = [self._usual, *self._of_callers.values(), *(route.plan for route in self._routes)]
+        return any(plan.limits for plan in every)
+
+    def plan_of(self, caller: Caller) -> Plan:
+        """By the id of its key, or by its user where it has none. A key's own plan would be looked at here."""
+        return self._of_callers.get(_name(caller), self._usual)
+
+    def of(self, caller: Caller, method: str, path: str) -> tuple[str, Plan]:
+        """What to count a request under, and by which plan; a plan without limits means: not at all."""
+        who = f"{caller.tenant_id}/{_name(caller)}"
+        for route in self._routes:
+            if route.method == method and route.path.fullmatch(path):
+                return f"{who} {route.name}", route.plan
+        if not path.startswith(API) or (method in ("GET", "HEAD") and UNLIMITED.fullmatch(path)):
+            return who, Plan()
+        return who, self.plan_of(caller)
+
+
+class Throttle:
+    """Wraps the routes; ``limiter`` None: nothing is limited."""
+
+    def __init__(self, app: ASGIApp, plans: Plans, limiter: RateLimiter | None) -> None:
+        self._app = app
+        self._plans = plans
+        self._limiter = limiter if plans.any else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._limiter is None or scope["type"] != ScopeType.HTTP:
+            return await self._app(scope, receive, send)
+        caller = caller_at(scope)
+        subject, plan = self._plans.of(caller, scope["method"], scope["path"])
+        if not plan.limits or not caller.tenant_id:
+            return await self._app(scope, receive, send)
+        passed = await self._limiter.take(subject, plan)
+        if not passed.headers:
+            return await self._app(scope, receive, send)
+        headers = [(name.lower().encode(), value.encode()) for name, value in passed.headers.items()]
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *headers]
+            await send(message)
+
+        return await self._app(scope, receive, send_with_headers)
+
+
+def caller_at(scope: Any) -> Caller:
+    """Who asks: as the layer before found out, or as the headers say.
+
+    Raises:
+        BadRequest: a header is no id.
+    """
+    known = scope.get("state", {}).get("caller")
+    if isinstance(known, Caller):
+        return known
+    return caller_of({name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]})
+
+
+def _name(caller: Caller) -> str:
+    return str(getattr(caller, "key_id", "")) or caller.user_id
+
+
+def _route(name: str, plan: Plan) -> Route:
+    method, _, path = name.strip().partition(" ")
+    pattern = re.sub(r"\\\{[^/]*?\\\}", "[^/]+", re.escape(path.strip()))
+    return Route(f"{method.upper()} {path.strip()}", method.upper(), re.compile(pattern), plan)
