@@ -31,6 +31,9 @@ MAX_EVENT_BYTES: Final = MAX_RECORD_BYTES - 64 * 1024
 
 MAX_MESSAGE_CHARS: Final = 4096
 
+_MAY_BE_LARGE: Final = frozenset({TaskCompleted, WorkflowCompleted, StepScheduled})
+"""Events of a run with values that anybody chose."""
+
 
 class EventTooLarge(TaskloomError):
     """A command would lead to an event that Kafka does not take."""
@@ -77,10 +80,14 @@ class Decisions:
             return _shown(decision)
         if not decision:
             return False
-        events = self._checked_in(batch, decision) if isinstance(command, SubmitTask) else decision
-        kind = command.kind if isinstance(command, SubmitTask) else "" if before is None else before.spec.kind
+        if isinstance(command, SubmitTask):
+            events, kind = self._checked_in(batch, decision), command.kind
+        else:
+            events, kind = decision, "" if before is None else before.spec.kind
         if kind == "workflow":
-            events = [self._of_run_checked_in(batch, event) for event in events]
+            events = [
+                self._of_run_checked_in(batch, event) if type(event) in _MAY_BE_LARGE else event for event in events
+            ]
         try:
             self._record(batch, before, events, caller, at)
         except EventTooLarge as error:

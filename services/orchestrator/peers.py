@@ -5,7 +5,7 @@ from taskloom.domain.entities.ids import is_entity_id
 from taskloom.domain.entities.policies import elsewhere as of_entity
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.ids import placing_key
-from taskloom.domain.policies import elsewhere
+from taskloom.domain.policies import elsewhere, tells
 from taskloom.domain.task.commands import NoteDependency, TaskCommand, WatchTask
 from taskloom.wire.cloudevents import ORCHESTRATOR_SOURCE, Attributes
 from taskloom.wire.commands import Envelope, command_type
@@ -25,7 +25,10 @@ def is_local(envelope: Envelope, task_id: str) -> bool:
 def told_by(recorded: Recorded, traceparent: str) -> list[Envelope]:
     """``peers_of`` with those that are local."""
     meta = recorded.meta
-    if is_entity_id(meta.task_id):
+    of_task = not is_entity_id(meta.task_id)
+    if of_task and not tells(recorded.event):
+        return []
+    if not of_task:
         asked = of_entity(meta.task_id, recorded.event)
     else:
         asked = [(other, command, "") for other, command in elsewhere(meta.task_id, recorded.event)]

@@ -31,6 +31,13 @@ class StoredWorkflows:
         self._stores = stores
         self._partitions = partitions
 
+    def names_any(self, envelope: Envelope) -> bool:
+        """Whether ``pinned`` has anything to look up."""
+        command = envelope.command
+        if type(command) is not SubmitTask or command.kind != "workflow" or PINNED in command.input:
+            return False
+        return next(iter(stored_names_in(command.input)), None) is not None
+
     async def pinned(self, envelope: Envelope) -> Envelope:
         """The submission with the stored workflows that it names, and those that they name, in its input.
 

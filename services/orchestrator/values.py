@@ -92,7 +92,7 @@ class RunValues:
         wanted = dict(self._missing)
         for envelope in arriving:
             command = envelope.command
-            if isinstance(command, ReportCompleted) and parent_of(envelope.task_id) is not None:
+            if type(command) is ReportCompleted and parent_of(envelope.task_id) is not None:
                 ref = ref_of(large_result(command.result if command.response is None else command.response))
                 if ref is not None and ref.digest not in self._fresh:
                     wanted[ref.digest] = ref.bytes

@@ -33,6 +33,11 @@ def elsewhere(task_id: str, event: e.TaskEvent) -> list[ForOther]:
     return [] if policy is None else policy(task_id, event)
 
 
+def tells(event: e.TaskEvent) -> bool:
+    """Whether ``elsewhere`` may have anything to say of such an event."""
+    return type(event) in _ELSEWHERE
+
+
 def run_attempt(state: TaskState, live: LiveAttempt) -> RunAttempt:
     """The assignment of the live attempt; the same again when it has to be repeated after a take-over."""
     spec = state.spec

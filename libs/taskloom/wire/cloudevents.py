@@ -43,6 +43,7 @@ class Attributes(Struct, frozen=True):
     traceparent: str = ""
 
 
+_READ: Final = ("ce_", "trace")
 _NAMES: Final = (
     ("ce_source", "source"),
     ("ce_subject", "subject"),
@@ -72,14 +73,19 @@ def read(headers: Headers, value: bytes | None) -> tuple[Attributes, bytes]:
     Raises:
         WireError: no CloudEvent: an attribute is missing or wrong, named by ``field``.
     """
-    # Kafka knows headers without a value.
-    table = {name.lower(): content or b"" for name, content in headers}
-    if table.get("content-type", b"").startswith(STRUCTURED):
-        return _read_structured(table, value or b"")
-    try:
-        found = {name: content.decode() for name, content in table.items() if name.startswith(("ce_", "trace"))}
-    except UnicodeDecodeError as error:
-        raise WireError("a header is not UTF-8 text", field="headers") from error
+    found: dict[str, str] = {}
+    fault: UnicodeDecodeError | None = None
+    for given, content in headers:
+        name = given.lower()
+        if name.startswith(_READ):
+            try:
+                found[name] = content.decode() if content else ""  # Kafka knows headers without a value.
+            except UnicodeDecodeError as error:
+                fault = error
+        elif name == "content-type" and content and content.startswith(STRUCTURED):
+            return _read_structured({name.lower(): content or b"" for name, content in headers}, value or b"")
+    if fault is not None:
+        raise WireError("a header is not UTF-8 text", field="headers") from fault
     return _attributes(found), value or b""
 
 

@@ -1,7 +1,7 @@
 """Commands to and from Kafka records."""
 
 import re
-from typing import Any, Final, get_args
+from typing import Any, Final, cast, get_args
 
 import msgspec
 from msgspec import Struct
@@ -34,6 +34,7 @@ class Envelope(Struct, frozen=True):
 
 
 _encoder = msgspec.json.Encoder()
+_OF_ENTITIES: Final = frozenset(ENTITY_COMMANDS)
 _BRACKETS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 _NAMED: Final = re.compile(r"Object (?:contains unknown|missing required) field `([^`]*)`")
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
@@ -79,11 +80,12 @@ def decode_command(key: bytes | None, value: bytes | None, headers: Headers, *, 
         raise WireError(f"the data nests deeper than {MAX_DEPTH} levels", field="$")
     if not is_valid_id(attributes.tenant_id):
         raise WireError(f"{attributes.tenant_id!r} is not a tenant id", field="ce_tenantid")
-    if isinstance(command, EntityCommand):
-        task_id = _entity_id(key, attributes, command)
+    if type(command) in _OF_ENTITIES:
+        task_id = _entity_id(key, attributes, cast(EntityCommand, command))
     else:
-        task_id = _task_id(key, attributes, command) or (fallback_id if isinstance(command, SubmitTask) else "")
-        if not (is_valid_id if isinstance(command, SubmitTask) else is_task_id)(task_id):
+        submits = type(command) is SubmitTask
+        task_id = _task_id(key, attributes, cast(TaskCommand, command)) or (fallback_id if submits else "")
+        if not (is_valid_id if submits else is_task_id)(task_id):
             raise WireError(f"{task_id!r} is not a task id (1 to 128 of A-Z a-z 0-9 : _ - .)", field="key")
     if not attributes.id:
         attributes = msgspec.structs.replace(attributes, id=fallback_id)

@@ -18,6 +18,7 @@ from taskloom.domain.workflow.wanted import parent_of
 
 Decision = list[e.TaskEvent] | Refusal
 
+_ENDS: Final = frozenset(e.TERMINAL_EVENTS)
 _WHEN_ENDED: Final = frozenset({"name", "description", "tags", "metadata"})
 _NOT_WHILE_IT_RUNS: Final = {"executor_id": "assigned_to", "queue": "queue"}
 
@@ -69,7 +70,7 @@ def remove(state: TaskState, command: c.DeleteTask, cancelling: Decision) -> Dec
 
 def with_deletion(state: TaskState, events: list[e.TaskEvent]) -> list[e.TaskEvent]:
     """``events`` of a decision; when they end a task that is to be deleted, with its deletion."""
-    if not any(isinstance(event, e.TERMINAL_EVENTS) for event in events):
+    if _ENDS.isdisjoint(map(type, events)):
         return events
     wish = state.deletion or next((event for event in events if isinstance(event, e.TaskDeleteRequested)), None)
     return events if wish is None else [*events, e.TaskDeleted(wish.reason)]

@@ -20,6 +20,7 @@ Decision = list[e.TaskEvent] | Refusal
 
 def decide(state: TaskState | None, command: c.TaskCommand, now: datetime, caller: Caller) -> Decision:
     """Events in order, an empty list when nothing changes (a repeat, say), or the reason for saying no."""
+    kind = type(command)
     if isinstance(command, c.SubmitTask):
         return _submit(state, command, now, caller)
     if state is None or (caller.tenant_id != state.spec.tenant_id and isinstance(command, _OF_TENANT)):
@@ -28,14 +29,14 @@ def decide(state: TaskState | None, command: c.TaskCommand, now: datetime, calle
         return Refusal("not_found", f"task {caller.task_id} was deleted")
     if caller.command_id and caller.command_id in state.command_ids:
         return []
-    handler = _HANDLERS.get(type(command))
+    handler = _HANDLERS.get(kind)
     if handler is not None:
         decision = handler(state, command, now)
-    elif isinstance(command, c.FireTimers):
+    elif kind is c.FireTimers:
         decision = fire_timers(state, now, caller.means)
     elif isinstance(command, c.DecideApproval):
         decision = approvals.decide(state, command, now, caller)
-    elif isinstance(command, runs.COMMANDS):
+    elif kind in runs.COMMANDS:
         decision = runs.tell(state, command, now, caller)
     else:
         decision = reports.decide_report(state, command, now, caller)

@@ -21,6 +21,8 @@ from taskloom.domain.workflow.wanted import EndRun, wanted
 
 Decision = list[e.TaskEvent] | Refusal
 
+_ENDS: Final = frozenset(WORKFLOW_ENDS)
+
 
 def begin(spec: TaskSpec, now: datetime, means: Means = USUAL) -> list[e.TaskEvent]:
     """The first events of the run that a workflow's specification describes."""
@@ -63,8 +65,10 @@ def _events_of(decision: Decision) -> list[e.TaskEvent]:
 def _with_end(
     run: RunState, events: Sequence[Any], means: Means = USUAL, *, was_paused: bool = False
 ) -> list[e.TaskEvent]:
+    if _ENDS.isdisjoint(map(type, events)):
+        return list(events)
     for event in reversed(events):
-        deed = wanted(event) if isinstance(event, WORKFLOW_ENDS) else None
+        deed = wanted(event) if type(event) in _ENDS else None
         if isinstance(deed, EndRun):
             return [*events, _end(fold_run(run, events), deed, was_paused, means)]
     return list(events)
@@ -115,4 +119,4 @@ _HAPPENINGS: Final[dict[type[c.Command], Callable[[Any], h.Happening]]] = {
     c.SignalTask: lambda command: h.Signal(command.name, command.payload),
     c.PatchVariables: lambda command: h.PatchVariables(command.values),
 }
-COMMANDS: Final[tuple[type[c.Command], ...]] = (c.NoteChild, *_HAPPENINGS)
+COMMANDS: Final[frozenset[type[c.Command]]] = frozenset((c.NoteChild, *_HAPPENINGS))

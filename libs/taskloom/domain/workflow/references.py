@@ -15,6 +15,9 @@ from msgspec import Meta, Struct
 from taskloom.domain.ids import ID_PATTERN
 
 PINNED: Final = "pinned"
+_CHILD: Final = b'"child"'
+"""Without it in its JSON a definition has no child step: looking is far cheaper than walking through it."""
+
 MAX_PINNED: Final = 50
 """Stored workflows that one run may have within it."""
 
@@ -83,7 +86,9 @@ def stored_names_in(run_input: Mapping[str, Any]) -> Iterator[tuple[str, Referen
             yield "input.workflow", reference_of(run_input["workflow"])
         except msgspec.ValidationError:
             return
-    yield from stored_names(run_input.get("definition"), "input.definition")
+    definition = run_input.get("definition")
+    if definition is not None and _CHILD in msgspec.json.encode(definition):
+        yield from stored_names(definition, "input.definition")
 
 
 def definition_in(run_input: Mapping[str, Any]) -> dict[str, Any]:
