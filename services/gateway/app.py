@@ -64,6 +64,7 @@ from services.gateway.schedules import Schedules
 from services.gateway.security import BrowserGuard, check_address, is_loopback
 from services.gateway.send import CommandSender
 from services.gateway.server import HttpServer
+from services.gateway.sessions import Sessions
 from services.gateway.settings import GatewaySettings
 from services.gateway.streaming import Streams
 from services.gateway.submit import Submitter
@@ -118,6 +119,7 @@ def create_app(parts: Parts) -> Litestar:
     gateway = Gateway(
         submitter=submitter,
         approvals=Approvals(reader, controller),
+        sessions=Sessions(reader, entities, recent, settings.artifacts_dir),
         definitions=stored,
         templates=Templates(stored, submitter, known),
         schedules=Schedules(entities, at_most=settings.max_schedules),

@@ -20,6 +20,7 @@ from services.gateway.problems import BadRequest
 from services.gateway.read import Reader
 from services.gateway.schedules import Schedules
 from services.gateway.security import Caller, caller_of
+from services.gateway.sessions import Sessions
 from services.gateway.streaming import Streams
 from services.gateway.submission import Origin
 from services.gateway.submit import Submitter
@@ -40,6 +41,7 @@ class Gateway:
     submitter: Submitter
     controller: Controller
     approvals: Approvals
+    sessions: Sessions
     definitions: Definitions
     templates: Templates
     bulk: Bulk

@@ -102,6 +102,27 @@ class PageQuery(Struct, frozen=True):
     offset: Offset = 0
 
 
+class SessionsQuery(PageQuery, frozen=True):
+    """What is left out does not narrow."""
+
+    cursor: str | None = None
+    user_id: Identifier | None = None
+    q: Annotated[str, Meta(max_length=1000, description="Text in title or id")] | None = None
+    active: Annotated[bool, Meta(description="Something happened within 24 hours")] = False
+    created_after: Time | None = None
+    created_before: Time | None = None
+
+
+class SessionHistoryQuery(Struct, frozen=True):
+    limit: Limit1000 = 1000
+    cursor: str | None = None
+    as_of: AsOf = ""
+
+
+class FilesQuery(Struct, frozen=True):
+    path: Annotated[str, Meta(max_length=4096, description="A directory below the session's own")] = ""
+
+
 class SessionEventsQuery(Struct, frozen=True):
     limit: Limit100 = 10
     offset: Offset = 0

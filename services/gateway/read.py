@@ -11,7 +11,7 @@ from services.gateway.problems import BadRequest, Conflict, NotFound
 from services.gateway.queries import TaskListQuery, filters_of
 from services.gateway.readside import Histories, Values, Views
 from services.gateway.security import Caller
-from services.gateway.wait import Recent, until_visible
+from services.gateway.wait import Recent, session_key, until_visible
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.task.events import AFTER_END_EVENTS, TERMINAL_EVENTS, TaskSubmitted
 from taskloom.domain.task.snapshot import decode_state
@@ -21,6 +21,7 @@ from taskloom.domain.workflow.results import checkpoint
 from taskloom.domain.workflow.state import RunState
 from taskloom.domain.workflow.values import Ref, has_refs
 from taskloom.replay.as_of import BadMoment, Moment, read_moment, tasks_as_of, up_to
+from taskloom.views.sessions.query import Session
 from taskloom.views.task_executions.fold import fold_all
 from taskloom.views.task_executions.query import BadCursor, Page
 from taskloom.views.task_executions.row import Row
@@ -57,7 +58,7 @@ class Reader:
         """
         moment = moment_of(as_of)
         row = await self.row(caller, task_id) if moment is None else await self._row_then(caller, task_id, moment)
-        return await self._with_values(row)
+        return await self.with_values(row)
 
     def promise(self, caller: Caller, task_id: str, version: int) -> None:
         """The caller is told of this version in another way (a stream), so the reads that follow show at least it."""
@@ -74,6 +75,14 @@ class Reader:
         if row is None or row.deleted_at is not None:
             raise NotFound("Task not found", task_id=task_id)
         return row
+
+    async def session(self, caller: Caller, session_id: str) -> Session | None:
+        """The session, None when it is unknown, removed, or another tenant's. Waits a moment for one that a task which
+        this gateway has just accepted brings into being."""
+        expected = self._recent.expected_version(caller.tenant_id, session_key(session_id))
+        return await until_visible(
+            lambda: self.views.session(caller.tenant_id, session_id), lambda _: 1, expected, within_s=self._wait_s
+        )
 
     async def _row_then(self, caller: Caller, task_id: str, moment: Moment) -> Row:
         row = fold_all(await self.history(caller, task_id, moment))
@@ -205,7 +214,8 @@ class Reader:
         kept = [row for row in rows if row.deleted_at is None and (not statuses or row.status in statuses)]
         return structs.replace(page, rows=kept, total_is_exact=page.total_is_exact and not statuses)
 
-    async def _with_values(self, row: Row) -> Row:
+    async def with_values(self, row: Row) -> Row:
+        """The row with its large values in place."""
         changes: dict[str, Any] = {}
         for name in _RESOLVED:
             value = getattr(row, name)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from services.gateway.known import Known
 from taskloom.domain.entities.entity import Entity
@@ -27,8 +27,6 @@ from taskloom.views.task_executions import query as task_rows
 from taskloom.views.task_executions.query import Filters, Page
 from taskloom.views.task_executions.row import Row
 
-MAX_SESSION_TASKS: Final = 1_000
-
 
 class Views(Protocol):
     """The read tables. Everything is bound to a tenant; unknown and foreign look the same: None, or left out."""
@@ -47,12 +45,24 @@ class Views(Protocol):
         self, tenant_id: str, task_id: str, *, after: int, limit: int, streams: Collection[str]
     ) -> OutputPage | None: ...
 
-    async def sessions(self, tenant_id: str, *, limit: int, offset: int) -> tuple[list[Session], int]: ...
+    async def sessions(
+        self, tenant_id: str, filters: session_rows.Filters, *, limit: int, offset: int, cursor: str | None
+    ) -> session_rows.Page: ...
 
     async def session(self, tenant_id: str, session_id: str) -> Session | None: ...
 
-    async def session_tasks(self, tenant_id: str, session_id: str) -> list[Row]:
-        """The session's tasks, oldest first, at most 1,000."""
+    async def session_tasks(
+        self,
+        tenant_id: str,
+        session_id: str,
+        *,
+        limit: int,
+        offset: int = 0,
+        cursor: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> tuple[list[Row], str | None]:
+        """The session's tasks submitted after ``since`` and not after ``until``, oldest first, and the next cursor."""
         ...
 
     async def assigned(self, tenant_id: str, limit: int) -> list[str]:
@@ -156,14 +166,30 @@ class PostgresViews:
     ) -> OutputPage | None:
         return await output_rows.chunks(self._pool, tenant_id, task_id, after=after, limit=limit, streams=streams)
 
-    async def sessions(self, tenant_id: str, *, limit: int, offset: int) -> tuple[list[Session], int]:
-        return await session_rows.list_sessions(self._pool, tenant_id, limit=limit, offset=offset)
+    async def sessions(
+        self, tenant_id: str, filters: session_rows.Filters, *, limit: int, offset: int, cursor: str | None
+    ) -> session_rows.Page:
+        return await session_rows.list_sessions(
+            self._pool, tenant_id, filters, limit=limit, offset=offset, cursor=cursor
+        )
 
     async def session(self, tenant_id: str, session_id: str) -> Session | None:
         return await session_rows.get(self._pool, tenant_id, session_id)
 
-    async def session_tasks(self, tenant_id: str, session_id: str) -> list[Row]:
-        return await task_rows.of_session(self._pool, tenant_id, session_id, limit=MAX_SESSION_TASKS)
+    async def session_tasks(
+        self,
+        tenant_id: str,
+        session_id: str,
+        *,
+        limit: int,
+        offset: int = 0,
+        cursor: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> tuple[list[Row], str | None]:
+        return await task_rows.of_session(
+            self._pool, tenant_id, session_id, limit=limit, offset=offset, cursor=cursor, since=since, until=until
+        )
 
     async def assigned(self, tenant_id: str, limit: int) -> list[str]:
         return await task_rows.assigned(self._pool, tenant_id, limit)

@@ -107,6 +107,10 @@ class GatewaySettings(ServiceSettings):
     max_lag_s: float = Field(
         60.0, gt=0, description="Lag of the read side in seconds above which submissions are answered 429"
     )
+    artifacts_dir: str = Field(
+        "",
+        description="Directory with the files of sessions, each in <tenant>/<session>; empty: there are none to list",
+    )
     max_pool: int = Field(
         8,
         ge=1,

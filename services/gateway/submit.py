@@ -13,7 +13,7 @@ from services.gateway.ids import KEY_MAX_CHARS
 from services.gateway.known import KnownThings
 from services.gateway.problems import BadRequest, Conflict, Problem, Unknown, decoded, refused
 from services.gateway.submission import ClaimSink, Origin, Submission, is_large, put_away, read_submission
-from services.gateway.wait import Recent, ReplySource, Sender, ask, no_answer
+from services.gateway.wait import Recent, ReplySource, Sender, ask, no_answer, session_key
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.wire.messages import Reply
 
@@ -127,6 +127,7 @@ class Submitter:
             raise _named(refused(reply.refusal, submission.task_id), submission, key)
         if reply is None and submission.confirm:
             raise no_answer(_SAFE_TO_REPEAT)
+        self._recent.add(submission.spec.tenant_id, session_key(submission.spec.session_id))
         self._recent.add(submission.spec.tenant_id, submission.task_id, 1 if reply is None else max(1, reply.version))
         return Accepted(
             task_id=submission.task_id,

@@ -90,6 +90,11 @@ class Recent:
         return entry[1] if entry is not None and time.monotonic() - entry[0] < self._keep_s else 0
 
 
+def session_key(session_id: str) -> str:
+    """Under what ``Recent`` knows that a task of the session was accepted. No task's or entity's id looks like it."""
+    return f"session {session_id}"
+
+
 async def until_visible(
     look: Callable[[], Awaitable[Row | None]], version_of: Callable[[Row], int], expected: int, *, within_s: float
 ) -> Row | None:

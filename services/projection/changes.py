@@ -1,12 +1,15 @@
 """What a batch changes in the views: folded in memory, then written in one transaction."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct, field
 from psycopg import Cursor
 
 from taskloom.domain.entities.entity import Entity
+from taskloom.domain.entities.ids import parts_of
+from taskloom.domain.entities.sessions import Session
 from taskloom.domain.envelope import Recorded
 from taskloom.views import positions
 from taskloom.views.approvals import write as approvals
@@ -81,6 +84,23 @@ def taken_back(changes: Changes) -> list[SessionKey]:
     return sorted(keys)
 
 
+def _mark_sessions(cursor: Cursor[Any], changes: Changes) -> None:
+    marks = marks_of(changes)
+    sessions.mark(cursor, marks)
+    sessions.recount(cursor, {*marks, *(key_of(row) for row in changes.after.values() if row.session_id)})
+    sessions.drop_empty(cursor, marks)
+
+
+def marks_of(changes: Changes) -> dict[SessionKey, tuple[Session, datetime]]:
+    """What clients said of sessions, and when."""
+    said: dict[SessionKey, tuple[Session, datetime]] = {}
+    for entity in changes.entities.values():
+        if isinstance(entity.value, Session):
+            name = parts_of(entity.entity_id)
+            said[SessionKey(name.tenant_id, name.name)] = (entity.value, entity.changed_at)
+    return said
+
+
 def write(
     cursor: Cursor[Any],
     moves: Sequence[Move],
@@ -106,6 +126,7 @@ def write(
         task_executions.count(cursor, counts_of(changes))
         sessions.add(cursor, shares_of(changes))
         sessions.sum_anew(cursor, taken_back(changes))
+    _mark_sessions(cursor, changes)
     approvals.apply(cursor, changes.of_approvals)
     if changes.entities:
         entities.put(cursor, changes.entities.values())

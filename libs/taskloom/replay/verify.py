@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from msgspec import Struct, field
 
-from taskloom.domain.entities.ids import is_entity_id
+from taskloom.domain.entities.ids import is_entity_id, parts_of
+from taskloom.domain.entities.sessions import Session
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.task.evolve import fold as evolve_all
 from taskloom.domain.values import OUTPUT_SEQ_SPAN
@@ -201,12 +202,25 @@ class Verifier:
             return {}
         ids = [stream.task_id for stream in streams]
         stored = dict(await rows(self._pool, sql.ENTITIES, {"tasks": ids}))
-        faults = {each.task_id: entity_faults(each.bodies, stored.get(each.task_id)) for each in streams}
+        marks = await self._marks(ids)
+        faults = {
+            each.task_id: entity_faults(each.bodies, stored.get(each.task_id), marks.get(each.task_id))
+            for each in streams
+        }
         return {
             name: [difference(name, place, is_there, is_due) for place, (is_there, is_due) in found.items()]
             for name, found in faults.items()
             if found
         }
+
+    async def _marks(self, ids: Sequence[str]) -> dict[str, Session]:
+        """What stands in the sessions' own table of those entities that are sessions."""
+        named = [name for name in map(parts_of, ids) if name.kind == "session"]
+        if not named:
+            return {}
+        wanted = {"tenants": [name.tenant_id for name in named], "sessions": [name.name for name in named]}
+        found = await rows(self._pool, sql.MARKS, wanted)
+        return {entity_id: Session(title, removed_at) for entity_id, title, removed_at in found}
 
     async def _compare_approvals(
         self, ids: Sequence[str], histories: dict[str, list[Recorded]]
@@ -266,6 +280,7 @@ class Verifier:
             ("read row", sql.COUNT_ROWS, sql.ROW_IDS),
             ("open task", sql.COUNT_OPEN, sql.OPEN_IDS),
             ("entity", sql.COUNT_ENTITIES, sql.ENTITY_IDS),
+            ("session mark", sql.COUNT_MARKS, sql.MARK_IDS),
             ("approval", sql.COUNT_APPROVALS, sql.APPROVAL_IDS),
         ):
             [(there,)] = await rows(self._pool, count)

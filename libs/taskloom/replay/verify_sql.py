@@ -27,7 +27,10 @@ WITH expected AS (
         count(*) FILTER (WHERE status = 'CANCELLED') AS cancelled_tasks,
         coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)), 0) AS tokens_used,
         coalesce(sum(cost_usd), 0) AS cost_usd
-    FROM task_executions WHERE session_id IS NOT NULL AND deleted_at IS NULL GROUP BY tenant_id, session_id
+    FROM task_executions AS task LEFT JOIN session_marks AS mark USING (tenant_id, session_id)
+    WHERE session_id IS NOT NULL AND deleted_at IS NULL
+        AND (mark.removed_at IS NULL OR task.created_at > mark.removed_at)
+    GROUP BY tenant_id, session_id
 )
 SELECT tenant_id, session_id, compared.name, compared.stored, compared.expected
 FROM sessions AS stored FULL JOIN expected USING (tenant_id, session_id)
@@ -63,6 +66,17 @@ WHERE coalesce(stored.tasks, 0) <> coalesce(expected.tasks, 0)
 COUNT_ROWS: Final = "SELECT count(*) FROM task_executions"
 ROW_IDS: Final = """
 SELECT task_id FROM task_executions WHERE task_id > %(after)s::text COLLATE "C" ORDER BY task_id LIMIT %(limit)s
+"""
+
+MARKS: Final = """
+SELECT '@session/' || tenant_id || '/' || session_id, title, removed_at FROM session_marks
+WHERE (tenant_id, session_id) IN (SELECT * FROM unnest(%(tenants)s::text[], %(sessions)s::text[]))
+"""
+
+COUNT_MARKS: Final = "SELECT count(*) FROM session_marks"
+MARK_IDS: Final = """
+SELECT entity_id FROM (SELECT '@session/' || tenant_id || '/' || session_id AS entity_id FROM session_marks) AS marks
+WHERE entity_id > %(after)s::text COLLATE "C" ORDER BY entity_id COLLATE "C" LIMIT %(limit)s
 """
 
 COUNT_ENTITIES: Final = "SELECT count(*) FROM entities"

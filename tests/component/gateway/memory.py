@@ -17,6 +17,7 @@ from taskloom.bus.errors import BusUnavailable, ReplyTimeout
 from taskloom.domain.entities.commands import EntityCommand
 from taskloom.domain.entities.entity import Entity
 from taskloom.domain.entities.ids import is_entity_id
+from taskloom.domain.entities.sessions import Session as Marks
 from taskloom.domain.envelope import EventMeta, Recorded
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.task.caller import Caller
@@ -35,10 +36,13 @@ from taskloom.views.metrics.sums import Hour, add
 from taskloom.views.metrics.write import hour_at
 from taskloom.views.outputs.query import Chunk, OutputPage
 from taskloom.views.queues.query import QueueStats, add_depth
+from taskloom.views.sessions.query import Filters as SessionFilters
+from taskloom.views.sessions.query import Page as SessionPage
 from taskloom.views.sessions.query import Session
 from taskloom.views.task_executions.fold import fold as fold_row
 from taskloom.views.task_executions.fold import fold_all
-from taskloom.views.task_executions.query import Filters, Page
+from taskloom.views.task_executions.query import Filters, Page, make_cursor
+from taskloom.views.task_executions.query import read_cursor as read_task_cursor
 from taskloom.views.task_executions.row import Row
 from taskloom.wire.claims import claimed_digest
 from taskloom.wire.cloudevents import Attributes
@@ -273,13 +277,23 @@ class MemorySystem:
         row = await self.task(tenant_id, task_id)
         return None if row is None else OutputPage(found, found[-1].seq if found else after, row.ended)
 
-    async def sessions(self, tenant_id: str, *, limit: int, offset: int) -> tuple[list[Session], int]:
+    async def sessions(
+        self, tenant_id: str, filters: SessionFilters, *, limit: int, offset: int, cursor: str | None
+    ) -> SessionPage:
+        if cursor:
+            read_task_cursor(cursor)
         names = list(dict.fromkeys(row.session_id for row in self._rows(tenant_id)))
-        found = [await self.session(tenant_id, name) for name in names]
-        return [each for each in found if each is not None][offset : offset + limit], len(names)
+        found = [each for name in names if (each := await self.session(tenant_id, name)) is not None]
+        found = [each for each in found if filters.q is None or filters.q in each.title]
+        return SessionPage(found[offset : offset + limit], len(found))
+
+    def _marks(self, tenant_id: str, session_id: str) -> Marks:
+        entity = self.memory_entities.found("session", tenant_id).get(session_id)
+        return entity.value if entity is not None and isinstance(entity.value, Marks) else Marks()
 
     async def session(self, tenant_id: str, session_id: str) -> Session | None:
-        rows = await self.session_tasks(tenant_id, session_id)
+        marks = self._marks(tenant_id, session_id)
+        rows, _ = await self.session_tasks(tenant_id, session_id, limit=1000, since=marks.removed_at)
         if not rows:
             return None
         last = rows[-1]
@@ -297,6 +311,8 @@ class MemorySystem:
             cancelled_tasks=0,
             tokens_used=0,
             cost_usd=0.0,
+            removed_at=marks.removed_at,
+            title=marks.title,
             latest_task_id=last.task_id,
             latest_task_query=last.query,
             latest_task_status=last.status,
@@ -304,8 +320,28 @@ class MemorySystem:
             context=first.context,
         )
 
-    async def session_tasks(self, tenant_id: str, session_id: str) -> list[Row]:
-        return [row for row in self._rows(tenant_id) if row.session_id == session_id]
+    async def session_tasks(
+        self,
+        tenant_id: str,
+        session_id: str,
+        *,
+        limit: int,
+        offset: int = 0,
+        cursor: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> tuple[list[Row], str | None]:
+        at = read_task_cursor(cursor) if cursor else None
+        found = [
+            row
+            for row in self._rows(tenant_id)
+            if row.session_id == session_id
+            and (since is None or row.created_at > since)
+            and (until is None or row.created_at <= until)
+            and (at is None or (row.created_at, row.task_id) > at)
+        ]
+        page = found[offset : offset + limit]
+        return page, make_cursor(page[-1]) if len(found) > offset + limit else None
 
     async def assigned(self, tenant_id: str, limit: int) -> list[str]:
         rows = [row for row in self._rows(tenant_id) if row.state == "assigned"]

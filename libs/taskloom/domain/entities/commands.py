@@ -85,18 +85,36 @@ class NoteRun(Command, frozen=True, tag="taskloom.schedule.note-run.v1"):
     outcome: DependencyOutcome
 
 
+class TitleSession(Command, frozen=True, tag="taskloom.session.title.v1"):
+    """1 to 60 characters; those that nobody sees are taken out first."""
+
+    title: Annotated[str, Meta(max_length=1024)]
+
+
+class RemoveSession(Command, frozen=True, tag="taskloom.session.remove.v1"):
+    """Its tasks go on. One that is submitted under its id later begins a new session."""
+
+    reason: Reason = ""
+
+
 DefinitionCommand = SaveDefinition | RemoveDefinition
+SessionCommand = TitleSession | RemoveSession
 ScheduleClientCommand = (
     SaveSchedule | PauseSchedule | ResumeSchedule | RemoveSchedule | TriggerSchedule | BackfillSchedule
 )
 ScheduleCommand = ScheduleClientCommand | FireSchedule | NoteRun
-EntityCommand = DefinitionCommand | ScheduleCommand
+EntityCommand = DefinitionCommand | ScheduleCommand | SessionCommand
 
 _KIND_OF: Final = {
     **dict.fromkeys(get_args(DefinitionCommand), "definition"),
     **dict.fromkeys(get_args(ScheduleCommand), "schedule"),
+    **dict.fromkeys(get_args(SessionCommand), "session"),
 }
-ENTITY_CLIENT_COMMANDS: Final = (*get_args(DefinitionCommand), *get_args(ScheduleClientCommand))
+ENTITY_CLIENT_COMMANDS: Final = (
+    *get_args(DefinitionCommand),
+    *get_args(ScheduleClientCommand),
+    *get_args(SessionCommand),
+)
 ENTITY_COMMANDS: Final = (*ENTITY_CLIENT_COMMANDS, NoteRun)
 """Those that travel."""
 

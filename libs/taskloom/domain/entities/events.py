@@ -76,7 +76,18 @@ class RunEnded(Event, frozen=True, tag="taskloom.schedule.run-ended.v1"):
     outcome: DependencyOutcome
 
 
+class SessionTitled(Event, frozen=True, tag="taskloom.session.titled.v1"):
+    title: str
+
+
+class SessionRemoved(Event, frozen=True, tag="taskloom.session.removed.v1"):
+    """Tasks submitted until now are no part of the session any more, and it has no title."""
+
+    reason: str = ""
+
+
 DefinitionEvent = DefinitionSaved | DefinitionRemoved
+SessionEvent = SessionTitled | SessionRemoved
 ScheduleEvent = (
     ScheduleSaved
     | SchedulePaused
@@ -87,6 +98,6 @@ ScheduleEvent = (
     | RunsSkipped
     | RunEnded
 )
-EntityEvent = DefinitionEvent | ScheduleEvent
+EntityEvent = DefinitionEvent | ScheduleEvent | SessionEvent
 
 ENTITY_EVENTS: Final = get_args(EntityEvent)

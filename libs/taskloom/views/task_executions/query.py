@@ -85,7 +85,12 @@ LIMIT %(limit)s
 
 OF_SESSION: Final = f"""
 SELECT {_LIGHT} FROM task_executions
-WHERE tenant_id = %(tenant)s AND session_id = %(session)s AND deleted_at IS NULL
+WHERE tenant_id = %(tenant)s AND session_id = %(session)s
+    AND (deleted_at IS NULL OR %(deleted_too)s)
+    AND (%(since)s::timestamptz IS NULL OR created_at > %(since)s::timestamptz)
+    AND (%(until)s::timestamptz IS NULL OR created_at <= %(until)s::timestamptz)
+    AND (%(cursor_at)s::timestamptz IS NULL
+        OR (created_at, task_id) > (%(cursor_at)s::timestamptz, %(cursor_id)s::text))
 ORDER BY created_at, task_id
 LIMIT %(limit)s OFFSET %(offset)s
 """
@@ -188,10 +193,39 @@ async def count_by_status(pool: Pool, tenant_id: str) -> dict[str, int]:
     return {status: tasks for status, tasks in await rows(pool, COUNT_BY_STATUS, {"tenant": tenant_id}) if tasks}
 
 
-async def of_session(pool: Pool, tenant_id: str, session_id: str, *, limit: int = 1_000, offset: int = 0) -> list[Row]:
-    """The session's tasks, oldest first, without context, input and response."""
-    values = {"tenant": tenant_id, "session": session_id, "limit": limit, "offset": offset}
-    return [row_of(columns) for columns in await rows(pool, OF_SESSION, values)]
+async def of_session(
+    pool: Pool,
+    tenant_id: str,
+    session_id: str,
+    *,
+    limit: int = 1_000,
+    offset: int = 0,
+    cursor: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> tuple[list[Row], str | None]:
+    """The session's tasks, oldest first, without context, input and response, and where the next page begins.
+
+    ``since``, not included, and ``until`` are when they were submitted; with ``until`` those deleted later too.
+
+    Raises:
+        BadCursor: ``cursor`` is none of ours.
+    """
+    at, task_id = read_cursor(cursor) if cursor else (None, None)
+    values = {
+        "tenant": tenant_id,
+        "session": session_id,
+        "limit": limit + 1,
+        "offset": offset,
+        "cursor_at": at,
+        "cursor_id": task_id,
+        "since": since,
+        "until": until,
+        "deleted_too": until is not None,
+    }
+    found = [row_of(columns) for columns in await rows(pool, OF_SESSION, values)]
+    page = found[:limit]
+    return page, make_cursor(page[-1]) if len(found) > limit else None
 
 
 async def _total(pool: Pool, tenant_id: str, filters: Filters, *, at_least: int) -> tuple[int, bool]:
@@ -231,7 +265,7 @@ def _values(tenant_id: str, filters: Filters) -> dict[str, Any]:
         "scheduled": filters.scheduled,
         "tasks": None if filters.task_ids is None else sorted(filters.task_ids),
         "deleted_too": filters.deleted_too,
-        "q": f"%{_like(filters.q)}%" if filters.q else None,
+        "q": f"%{like(filters.q)}%" if filters.q else None,
     }
 
 
@@ -254,8 +288,13 @@ _EMPTY: Final = tuple(_empty(name) for name in FIELDS)
 
 def make_cursor(last: Row) -> str:
     """Where the next page begins: after this row."""
-    micros = (last.created_at - _EPOCH) // timedelta(microseconds=1)
-    return urlsafe_b64encode(f"{micros}:{last.task_id}".encode()).decode().rstrip("=")
+    return cursor_at(last.created_at, last.task_id)
+
+
+def cursor_at(at: datetime, name: str) -> str:
+    """A cursor as ``read_cursor`` reads it, of a list by time and name."""
+    micros = (at - _EPOCH) // timedelta(microseconds=1)
+    return urlsafe_b64encode(f"{micros}:{name}".encode()).decode().rstrip("=")
 
 
 def read_cursor(cursor: str) -> tuple[datetime, str]:
@@ -279,5 +318,6 @@ def _as_json(text: str) -> Any:
         return text
 
 
-def _like(text: str) -> str:
+def like(text: str) -> str:
+    """The text with what LIKE would take for a pattern escaped."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
