@@ -15,8 +15,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from services.gateway.gate import Gated
 from services.gateway.live import LiveHub, Source, Subscription
-from services.gateway.readside import Histories, Views
 from services.gateway.shapes import attempt_of_seq
 from taskloom import telemetry
 from taskloom.domain.envelope import Recorded
@@ -61,12 +61,9 @@ class Position(Struct, frozen=True):
 class Feed:
     """Items after ``after``, ending with the event that ends the task. None stands for ``quiet_s`` without anything."""
 
-    def __init__(
-        self, task_id: str, histories: Histories, views: Views, hub: LiveHub, *, after: Position, quiet_s: float
-    ) -> None:
+    def __init__(self, task_id: str, store: Gated, hub: LiveHub, *, after: Position, quiet_s: float) -> None:
         self._task_id = task_id
-        self._histories = histories
-        self._views = views
+        self._store = store
         self._hub = hub
         self._quiet_s = quiet_s
         self.version = after.version
@@ -105,7 +102,7 @@ class Feed:
         if self.end is None:
             return True
         version = self.end.version
-        while page := await self._histories.events(self._task_id, after=version, limit=PAGE):
+        while page := await self._store.events(self._task_id, after=version, limit=PAGE):
             if any(isinstance(recorded.event, TaskRetried) for recorded in page):
                 self.end, self._events_stale = None, True
                 return True
@@ -199,7 +196,7 @@ class Feed:
             self._ends[attempt] = output.last_seq
 
     async def _read_events(self) -> None:
-        found = await self._histories.events(self._task_id, after=self._last_version(), limit=PAGE)
+        found = await self._store.events(self._task_id, after=self._last_version(), limit=PAGE)
         for recorded in found:
             self._hold(recorded)
         self._events_stale = len(found) == PAGE
@@ -208,7 +205,10 @@ class Feed:
         if self._chunks_full():
             self._look_at = time.monotonic() + _LAST_LOOK_S
             return
-        found = await self._views.chunks(self._task_id, after=self._last_seq(), limit=PAGE)
+        if not self._may_have_output():
+            self._chunks_stale = False
+            return
+        found = await self._store.chunks(self._task_id, after=self._last_seq(), limit=PAGE)
         self._chunks.extend(found)
         self._held_bytes += sum(len(chunk.body) for chunk in found)
         self._chunks_stale = bool(found)  # a page may end early, by its bytes
@@ -257,6 +257,14 @@ class Feed:
         self._held_since = None
         return True
 
+    def _may_have_output(self) -> bool:
+        """Before its first attempt a task has none: then no look into the table is needed."""
+        return (
+            self._started > 0
+            or self._wanted_seq > 0
+            or any(isinstance(recorded.event, AttemptStarted) for recorded in self._events)
+        )
+
     def _chunks_full(self) -> bool:
         return len(self._chunks) >= HELD_AT_MOST or self._held_bytes >= HELD_BYTES_AT_MOST
 
@@ -285,7 +293,7 @@ class Feed:
         """A reader that comes back after the end gets no more; one with a version that never was, what is new."""
         if not self.version:
             return
-        found = await self._histories.events(self._task_id, after=max(0, self.version - LOOK_BACK), up_to=self.version)
+        found = await self._store.events(self._task_id, after=max(0, self.version - LOOK_BACK), up_to=self.version)
         self._note_end(found)
         for recorded in found:
             self._note_start(recorded)
@@ -293,11 +301,11 @@ class Feed:
             self.version = await self._newest_version()
 
     async def _newest_version(self) -> int:
-        newest, page = 0, await self._histories.events(self._task_id, limit=PAGE)
+        newest, page = 0, await self._store.events(self._task_id, limit=PAGE)
         while page:
             newest = page[-1].version
             self._note_end(page)
-            page = await self._histories.events(self._task_id, after=newest, limit=PAGE)
+            page = await self._store.events(self._task_id, after=newest, limit=PAGE)
         return newest
 
     def _note_start(self, recorded: Recorded) -> None:

@@ -53,7 +53,7 @@ class GatewaySettings(ServiceSettings):
         1000, ge=1, le=100_000, description="Requests in work at once, streams apart; more is 503 with Retry-After"
     )
     max_streams: int = Field(
-        1000, ge=1, le=100_000, description="Open event streams at once; more is 503 with Retry-After"
+        4000, ge=1, le=100_000, description="Open event streams at once; more is 503 with Retry-After"
     )
     stream_buffer: int = Field(
         1000,

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from services.gateway.feed import Feed, Position
 from services.gateway.frames import END, Framing, SseFraming, Wanted, WsFraming, type_of
+from services.gateway.gate import Gated
 from services.gateway.limits import Limits
 from services.gateway.live import LiveHub
 from services.gateway.log import EventLog
@@ -21,6 +22,9 @@ from taskloom.domain.task.events import TERMINAL_EVENTS
 from taskloom.views.timelines.stream import after_end, stream_event
 
 _MAX_NUMBER: Final = 2**62
+
+READS_AT_ONCE: Final = 4
+"""Of all single tasks' streams, from the event store and from the views: half of a pool, by default."""
 
 _SESSION_MARGIN: Final = timedelta(minutes=2)
 """A session's stream begins so much before the session does, for clocks that differ; one that the views do not show
@@ -71,7 +75,7 @@ class Streams:
         *,
         ping_interval_s: float,
     ) -> None:
-        self._histories = histories
+        self._store = Gated(histories, views, READS_AT_ONCE)
         self._views = views
         self._hub = hub
         self._limits = limits
@@ -94,7 +98,7 @@ class Streams:
         """
 
         def frames(framing: Framing) -> Frames:
-            feed = Feed(task_id, self._histories, self._views, self._hub, after=after, quiet_s=self._ping_interval_s)
+            feed = Feed(task_id, self._store, self._hub, after=after, quiet_s=self._ping_interval_s)
             return _frames(task_id, feed, after, Wanted(types), told, framing)
 
         return Chosen(frames, self)

@@ -1,6 +1,6 @@
 """``make bench``: prints a JSON line for each figure as it is measured, and a table at the end.
 
-``--only`` names the parts to run: latency, tasks, memory, workflows, fan-out, scheduler, flat, take-over.
+``--only`` names the parts to run: latency, tasks, memory, workflows, fan-out, scheduler, flat, take-over, streams.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from taskloom.testing.processes import RunningSystem
-from tests.bench import load, scheduler_rate, take_over, workflows
+from tests.bench import load, scheduler_rate, streams, take_over, workflows
 from tests.bench.system import (
     SETTINGS,
     cpu_seconds,
@@ -127,6 +127,11 @@ async def flat(system: RunningSystem, options: argparse.Namespace, note: Note) -
     await flat_cost(system, options.flat_to, note)
 
 
+async def open_streams(system: RunningSystem, options: argparse.Namespace, note: Note) -> None:
+    for figure in await streams.measure(system, options.streams):
+        note(figure)
+
+
 PARTS: dict[str, Callable[[RunningSystem, argparse.Namespace, Note], Awaitable[None]]] = {
     "latency": latency,
     "tasks": tasks,
@@ -136,6 +141,7 @@ PARTS: dict[str, Callable[[RunningSystem, argparse.Namespace, Note], Awaitable[N
     "scheduler": scheduler,
     "flat": flat,
     "take-over": orchestrator_killed,
+    "streams": open_streams,
 }
 
 
@@ -197,6 +203,7 @@ async def main() -> int:
     parser.add_argument("--runs", type=int, default=5_000, help="workflow runs of each throughput run")
     parser.add_argument("--children", type=int, default=1_000, help="children of a fan-out")
     parser.add_argument("--waiting", type=int, default=100_000, help="tasks that wait while the scheduler is measured")
+    parser.add_argument("--streams", type=int, default=2_000, help="open streams of one gateway")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="taskloom-bench-") as home:
