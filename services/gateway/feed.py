@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from services.gateway.gate import Gated
-from services.gateway.live import LiveHub, Source, Subscription
+from services.gateway.live import Live, LiveHub, Source, Subscription
 from services.gateway.shapes import attempt_of_seq
 from taskloom import telemetry
 from taskloom.domain.envelope import Recorded
@@ -25,7 +25,6 @@ from taskloom.domain.values import OUTPUT_SEQ_SPAN, OutputSummary
 from taskloom.views.outputs.query import Chunk
 from taskloom.wire.errors import WireError
 from taskloom.wire.messages import OutputChunk
-from taskloom.wire.recorded import unseal
 
 PAGE: Final = 500
 HELD_AT_MOST: Final = 2 * PAGE
@@ -148,19 +147,19 @@ class Feed:
             subscription.take()
             await self._hub.ensure_running()
             self._events_stale = self._chunks_stale = True
-        for source, value in subscription.take():
-            self._accept(source, value)
+        for source, record in subscription.take():
+            self._accept(source, record)
         if self._events_stale and len(self._events) < HELD_AT_MOST:
             await self._read_events()
         if (self._chunks_stale or self._behind()) and time.monotonic() >= self._look_at:
             await self._read_chunks()
 
-    def _accept(self, source: Source, value: bytes) -> None:
+    def _accept(self, source: Source, record: Live) -> None:
         try:
             if source == "event":
-                self._accept_event(unseal(value))
+                self._accept_event(record.recorded())
             else:
-                self._accept_chunk(_stored_form(_chunk_decoder.decode(value)))
+                self._accept_chunk(_stored_form(_chunk_decoder.decode(record.value)))
         except (WireError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             _log.warning("a live record could not be read", task_id=self._task_id, source=source, error=str(error))
 

@@ -9,8 +9,9 @@ from base64 import b64encode
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from taskloom.domain.envelope import Recorded
 from taskloom.views.outputs.query import Chunk
-from taskloom.views.timelines.stream import StreamEvent
+from taskloom.views.timelines.stream import StreamEvent, stream_event
 
 PING: Final = b": ping\n\n"
 DELTA: Final = "LLM_PARTIAL"
@@ -64,6 +65,26 @@ class Kept:
             while self._bytes > self._most_bytes and len(self._found) > 1:
                 self._bytes -= len(self._found.pop(next(iter(self._found))))
         return found
+
+
+class Told:
+    """Stored events as stream events, the newest of them made once for all streams; bounded as ``Kept`` is."""
+
+    def __init__(self, most_bytes: int = KEPT_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._found: dict[tuple[str, int], tuple[StreamEvent, int]] = {}
+
+    def __call__(self, recorded: Recorded) -> StreamEvent:
+        key = (recorded.task_id, recorded.version)
+        if (found := self._found.get(key)) is not None:
+            return found[0]
+        event, size = stream_event(recorded), len(recorded.body)
+        self._found[key] = event, size
+        self._bytes += size
+        while self._bytes > self._most_bytes and len(self._found) > 1:
+            self._bytes -= self._found.pop(next(iter(self._found)))[1]
+        return event
 
 
 class Framing(Protocol):

@@ -13,6 +13,8 @@ from typing import Any, Final, Literal, Protocol
 from taskloom import telemetry
 from taskloom.bus.errors import BusError
 from taskloom.bus.tail import Records
+from taskloom.domain.envelope import Recorded
+from taskloom.wire.recorded import unseal
 
 Source = Literal["event", "output"]
 
@@ -38,31 +40,47 @@ class Tail(Protocol):
     async def stop(self) -> None: ...
 
 
+class Live:
+    """A live record, handed to all its subscriptions; an event is decoded once for all of them."""
+
+    __slots__ = ("_recorded", "value")
+
+    def __init__(self, value: bytes) -> None:
+        self.value = value
+        self._recorded: Recorded | None = None
+
+    def recorded(self) -> Recorded:
+        """Raises WireError."""
+        if self._recorded is None:
+            self._recorded = unseal(self.value)
+        return self._recorded
+
+
 class Subscription:
     """What came for one task since ``subscribe``. ``lost`` is set when records were dropped: read the store again."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._records: deque[tuple[Source, bytes]] = deque()
+        self._records: deque[tuple[Source, Live]] = deque()
         self._bytes = 0
         self._arrived = asyncio.Event()
         self.lost = False
 
-    def put(self, source: Source, value: bytes) -> None:
+    def put(self, source: Source, record: Live) -> None:
         if len(self._records) >= self._capacity or self._bytes >= BUFFER_BYTES:
             self._records.clear()
             self._bytes = 0
             self.lost = True
             _overflows.inc()
-        self._records.append((source, value))
-        self._bytes += len(value)
+        self._records.append((source, record))
+        self._bytes += len(record.value)
         self._arrived.set()
 
     def wake(self) -> None:
         """Lets the reader look around, for example since the live reader failed."""
         self._arrived.set()
 
-    def take(self) -> list[tuple[Source, bytes]]:
+    def take(self) -> list[tuple[Source, Live]]:
         """All that waits."""
         taken = list(self._records)
         self._records.clear()
@@ -154,8 +172,9 @@ class LiveHub:
             for record in batch:
                 mine: Any = subscriptions.get(record.key)
                 if mine:
+                    live = Live(record.value)
                     for subscription in mine:
-                        subscription.put(source, record.value)
+                        subscription.put(source, live)
 
     def _lose(self) -> None:
         for mine in self._subscriptions.values():

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from services.gateway.feed import Feed, Position
-from services.gateway.frames import END, Framing, SseFraming, Wanted, WsFraming, type_of
+from services.gateway.frames import END, Framing, SseFraming, Told, Wanted, WsFraming, type_of
 from services.gateway.gate import Gated
 from services.gateway.limits import Limits
 from services.gateway.live import LiveHub
@@ -19,7 +19,7 @@ from services.gateway.readside import Histories, Views
 from services.gateway.sending import Frames, OpenStreams, SseResponse, WsResponse
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.task.events import TERMINAL_EVENTS
-from taskloom.views.timelines.stream import after_end, stream_event
+from taskloom.views.timelines.stream import after_end
 
 _MAX_NUMBER: Final = 2**62
 
@@ -82,6 +82,7 @@ class Streams:
         self._ping_interval_s = ping_interval_s
         self._log = log
         self._open = OpenStreams()
+        self._as_told = Told()
         self._sse_framing = SseFraming()
         self._ws_framing = WsFraming()
 
@@ -99,7 +100,7 @@ class Streams:
 
         def frames(framing: Framing) -> Frames:
             feed = Feed(task_id, self._store, self._hub, after=after, quiet_s=self._ping_interval_s)
-            return _frames(task_id, feed, after, Wanted(types), told, framing)
+            return _frames(task_id, feed, after, Wanted(types), told, framing, self._as_told)
 
         return Chosen(frames, self)
 
@@ -162,7 +163,13 @@ class Chosen:
 
 
 async def _frames(
-    task_id: str, feed: Feed, after: Position, wanted: Wanted, told: Callable[[int], None], framing: Framing
+    task_id: str,
+    feed: Feed,
+    after: Position,
+    wanted: Wanted,
+    told: Callable[[int], None],
+    framing: Framing,
+    as_told: Told,
 ) -> AsyncGenerator[bytes, None]:
     if opening := framing.opening(f"workflow {task_id}"):
         yield opening
@@ -174,7 +181,7 @@ async def _frames(
             elif isinstance(item, Recorded):
                 if isinstance(item.event, TERMINAL_EVENTS):
                     told(item.version)
-                event = stream_event(item)
+                event = as_told(item)
                 if event.type in wanted:
                     yield framing.event(event, f"{event.seq}-{feed.seq}")
             elif type_of(item) in wanted:

@@ -1,6 +1,10 @@
-from services.gateway.live import BUFFER_BYTES, LiveHub, Subscription
+from services.gateway.live import BUFFER_BYTES, Live, LiveHub, Source, Subscription
 from taskloom.testing.eventually import eventually
 from tests.component.gateway.memory import EVENTS_TOPIC, MemoryTail
+
+
+def taken(subscription: Subscription) -> list[tuple[Source, bytes]]:
+    return [(source, live.value) for source, live in subscription.take()]
 
 
 def hub_over(tail: MemoryTail, idle_s: float = 0.0) -> LiveHub:
@@ -16,7 +20,7 @@ async def test_a_subscription_gets_only_its_tasks_records() -> None:
         tail.publish("outputs", "a", b"3")
         assert await subscription.arrived(5.0)
         await eventually(lambda: len(subscription._records) == 2, 5.0)
-        assert subscription.take() == [("event", b"2"), ("output", b"3")]
+        assert taken(subscription) == [("event", b"2"), ("output", b"3")]
     await hub.close()
 
 
@@ -36,15 +40,15 @@ async def test_kafka_is_read_only_while_somebody_listens() -> None:
 async def test_a_full_subscription_is_emptied_and_marked() -> None:
     subscription = Subscription(3)
     for number in range(4):
-        subscription.put("event", bytes([number]))
+        subscription.put("event", Live(bytes([number])))
     assert subscription.lost
-    assert subscription.take() == [("event", b"\x03")]
+    assert taken(subscription) == [("event", b"\x03")]
 
 
 async def test_a_subscription_is_full_by_bytes_too() -> None:
     subscription = Subscription(1000)
     for _ in range(2):
-        subscription.put("output", bytes(BUFFER_BYTES))
+        subscription.put("output", Live(bytes(BUFFER_BYTES)))
     assert subscription.lost
 
 
