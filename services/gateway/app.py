@@ -9,6 +9,7 @@ from litestar.exceptions import HTTPException
 from psycopg import OperationalError
 
 from services.gateway.approvals import Approvals
+from services.gateway.audit import Auditor, AuditTopic
 from services.gateway.bulk import Bulk
 from services.gateway.components import ComponentWatch
 from services.gateway.context import Gateway
@@ -18,7 +19,10 @@ from services.gateway.dependencies import DependencyReader
 from services.gateway.edge import Edge
 from services.gateway.entities import Entities
 from services.gateway.first_answers import PostgresAnswers
+from services.gateway.gatekeeper import Gatekeeper
 from services.gateway.idempotency import Idempotency
+from services.gateway.keyring import KeyRing
+from services.gateway.keys import Keys
 from services.gateway.known import KnownThings
 from services.gateway.lag import LagWatch
 from services.gateway.limits import Limits
@@ -42,6 +46,8 @@ from services.gateway.ready import OrchestratorPing
 from services.gateway.routes import (
     agents,
     approvals,
+    audit,
+    auth,
     changes,
     definitions,
     dependencies,
@@ -61,6 +67,7 @@ from services.gateway.routes import (
     workflows,
 )
 from services.gateway.schedules import Schedules
+from services.gateway.scopes import check_scope
 from services.gateway.security import BrowserGuard, check_address, is_loopback
 from services.gateway.send import CommandSender
 from services.gateway.server import HttpServer
@@ -70,7 +77,9 @@ from services.gateway.streaming import Streams
 from services.gateway.submit import Submitter
 from services.gateway.templates import Templates
 from services.gateway.throttle import Throttle
+from services.gateway.tokens import Tokens
 from services.gateway.wait import Recent
+from taskloom import telemetry
 from taskloom.bus.errors import BusError
 from taskloom.bus.publish import Publisher
 from taskloom.bus.replies import ReplyInbox
@@ -83,9 +92,12 @@ from taskloom.store.history import HistoryReader
 from taskloom.views.reading import TooSlow, read_pool
 from taskloom.wire.topics import Topics
 
+_log = telemetry.get_logger(__name__)
+
 _ROUTES = (
     *(tasks, changes, dependencies, histories, sessions, executors, queues, metrics, streams),
-    *(approvals, workflows, definitions, runs, templates, schedules, health, agents, unoffered, docs_page),
+    *(approvals, workflows, definitions, runs, templates, schedules, auth, audit),
+    *(health, agents, unoffered, docs_page),
 )
 
 
@@ -116,7 +128,13 @@ def create_app(parts: Parts) -> Litestar:
     stored = Definitions(entities, submitter)
     controller = Controller(parts.sender, parts.replies, recent, reply_s=reply_s)
     reader = Reader(parts.views, parts.histories, parts.values, recent, wait_s=settings.read_wait_s)
+    ring = KeyRing(parts.views, fresh_s=settings.key_cache_s)
+    gatekeeper = gatekeeper_of(settings, ring)
+    auditor = Auditor(parts.audit, settings.instance)
     gateway = Gateway(
+        auditor=auditor,
+        gatekeeper=gatekeeper,
+        keys=Keys(entities, parts.views, ring),
         submitter=submitter,
         approvals=Approvals(reader, controller),
         sessions=Sessions(reader, entities, recent, settings.artifacts_dir),
@@ -138,8 +156,12 @@ def create_app(parts: Parts) -> Litestar:
         components=ComponentWatch(readiness, parts.views, lambda: lag.ms, max_lag_s=settings.max_lag_s),
     )
     app = Litestar(
-        route_handlers=[Router("/", route_handlers=[handler for routes in _ROUTES for handler in routes.HANDLERS])],
-        state=State({"gateway": gateway, "background": (lag.run, known.run)}, deep_copy=False),
+        route_handlers=[
+            Router(
+                "/", route_handlers=[handler for routes in _ROUTES for handler in routes.HANDLERS], guards=[check_scope]
+            )
+        ],
+        state=State({"gateway": gateway, "background": (lag.run, known.run, ring.run, auditor.run)}, deep_copy=False),
         exception_handlers={
             Problem: answer_problem,
             HTTPException: answer_http_exception,
@@ -155,23 +177,36 @@ def create_app(parts: Parts) -> Litestar:
     limiter = None if parts.rates is None else RateLimiter(parts.rates, fail_open=settings.rate_on_outage == "open")
     once = Idempotency(app.asgi_handler, parts.answers, max_body_bytes=settings.max_body_bytes)
     app.state["background"] += (once.run, *([] if limiter is None else [limiter.run]))
-    app.asgi_handler = Edge(Throttle(once, settings.plans, limiter), guard, limits)
+    app.asgi_handler = Edge(Throttle(once, settings.plans, limiter), guard, gatekeeper, auditor, limits)
     return app
+
+
+def gatekeeper_of(settings: GatewaySettings, ring: KeyRing) -> Gatekeeper:
+    """In open mode nobody is asked for a key; tokens are made in neither mode without a secret."""
+    secret = settings.jwt_secret.get_secret_value()
+    tokens = Tokens(secret, settings.jwt_issuer, settings.jwt_lifetime_s) if secret else None
+    return Gatekeeper(ring if settings.asks_for_keys else None, tokens)
 
 
 async def run(settings: GatewaySettings) -> None:
     """Serves until SIGTERM, then drains: streams are cut, requests in work are answered.
 
     Raises:
-        OpenAddressRefused: the address is not loopback and TASKLOOM_ALLOW_OPEN is not set.
+        OpenAddressRefused: the address is not loopback, and neither keys are asked for nor TASKLOOM_ALLOW_OPEN is set.
         StartUpFailed, BusUnavailable, StoreUnavailable: something needed did not answer in time.
     """
-    check_address(settings.host, allow_open=settings.allow_open)
+    check_address(settings.host, keys=settings.asks_for_keys, allow_open=settings.allow_open)
     async with Runtime("gateway", settings) as runtime:
+        if not settings.asks_for_keys:
+            _log.warning(
+                "open mode: whoever reaches the gateway may do everything; set TASKLOOM_AUTH=keys to ask for keys",
+                host=settings.host,
+            )
         parts = await _real_parts(settings, runtime)
         app = create_app(parts)
         for loop in app.state["background"]:
             runtime.background(loop.__qualname__, loop(runtime.stopping))
+        runtime.on_drain("write the audit", app.state["gateway"].auditor.close)
         server = HttpServer(app, settings.host, settings.http_port, drain_s=settings.drain_timeout_s / 2)
         await runtime.start("listen", server.start())
         runtime.on_drain("answer the requests in work", server.stop)
@@ -185,6 +220,10 @@ async def _real_parts(settings: GatewaySettings, runtime: Runtime) -> Parts:
     publisher = Publisher(settings.kafka_bootstrap, settings.instance)
     await runtime.start("connect to Kafka", publisher.start(settings.startup_timeout_s))
     runtime.on_drain("close the producer", publisher.stop)
+    # Apart from the commands' producer: what goes wrong with the one must not hold up the other.
+    scribe = Publisher(settings.kafka_bootstrap, f"{settings.instance}-audit")
+    await runtime.start("connect to Kafka for the audit", scribe.start(settings.startup_timeout_s))
+    runtime.on_drain("close the audit's producer", scribe.stop)
     inbox = ReplyInbox(settings.kafka_bootstrap, topics, settings.partitions, settings.instance)
     await runtime.start("read replies", inbox.start(settings.startup_timeout_s))
     runtime.on_drain("close the reply inbox", inbox.stop)
@@ -224,4 +263,5 @@ async def _real_parts(settings: GatewaySettings, runtime: Runtime) -> Parts:
     )
     ping = OrchestratorPing(sender, inbox, settings.instance)
     checks = {"kafka": publisher.ping, "database": views.ping, "orchestrator": ping.check}
-    return Parts(settings, sender, inbox, views, histories, values, tail, checks, rates, answers)
+    audit_topic = AuditTopic(scribe, topics, settings.partitions)
+    return Parts(settings, sender, inbox, views, histories, values, tail, checks, rates, answers, audit_topic)

@@ -8,18 +8,21 @@ from litestar import Request
 from litestar.connection import ASGIConnection
 
 from services.gateway.approvals import Approvals
+from services.gateway.audit import Auditor
 from services.gateway.bulk import Bulk
 from services.gateway.components import ComponentWatch
 from services.gateway.control import Controller
 from services.gateway.definitions import Definitions
 from services.gateway.dependencies import DependencyReader
+from services.gateway.gatekeeper import Gatekeeper
+from services.gateway.keys import Keys
 from services.gateway.known import KnownThings
 from services.gateway.lag import LagWatch
 from services.gateway.limits import Limits
 from services.gateway.problems import BadRequest
 from services.gateway.read import Reader
 from services.gateway.schedules import Schedules
-from services.gateway.security import Caller, caller_of
+from services.gateway.security import Caller
 from services.gateway.sessions import Sessions
 from services.gateway.streaming import Streams
 from services.gateway.submission import Origin
@@ -51,6 +54,9 @@ class Gateway:
     reader: Reader
     streams: Streams
     limits: Limits
+    auditor: Auditor
+    gatekeeper: Gatekeeper
+    keys: Keys
     lag: LagWatch
     readiness: Readiness
     components: ComponentWatch
@@ -65,12 +71,12 @@ def origin_of(request: AnyRequest, gateway: Gateway) -> Origin:
     """Who asks, where the reply goes, and the trace it belongs to.
 
     Raises:
-        BadRequest: tenant or user is no id, or the wait no number.
+        BadRequest: the wait is no number.
     """
     headers = request.headers
     correlation_id = headers.get("x-request-id", "")
     return Origin(
-        caller=caller_of(headers),
+        caller=caller_in(request),
         reply_to=gateway.submitter.reply_to,
         traceparent=request.scope["state"].get("traceparent", ""),
         correlation_id=correlation_id if is_valid_id(correlation_id) else "",
@@ -79,8 +85,10 @@ def origin_of(request: AnyRequest, gateway: Gateway) -> Origin:
     )
 
 
-def caller_in(request: AnyConnection) -> Caller:
-    return caller_of(request.headers)
+def caller_in(connection: AnyConnection) -> Caller:
+    """Who asks: what the gatekeeper found out at the edge."""
+    caller: Caller = connection.scope["state"]["caller"]
+    return caller
 
 
 def pairs_of(request: AnyConnection) -> list[tuple[str, str]]:

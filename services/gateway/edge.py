@@ -10,6 +10,8 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, Receive, Scope, Send
 
 from services.gateway.answers import Answer, json_answer
+from services.gateway.audit import Auditor
+from services.gateway.gatekeeper import Gatekeeper
 from services.gateway.limits import Limits
 from services.gateway.problems import Problem
 from services.gateway.refusing import refuse_websocket
@@ -33,16 +35,20 @@ _ALLOWED: Final = (
 _EXPOSED: Final = (
     b"X-Trace-Id, X-Span-Id, X-Session-ID, X-Workflow-ID, X-Taskloom-Lag-Ms, X-Taskloom-Version, X-Idempotency-Cached, "
     b"X-Idempotency-Key, X-RateLimit-Limit-Minute, X-RateLimit-Remaining-Minute, X-RateLimit-Limit-Hour, "
-    b"X-RateLimit-Remaining-Hour, X-RateLimit-Reset, Retry-After"
+    b"X-RateLimit-Remaining-Hour, X-RateLimit-Reset, Retry-After, WWW-Authenticate"
 )
 
 
 class Edge:
     """Wraps the whole Litestar application, so that unknown routes and refused requests are traced and counted too."""
 
-    def __init__(self, app: ASGIApp, guard: BrowserGuard, limits: Limits) -> None:
+    def __init__(
+        self, app: ASGIApp, guard: BrowserGuard, gatekeeper: Gatekeeper, auditor: Auditor, limits: Limits
+    ) -> None:
         self._app = app
         self._guard = guard
+        self._gatekeeper = gatekeeper
+        self._auditor = auditor
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,6 +69,7 @@ class Edge:
             try:
                 await self._guarded(scope, headers, receive, sender)
             finally:
+                self._auditor.note(scope, sender.status, sender.named, trace_id)
                 route = _route_of(scope)
                 _requests.labels(scope["method"], route, str(sender.status)).inc()
                 if not route.startswith(STREAM_PREFIX):
@@ -77,6 +84,7 @@ class Edge:
         scope.setdefault("state", {})["traceparent"] = _trace_of(headers)[1]
         try:
             self._guard.check(headers)
+            await self._gatekeeper.admit(scope)
         except Problem as problem:
             await refuse_websocket(problem, send)
             return
@@ -88,9 +96,12 @@ class Edge:
             if scope["method"] == "OPTIONS":
                 await _preflight()(scope, receive, sender)
             elif scope["path"].startswith(STREAM_PREFIX):
+                await self._gatekeeper.admit(scope)
                 await self._app(scope, receive, sender)
             else:
                 with self._limits.request(headers):
+                    self._auditor.admit(scope["method"])
+                    await self._gatekeeper.admit(scope)
                     await self._app(scope, receive, sender)
         except Problem as problem:
             if sender.status:
@@ -100,19 +111,21 @@ class Edge:
 
 
 class _Sender:
-    """Adds the common headers to the answer and remembers its status."""
+    """Adds the common headers to the answer and remembers its status, and the task that its headers name."""
 
-    __slots__ = ("_headers", "_send", "status")
+    __slots__ = ("_headers", "_send", "named", "status")
 
     def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
         self._send = send
         self._headers = headers
         self.status = 0
+        self.named = ""
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             start: HTTPResponseStartEvent = message
             self.status = start["status"]
+            self.named = next((of.decode() for name, of in start["headers"] if name == b"x-workflow-id"), "")
             start["headers"] = [*start["headers"], *self._headers]
         await self._send(message)
 

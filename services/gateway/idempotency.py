@@ -145,6 +145,8 @@ class _Kept:
         if len(body) > MAX_ANSWER_BYTES:
             return None
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in messages[0]["headers"]]
+        if ("cache-control", "no-store") in headers:
+            return None  # it shows a key or a token, which is kept nowhere
         return Stored(messages[0]["status"], headers, body)
 
 

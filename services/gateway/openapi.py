@@ -16,6 +16,7 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from services.gateway.docs import Answered, Doc
+from services.gateway.scopes import scope_of
 
 Json = dict[str, Any]
 Schemas = dict[Any, Json]
@@ -25,13 +26,14 @@ _FAILURE: Final = "#/components/responses/{}"
 _REF: Final = "#/components/schemas/{name}"
 _ERROR: Final = {"$ref": "#/components/schemas/Error"}
 _CALLER: Final = {
-    "X-Tenant-Id": "Whose tasks; default: default (open mode: keys and roles come later)",
-    "X-User-Id": "Who acts",
+    "X-Tenant-Id": "Whose tasks: for the role owner, and in open mode, where the default is default",
+    "X-User-Id": "Who acts: for the roles owner and admin, and in open mode",
     "traceparent": "W3C trace context; the task's whole trace hangs below it",
 }
 _ERRORS: Final = {
     400: "Something in the request is wrong; field says what",
-    403: "The caller, the Origin or the Host may not do this",
+    401: "No key or token was sent, or none that is good",
+    403: "The key or token lacks the scope or role, or the Origin or Host is not one that may use this gateway",
     404: "Unknown, or another tenant's",
     409: "The task's state, or another use of the id, does not allow it",
     413: "The body is larger than 40 MiB",
@@ -40,6 +42,12 @@ _ERRORS: Final = {
     500: "A fault of the gateway; its log holds the details under the X-Trace-ID of the answer",
     501: "This is not offered; the text says what to use instead",
     503: "Kafka, PostgreSQL or the orchestrator does not answer, or too much is in work; come back after Retry-After",
+}
+
+
+_SECURITY: Final = {
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A JSON Web Token, or an API key"},
 }
 
 
@@ -68,7 +76,7 @@ def _build(app: Litestar) -> Json:
     paths: dict[str, Json] = {}
     for path, handler, doc in routes:
         for method in sorted(handler.http_methods):
-            paths.setdefault(path, {})[method.lower()] = _operation(path, handler, doc, schemas)
+            paths.setdefault(path, {})[method.lower()] = _operation(method, path, handler, doc, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -82,6 +90,7 @@ def _build(app: Litestar) -> Json:
         "components": {
             "schemas": {name: _without_tag(schema) for name, schema in sorted(components.items())},
             "responses": {_failure_name(status): _failure(status) for status in _ERRORS},
+            "securitySchemes": _SECURITY,
         },
     }
 
@@ -108,7 +117,7 @@ def _types(doc: Doc) -> list[Any]:
     return [body for body in bodies if body is not None]
 
 
-def _operation(path: str, handler: HTTPRouteHandler, doc: Doc, schemas: Schemas) -> Json:
+def _operation(method: str, path: str, handler: HTTPRouteHandler, doc: Doc, schemas: Schemas) -> Json:
     operation: Json = {
         "operationId": f"{handler.handler_name}{_suffix(path) if len(handler.paths) > 1 else ''}",
         "summary": doc.summary,
@@ -123,7 +132,11 @@ def _operation(path: str, handler: HTTPRouteHandler, doc: Doc, schemas: Schemas)
             content["examples"] = {name: {"value": value} for name, value in doc.examples.items()}
         operation["requestBody"] = {"required": doc.body_required, "content": {"application/json": content}}
     answers = {str(status): _answer(answered, schemas) for status, answered in doc.answers.items()}
-    failures = {str(status): {"$ref": _FAILURE.format(_failure_name(status))} for status in _errors_of(path, doc)}
+    scope = scope_of(method, path)
+    if scope is not None:
+        operation["security"] = [{"apiKey": [scope] if scope else []}, {"bearer": [scope] if scope else []}]
+    errors = _errors_of(path, doc) if scope is None else [401, *_errors_of(path, doc)]
+    failures = {str(status): {"$ref": _FAILURE.format(_failure_name(status))} for status in errors}
     operation["responses"] = dict(sorted({**failures, **answers}.items()))
     return operation
 
@@ -146,7 +159,8 @@ def _suffix(path: str) -> str:
     """Some things are served under two paths; operation ids are unique."""
     if path.startswith("/api/v1/agents/"):
         return "_of_agent"
-    return "_v1" if path == "/api/v1/openapi.json" else ""
+    twice = {"/api/v1/openapi.json": "_v1", "/api/v1/auth/register": "_register", "/api/v1/auth/refresh": "_refresh"}
+    return twice.get(path, "")
 
 
 def _path_parameters(path: str) -> list[Json]:

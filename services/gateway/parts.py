@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from services.gateway.audit import AuditSink
 from services.gateway.first_answers import AnswerTable
 from services.gateway.live import Tail
 from services.gateway.rate_windows import RateTable
@@ -15,7 +16,7 @@ from taskloom.ops import Check
 @dataclass(frozen=True)
 class Parts:
     """``checks`` are those of /readiness, by name. ``rates`` None: nothing is limited; ``answers`` None: no first
-    answers are kept."""
+    answers are kept. ``audit`` None: calls are not written down."""
 
     settings: GatewaySettings
     sender: Sender
@@ -27,3 +28,4 @@ class Parts:
     checks: Mapping[str, Check] = field(default_factory=dict)
     rates: RateTable | None = None
     answers: AnswerTable | None = None
+    audit: AuditSink | None = None

@@ -45,8 +45,22 @@ class Unknown(BadRequest):
     """A kind or queue that no executor announced; it may come."""
 
 
+class Unauthorized(Problem):
+    """Authentication required"""
+
+    status = 401
+
+    @classmethod
+    def invalid(cls, why: str) -> "Unauthorized":
+        return cls("Invalid token", message=why)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": 'Bearer realm="Shannon API"'}
+
+
 class Forbidden(Problem):
-    """The request comes from a place that may not use this gateway."""
+    """The request comes from somebody, or from a place, that may not do this."""
 
     status = 403
 
@@ -67,6 +81,12 @@ class TooLarge(Problem):
     """The request body is too large."""
 
     status = 413
+
+
+class NotOffered(Problem):
+    """This installation does not have it."""
+
+    status = 501
 
 
 class _ComeBack(Problem):

@@ -1,6 +1,6 @@
 """What the routes read: rows of the views and histories from the event store. Ports, so that tests can stand in."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -10,9 +10,12 @@ from taskloom.domain.envelope import Recorded
 from taskloom.kinds.schemas import Schemas
 from taskloom.views import positions
 from taskloom.views.approvals import query as approval_rows
+from taskloom.views.audit import query as audit_rows
+from taskloom.views.audit.query import AuditFilter
 from taskloom.views.entities import query as entity_rows
 from taskloom.views.executors import query as executor_rows
 from taskloom.views.executors.query import Executor
+from taskloom.views.keys import query as key_rows
 from taskloom.views.metrics import query as metric_sums
 from taskloom.views.metrics.query import Hours, LastHour, Sla
 from taskloom.views.metrics.sums import Hour
@@ -26,6 +29,7 @@ from taskloom.views.sessions.query import Session
 from taskloom.views.task_executions import query as task_rows
 from taskloom.views.task_executions.query import Filters, Page
 from taskloom.views.task_executions.row import Row
+from taskloom.wire.messages import AuditEntry
 
 
 class Views(Protocol):
@@ -104,6 +108,22 @@ class Views(Protocol):
     async def approvals(
         self, tenant_id: str, filters: approval_rows.Filters, *, limit: int, cursor: str | None
     ) -> approval_rows.Page: ...
+
+    async def key(self, key_hash: str) -> Entity | None:
+        """The API key with this SHA-256, whatever tenant it is of; None for none, or a revoked one."""
+        ...
+
+    async def key_uses(self, tenant_id: str, key_ids: list[str]) -> dict[str, datetime]:
+        """When keys were last used, by id; without those that never were."""
+        ...
+
+    async def note_key_uses(self, uses: Mapping[tuple[str, str], datetime]) -> None:
+        """Remembers uses, by tenant and key id."""
+        ...
+
+    async def audit(self, tenant_id: str, chosen: AuditFilter, limit: int) -> list[AuditEntry]:
+        """Newest first."""
+        ...
 
     async def known(self) -> Known: ...
 
@@ -238,6 +258,18 @@ class PostgresViews:
         self, tenant_id: str, filters: approval_rows.Filters, *, limit: int, cursor: str | None
     ) -> approval_rows.Page:
         return await approval_rows.list_approvals(self._pool, tenant_id, filters, limit=limit, cursor=cursor)
+
+    async def key(self, key_hash: str) -> Entity | None:
+        return await entity_rows.find(self._pool, "key", key_hash)
+
+    async def key_uses(self, tenant_id: str, key_ids: list[str]) -> dict[str, datetime]:
+        return await key_rows.last_used(self._pool, tenant_id, key_ids)
+
+    async def note_key_uses(self, uses: Mapping[tuple[str, str], datetime]) -> None:
+        await key_rows.note(self._pool, uses)
+
+    async def audit(self, tenant_id: str, chosen: AuditFilter, limit: int) -> list[AuditEntry]:
+        return await audit_rows.list_entries(self._pool, tenant_id, chosen, limit)
 
     async def known(self) -> Known:
         """What the executors heard within the last hour announce."""

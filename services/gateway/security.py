@@ -1,4 +1,5 @@
-"""Who calls. Open mode only so far: on this machine everybody is trusted, and says by header who they are.
+"""Who calls, and where from. In open mode everybody on this machine is trusted, and says by header who they are; in
+keys mode the gatekeeper knows.
 
 A browser must not be a way in: any web page can send requests to 127.0.0.1. So a foreign ``Origin`` and, against DNS
 rebinding, a foreign ``Host`` are refused while the gateway is bound to loopback.
@@ -7,12 +8,13 @@ rebinding, a foreign ``Host`` are refused while the gateway is bound to loopback
 import ipaddress
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from services.gateway.problems import BadRequest, Forbidden
+from taskloom.domain.access import USUAL_SCOPES
 from taskloom.domain.ids import DEFAULT_TENANT, is_valid_id
 from taskloom.settings import SettingsError
 
@@ -23,10 +25,32 @@ _LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Caller(Struct, frozen=True):
-    """Whose request it is; every read and every command is bound to the tenant."""
+    """Whose request it is; every read and every command is bound to the tenant.
+
+    ``by``: how it is known. ``key_id``: of the API key that was sent, or that the token was made for. ``home_tenant``
+    and ``home_user``: whose credentials they are, where they act for somebody else.
+    """
 
     tenant_id: str = DEFAULT_TENANT
     user_id: str = OPEN_USER
+    role: str = "owner"
+    scopes: frozenset[str] = frozenset(USUAL_SCOPES["owner"])
+    key_id: str = ""
+    by: Literal["open", "key", "token", "nobody"] = "open"
+    username: str = ""
+    email: str = ""
+    home_tenant: str = ""
+    home_user: str = ""
+
+    def acting_for(self, tenant_id: str, user_id: str) -> "Caller":
+        if (tenant_id, user_id) == (self.tenant_id, self.user_id):
+            return self
+        homes = {"home_tenant": self.tenant_id, "home_user": self.user_id}
+        return structs.replace(self, tenant_id=tenant_id, user_id=user_id, **homes)
+
+
+NOBODY: Final = Caller("", "", role="", scopes=frozenset(), by="nobody")
+"""Who asks for a public route, or could not say who they are."""
 
 
 class OpenAddressRefused(SettingsError):
@@ -59,14 +83,15 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def check_address(host: str, *, allow_open: bool) -> None:
+def check_address(host: str, *, keys: bool, allow_open: bool) -> None:
     """Raises:
-    OpenAddressRefused: others could reach ``host``, and nobody said that this is wanted.
+    OpenAddressRefused: others could reach ``host``, no keys are asked for, and nobody said that this is wanted.
     """
-    if not is_loopback(host) and not allow_open:
+    if not keys and not is_loopback(host) and not allow_open:
         raise OpenAddressRefused(
-            f"the gateway has no keys and roles yet, so anyone who reaches {host} could run commands here. Bind it to "
-            "127.0.0.1 (TASKLOOM_HOST), or set TASKLOOM_ALLOW_OPEN=true when a proxy or network in front guards it"
+            f"without keys anyone who reaches {host} could run commands here. Set TASKLOOM_AUTH=keys and make the "
+            "first key with `taskloom keys create --tenant NAME --role owner`; or bind to 127.0.0.1 (TASKLOOM_HOST); "
+            "or set TASKLOOM_ALLOW_OPEN=true when a proxy or network in front guards it"
         )
 
 

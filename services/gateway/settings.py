@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from services.gateway.rate_windows import Plan
 from services.gateway.throttle import Plans
@@ -31,11 +31,25 @@ class GatewaySettings(ServiceSettings):
     """The gateway's own door, limits and waits; ``ops_port`` is not used: /health and the rest are on the HTTP port."""
 
     host: str = Field(
-        "127.0.0.1", description="Address of the HTTP API; another than loopback needs TASKLOOM_ALLOW_OPEN"
+        "127.0.0.1", description="Address of the HTTP API; another than loopback needs TASKLOOM_AUTH=keys"
     )
     http_port: int = Field(8080, ge=0, le=65_535, description="Port of the HTTP API; 0 takes any free one and logs it")
+    auth: Literal["open", "keys"] = Field(
+        "open",
+        description="open: everybody may do everything, on loopback alone; keys: an API key or a token is needed",
+    )
     allow_open: bool = Field(
-        False, description="Serve other machines although there are no keys: whoever reaches the port may run commands"
+        False, description="Serve other machines in open mode too: whoever reaches the port may run commands"
+    )
+    key_cache_s: float = Field(
+        5.0, ge=0, le=300, description="How long a key is believed without a look into the table, in seconds"
+    )
+    jwt_secret: SecretStr = Field(
+        SecretStr(""), description="Secret of at least 32 characters that tokens (HS256) are signed with; empty: none"
+    )
+    jwt_issuer: str = Field("shannon-platform", min_length=1, description="The claim iss that tokens must have")
+    jwt_lifetime_s: float = Field(
+        3600.0, ge=60, le=86_400, description="How long a token that the gateway makes is good, in seconds"
     )
     cors_origins: str = Field(
         "",
@@ -125,7 +139,7 @@ class GatewaySettings(ServiceSettings):
     @property
     def plans(self) -> Plans:
         """Who may send how many requests."""
-        keys = getattr(self, "auth", "open") == "keys"
+        keys = self.asks_for_keys
         usual = Plan(
             _limit(self.rate_per_minute, KEYS_PER_MINUTE if keys else None),
             _limit(self.rate_per_hour, KEYS_PER_HOUR if keys else None),
@@ -133,6 +147,17 @@ class GatewaySettings(ServiceSettings):
         )
         of_callers = {name: each.plan for name, each in self.rate_callers.items()}
         return Plans(usual, of_callers, {name: each.plan for name, each in self.rate_routes.items()})
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _secret_is_long(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and len(value.get_secret_value()) < 32:
+            raise ValueError("must have at least 32 characters, for example those of `openssl rand -hex 32`")
+        return value
+
+    @property
+    def asks_for_keys(self) -> bool:
+        return self.auth == "keys"
 
     @property
     def origins(self) -> tuple[str, ...]:

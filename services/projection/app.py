@@ -52,13 +52,13 @@ async def serve(runtime: Runtime, settings: ProjectionSettings) -> None:
             history,
             KafkaDeadLetters(publisher, topics, settings.partitions),
             topics,
-            limits=Limits(settings.projection_cached_rows, settings.projection_retry_max_s),
+            limits=Limits(settings.projection_cached_rows, settings.projection_retry_max_s, settings.audit_days),
             stopping=runtime.stopping,
             behind=behind,
         )
         consumer = BatchConsumer(
             settings.kafka_bootstrap,
-            (topics.events, topics.outputs, topics.executors),
+            (topics.events, topics.outputs, topics.executors, topics.audit),
             f"{settings.topic_prefix}.projection.views",
             on_assigned=applier.take,
             on_revoked=applier.release,

@@ -35,6 +35,7 @@ from taskloom import telemetry
 from taskloom.domain.entities.entity import Entity
 from taskloom.errors import TaskloomError
 from taskloom.views import positions
+from taskloom.views.audit import write as audit
 from taskloom.views.entities import write as entities
 from taskloom.views.metrics import write as seconds
 from taskloom.views.positions import Fenced, Move, Place
@@ -81,6 +82,7 @@ class Limits(Struct, frozen=True):
 
     cached_rows: int = 20_000
     retry_max_s: float = 5.0
+    audit_days: float = 90.0
 
 
 class Applier:
@@ -100,6 +102,7 @@ class Applier:
         limits = limits or Limits()
         self._database, self._history, self._dead_letters, self._topics = database, history, dead_letters, topics
         self._retry_max_s = limits.retry_max_s
+        self._audit_days = limits.audit_days
         self._stopping = stopping or asyncio.Event()
         self._behind = behind
         self._cache = RowCache(limits.cached_rows)
@@ -158,6 +161,7 @@ class Applier:
         """Takes away what the views keep for a while only; what fails now is taken away the next time."""
         try:
             await self._database.transaction(seconds.forget)
+            await self._database.transaction(lambda cursor: audit.forget(cursor, self._audit_days))
         except PASSING_FAULTS as fault:
             log.debug("old seconds not taken away", reason=str(fault))
 
@@ -262,7 +266,7 @@ class Applier:
     async def _write(self, records: Records, batch: Batch, changes: Changes) -> None:
         moves = self._moves(records, batch.events[-1].recorded.meta.at if batch.events else None)
         repeated = await self._database.transaction(
-            lambda cursor: write(cursor, moves, changes, batch.chunks, batch.heartbeats)
+            lambda cursor: write(cursor, moves, changes, batch.chunks, batch.heartbeats, batch.audit)
         )
         if repeated:
             metrics.DUPLICATES.labels("chunk").inc(repeated)

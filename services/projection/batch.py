@@ -10,13 +10,14 @@ from msgspec import Struct, field
 from taskloom.domain.entities.ids import is_entity_id
 from taskloom.domain.envelope import Recorded
 from taskloom.wire.errors import WireError
-from taskloom.wire.messages import ExecutorHeartbeat, OrchestratorHeartbeat, OutputChunk
+from taskloom.wire.messages import AuditEntry, ExecutorHeartbeat, OrchestratorHeartbeat, OutputChunk
 from taskloom.wire.recorded import unseal
 from taskloom.wire.topics import Topics
 
 Records = Mapping[TopicPartition, list[ConsumerRecord]]
 
 _chunks: Final = msgspec.json.Decoder(OutputChunk)
+_audit: Final = msgspec.json.Decoder(AuditEntry)
 _heartbeats: Final = msgspec.json.Decoder(ExecutorHeartbeat | OrchestratorHeartbeat)
 
 
@@ -43,6 +44,7 @@ class Batch(Struct):
     entities: list[Arrived] = field(default_factory=list)
     chunks: list[OutputChunk] = field(default_factory=list)
     heartbeats: dict[str, ExecutorHeartbeat | None] = field(default_factory=dict)
+    audit: list[AuditEntry] = field(default_factory=list)
     poison: list[Poison] = field(default_factory=list)
 
 
@@ -53,6 +55,7 @@ def read_batch(records: Records, topics: Topics) -> Batch:
         topics.events: _read_event,
         topics.outputs: _read_chunk,
         topics.executors: _read_heartbeat,
+        topics.audit: _read_audit,
     }
     for place, arrived in records.items():
         read = readers[place.topic]
@@ -78,6 +81,17 @@ def _read_chunk(batch: Batch, record: ConsumerRecord) -> None:
     if chunk.at.tzinfo is None:
         raise WireError("the time has no zone", field="at")
     batch.chunks.append(chunk)
+
+
+def _read_audit(batch: Batch, record: ConsumerRecord) -> None:
+    entry = _audit.decode(record.value or b"")
+    if entry.at.tzinfo is None or not -(2**31) <= entry.status < 2**31:
+        raise WireError("the time has no zone, or the status is none", field="at")
+    if "\x00" in "".join(
+        (entry.tenant_id, entry.id, entry.user_id, entry.key_id, entry.method, entry.route, entry.task_id)
+    ):
+        raise WireError("a text has a character 0 in it", field="id")
+    batch.audit.append(entry)
 
 
 def _read_heartbeat(batch: Batch, record: ConsumerRecord) -> None:

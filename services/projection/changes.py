@@ -13,6 +13,7 @@ from taskloom.domain.entities.sessions import Session
 from taskloom.domain.envelope import Recorded
 from taskloom.views import positions
 from taskloom.views.approvals import write as approvals
+from taskloom.views.audit import write as audit
 from taskloom.views.entities import write as entities
 from taskloom.views.executors import write as executors
 from taskloom.views.metrics import write as metrics
@@ -24,7 +25,7 @@ from taskloom.views.sessions.fold import SessionKey, Share, key_of, share, takes
 from taskloom.views.task_executions import write as task_executions
 from taskloom.views.task_executions.row import Row
 from taskloom.views.task_executions.write import CountKey
-from taskloom.wire.messages import ExecutorHeartbeat, OutputChunk
+from taskloom.wire.messages import AuditEntry, ExecutorHeartbeat, OutputChunk
 
 
 class Changes(Struct):
@@ -107,6 +108,7 @@ def write(
     changes: Changes,
     chunks: Sequence[OutputChunk],
     heartbeats: Mapping[str, ExecutorHeartbeat | None],
+    entries: Sequence[AuditEntry] = (),
 ) -> int:
     """Writes it all in the cursor's transaction, offsets first; returns how many chunks were there already.
 
@@ -132,6 +134,8 @@ def write(
         entities.put(cursor, changes.entities.values())
     if heartbeats:
         executors.put(cursor, heartbeats)
+    if entries:
+        audit.add(cursor, entries)
     repeated = outputs.add(cursor, chunks)
     metrics.add(cursor, changes.tally)
     return repeated

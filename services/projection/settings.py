@@ -26,3 +26,6 @@ class ProjectionSettings(ServiceSettings):
     projection_retry_max_s: float = Field(
         5.0, gt=0, le=60, description="Longest pause in seconds between tries while PostgreSQL or Kafka is away"
     )
+    audit_days: float = Field(
+        90.0, gt=0, le=36_500, description="How long the table of the audit keeps a call, in days"
+    )

@@ -30,7 +30,13 @@ DOCUMENTS: Final = sorted(
     for path in ROOT.glob(pattern)
 )
 LIMIT_S: Final = 60
-COMPOSE_VARIABLES: Final = {"TASKLOOM_HTTP_PORTS", "TASKLOOM_POSTGRES_PASSWORD", "TASKLOOM_URL", "TASKLOOM_IMAGE"}
+COMPOSE_VARIABLES: Final = {
+    "TASKLOOM_HTTP_PORTS",
+    "TASKLOOM_POSTGRES_PASSWORD",
+    "TASKLOOM_API_KEY",
+    "TASKLOOM_URL",
+    "TASKLOOM_IMAGE",
+}
 """Read by docker-compose.yml and the examples, not by a service."""
 
 

@@ -41,6 +41,7 @@ TOPICS: Final[dict[str, dict[str, str]]] = {
         "min.cleanable.dirty.ratio": "0.2",
         "delete.retention.ms": "60000",
     },
+    "audit": {"retention.ms": str(30 * DAY_MS)},
     "dead_letters": {"retention.ms": str(30 * DAY_MS), "max.message.bytes": str(MAX_LETTER_BYTES + 64 * 1024)},
 }
 

@@ -10,6 +10,7 @@ from taskloom.domain.entities.events import ENTITY_EVENTS
 from taskloom.domain.task.commands import ClientCommand, Report
 from taskloom.domain.task.events import TaskEvent
 from taskloom.wire.messages import (
+    AuditEntry,
     DeadLetter,
     Directive,
     ExecutorHeartbeat,
@@ -90,6 +91,14 @@ CHANNELS: Final = (
         (ExecutorHeartbeat, OrchestratorHeartbeat),
         ("executor", "orchestrator"),
         (Reader("orchestrator"), Reader("projection")),
+    ),
+    Channel(
+        "audit",
+        "tenant",
+        "Who changed what, refused or not; apart from events, since it is told by gateways and decides nothing.",
+        (AuditEntry,),
+        ("gateway",),
+        (Reader("projection", "projection.views"), Reader("clients")),
     ),
     Channel(
         "dead-letters",

@@ -27,6 +27,7 @@ VERBS_BESIDE: Final = frozenset(
         "schedules",
         "queues",
         "report",
+        "keys",
         "verify",
         "dead-letters",
     }

@@ -34,6 +34,7 @@ VERBS: Final = {
     "executors": "List executors",
     "queues": "List queues",
     "report": "Draw what the system has done, hour by hour",
+    "keys": "Make, list and revoke API keys",
     "verify": "Check stored history and read tables against each other",
     "dead-letters": "Show and redrive records that could not be applied",
     "config": "Print every setting with default, unit and value",

@@ -17,6 +17,7 @@ from taskloom.client.connection import (
     CALL_TIMEOUT,
     PATIENCE_S,
     STREAM_TIMEOUT,
+    key_headers,
     reads_environment,
     timeout_for,
     url_of,
@@ -33,11 +34,19 @@ T = TypeVar("T")
 class AsyncClient:
     """Calls a Taskloom server; use it in an ``async with``. Every call may raise ``Unreachable`` or a ``Refused``."""
 
-    def __init__(self, base_url: str | None = None, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        """Without ``base_url`` TASKLOOM_URL says where the server is, else it is http://127.0.0.1:8080."""
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        api_key: str | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """Without ``base_url`` TASKLOOM_URL says where the server is, else it is http://127.0.0.1:8080. ``api_key``, or
+        else TASKLOOM_API_KEY, is sent with every call."""
         self.base_url = url_of(base_url)
         self._http = httpx.AsyncClient(
             base_url=self.base_url,
+            headers=key_headers(api_key),
             timeout=CALL_TIMEOUT,
             trust_env=reads_environment(self.base_url),
             # Each stream holds a connection as long as its task runs; calls must not wait for one.

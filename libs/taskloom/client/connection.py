@@ -8,6 +8,7 @@ import httpx
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 URL_VARIABLE: Final = "TASKLOOM_URL"
+KEY_VARIABLE: Final = "TASKLOOM_API_KEY"
 
 CALL_TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
 STREAM_TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)
@@ -23,6 +24,12 @@ LONGEST_LOOK_S: Final = 0.5
 def url_of(base_url: str | None) -> str:
     """Where the server is: as given, else from TASKLOOM_URL, else on this machine."""
     return (base_url or os.environ.get(URL_VARIABLE) or DEFAULT_URL).rstrip("/")
+
+
+def key_headers(api_key: str | None) -> dict[str, str]:
+    """What shows the server who calls: the key as given, else that of TASKLOOM_API_KEY; nothing without one."""
+    key = os.environ.get(KEY_VARIABLE, "") if api_key is None else api_key
+    return {"x-api-key": key.strip()} if key.strip() else {}
 
 
 def reads_environment(url: str) -> bool:

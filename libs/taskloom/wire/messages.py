@@ -10,6 +10,7 @@ from taskloom.domain.task.directives import Directive, PauseAttempt, ResumeAttem
 from taskloom.domain.values import Resources, Stream
 
 __all__ = [
+    "AuditEntry",
     "DeadLetter",
     "Directive",
     "ExecutorHeartbeat",
@@ -108,6 +109,33 @@ class Reply(Message, frozen=True, tag="taskloom.reply.v1"):
     refusal: Refusal | None = None
     created_at: datetime | None = None
     data: dict[str, Any] = {}
+
+
+class AuditEntry(Message, frozen=True, tag="taskloom.audit.entry.v1"):
+    """A mutating call and what came of it, on the audit topic; key = tenant. ``id`` rises with time.
+
+    ``by``: open, key, token or nobody. ``home_tenant`` and ``home_user``: whose credentials they were, when they acted
+    for somebody else. ``route``: its template, or the path where the call was
+    refused before it was looked at. ``named``: the ids in the path. ``status`` 499: the caller left before the answer.
+    """
+
+    id: str
+    at: datetime
+    tenant_id: str
+    method: str
+    route: str
+    status: int
+    user_id: str = ""
+    key_id: str = ""
+    by: str = ""
+    role: str = ""
+    home_tenant: str = ""
+    home_user: str = ""
+    task_id: str = ""
+    named: dict[str, str] = {}
+    remote: str = ""
+    trace_id: str = ""
+    gateway: str = ""
 
 
 class DeadLetter(Message, frozen=True, tag="taskloom.dead-letter.v1"):

@@ -36,6 +36,7 @@ class Topics(Struct, frozen=True):
     outputs [task id]: executor -> projection and live streams; apart from events, since one task may write gigabytes.
     assignments [executor id]: orchestrator -> that executor.   replies [reply-to]: orchestrator -> who asked.
     executors [executor id], compacted: registrations, heartbeats.   dead-letters [task id]: what could not be applied.
+    audit [tenant]: gateways -> projection; every mutating call.
     """
 
     prefix: str = "taskloom"
@@ -63,6 +64,10 @@ class Topics(Struct, frozen=True):
     @property
     def executors(self) -> str:
         return f"{self.prefix}.executors"
+
+    @property
+    def audit(self) -> str:
+        return f"{self.prefix}.audit"
 
     @property
     def dead_letters(self) -> str:

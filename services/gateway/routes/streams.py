@@ -142,6 +142,8 @@ def _refuse_more_than_a_task(query: StreamQuery) -> None:
 async def stream_of_task(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
     query = read_query(pairs_of(request), TaskStreamQuery)
     values = {"workflow_id": checked_id(task_id), "types": query.types, "last_event_id": query.last_event_id}
+    # Who could not send a header the first time cannot do so the second time.
+    values |= request.scope["state"].get("query_credentials", {})
     return redirect(f"/api/v1/stream/sse?{urlencode({name: value for name, value in values.items() if value})}")
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -11,12 +11,14 @@ from typing import Any
 
 import msgspec
 from aiokafka import TopicPartition
+from psycopg import OperationalError
 
 from services.gateway.known import Known
 from taskloom.bus.errors import BusUnavailable, ReplyTimeout
 from taskloom.domain.entities.commands import EntityCommand
 from taskloom.domain.entities.entity import Entity
 from taskloom.domain.entities.ids import is_entity_id
+from taskloom.domain.entities.keys import ApiKey
 from taskloom.domain.entities.sessions import Session as Marks
 from taskloom.domain.envelope import EventMeta, Recorded
 from taskloom.domain.refusals import Refusal
@@ -29,6 +31,7 @@ from taskloom.views.approvals.fold import fold_all as fold_approvals
 from taskloom.views.approvals.query import Asked, read_cursor
 from taskloom.views.approvals.query import Filters as ApprovalFilters
 from taskloom.views.approvals.query import Page as ApprovalPage
+from taskloom.views.audit.query import AuditFilter
 from taskloom.views.executors.query import Executor
 from taskloom.views.metrics.fold import HOUR_S, Tally
 from taskloom.views.metrics.query import Hours, LastHour, Sla
@@ -47,7 +50,7 @@ from taskloom.views.task_executions.row import Row
 from taskloom.wire.claims import claimed_digest
 from taskloom.wire.cloudevents import Attributes
 from taskloom.wire.commands import Envelope, decode_command, encode_command
-from taskloom.wire.messages import OutputChunk, Reply
+from taskloom.wire.messages import AuditEntry, OutputChunk, Reply
 from taskloom.wire.recorded import GENESIS, seal
 from tests.component.gateway.memory_entities import MemoryEntities
 
@@ -86,10 +89,13 @@ class MemorySystem:
         self.executors_now: list[Executor] = []
         self.lag = 12.0
         self.tail = MemoryTail()
-        self.history_reads = 0
         self.logs: list[list[tuple[int, bytes]]] = [[], []]
         self.log_reads = 0
         """Of those for one tenant, behind what the gateway keeps in memory."""
+        self.history_reads = self.key_looks = 0
+        self.database_away = False
+        self.entries: list[AuditEntry] = []
+        self.uses: dict[tuple[str, str], datetime] = {}
         self._waiting: dict[str, list[asyncio.Future[Reply]]] = {}
 
     # Kafka
@@ -248,6 +254,39 @@ class MemorySystem:
 
     def _rows(self, tenant_id: str) -> list[Row]:
         return [row for row in self.rows.values() if row.tenant_id == tenant_id and row.deleted_at is None]
+
+    async def write_audit(self, entries: Sequence[AuditEntry]) -> None:
+        if self.away:
+            raise BusUnavailable("Kafka did not acknowledge within 15 s")
+        self.entries += entries
+
+    async def audit(self, tenant_id: str, chosen: AuditFilter, limit: int) -> list[AuditEntry]:
+        found = [each for each in reversed(self.entries) if each.tenant_id == tenant_id]
+        return [
+            each
+            for each in found
+            if (chosen.before is None or each.id < chosen.before)
+            and (chosen.refused is None or (each.status >= 400) == chosen.refused)
+            and all(
+                getattr(chosen, name) in (None, getattr(each, name))
+                for name in ("user_id", "key_id", "task_id", "method", "route", "status")
+            )
+        ][:limit]
+
+    async def key(self, key_hash: str) -> Entity | None:
+        self.key_looks += 1
+        if self.database_away:
+            raise OperationalError("the database is away")
+        for entity in self.memory_entities.shown.values():
+            if isinstance(entity.value, ApiKey) and entity.value.lookup == key_hash and not entity.value.removed:
+                return entity
+        return None
+
+    async def key_uses(self, tenant_id: str, key_ids: list[str]) -> dict[str, datetime]:
+        return {key: at for (tenant, key), at in self.uses.items() if tenant == tenant_id and key in key_ids}
+
+    async def note_key_uses(self, uses: Mapping[tuple[str, str], datetime]) -> None:
+        self.uses |= uses
 
     async def task(self, tenant_id: str, task_id: str) -> Row | None:
         row = self.rows.get(task_id)

@@ -6,14 +6,15 @@ from services.gateway.security import OPEN_USER, BrowserGuard, OpenAddressRefuse
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
 def test_loopback_needs_no_permission(host: str) -> None:
-    check_address(host, allow_open=False)
+    check_address(host, keys=False, allow_open=False)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "taskloom.example"])
 def test_other_addresses_are_refused_unless_allowed(host: str) -> None:
     with pytest.raises(OpenAddressRefused, match="TASKLOOM_ALLOW_OPEN"):
-        check_address(host, allow_open=False)
-    check_address(host, allow_open=True)
+        check_address(host, keys=False, allow_open=False)
+    check_address(host, keys=False, allow_open=True)
+    check_address(host, keys=True, allow_open=False)
 
 
 def test_the_caller_comes_from_the_headers() -> None:

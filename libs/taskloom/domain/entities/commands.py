@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from msgspec import Meta, Struct
 
+from taskloom.domain.access import Role
 from taskloom.domain.entities.due import Timing
 from taskloom.domain.task.commands import Command, Reason
 from taskloom.domain.values import DependencyOutcome, Identifier, Text256, UtcTime
@@ -97,23 +98,59 @@ class RemoveSession(Command, frozen=True, tag="taskloom.session.remove.v1"):
     reason: Reason = ""
 
 
+KeyHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")]
+KeyPrefix = Annotated[str, Meta(min_length=1, max_length=16)]
+
+
+class IssueKey(Command, frozen=True, tag="taskloom.key.issue.v1"):
+    """Makes an API key of the tenant known. ``key_hash``: SHA-256 of its text, in hex; ``prefix``: how its text begins.
+
+    ``user_id`` is in whose name it acts. Without ``expires_at`` it does not expire.
+    """
+
+    key_hash: KeyHash
+    prefix: KeyPrefix
+    name: Annotated[str, Meta(min_length=1, max_length=100)]
+    user_id: Identifier
+    role: Role = "user"
+    scopes: Annotated[tuple[Text256, ...], Meta(max_length=50)] = ()
+    description: Annotated[str, Meta(max_length=1000)] = ""
+    expires_at: UtcTime | None = None
+
+
+class RotateKey(Command, frozen=True, tag="taskloom.key.rotate.v1"):
+    """Another text for the same key; the one before is worth nothing from then on."""
+
+    key_hash: KeyHash
+    prefix: KeyPrefix
+
+
+class RevokeKey(Command, frozen=True, tag="taskloom.key.revoke.v1"):
+    """For good."""
+
+    reason: Reason = ""
+
+
 DefinitionCommand = SaveDefinition | RemoveDefinition
 SessionCommand = TitleSession | RemoveSession
+KeyCommand = IssueKey | RotateKey | RevokeKey
 ScheduleClientCommand = (
     SaveSchedule | PauseSchedule | ResumeSchedule | RemoveSchedule | TriggerSchedule | BackfillSchedule
 )
 ScheduleCommand = ScheduleClientCommand | FireSchedule | NoteRun
-EntityCommand = DefinitionCommand | ScheduleCommand | SessionCommand
+EntityCommand = DefinitionCommand | ScheduleCommand | SessionCommand | KeyCommand
 
 _KIND_OF: Final = {
     **dict.fromkeys(get_args(DefinitionCommand), "definition"),
     **dict.fromkeys(get_args(ScheduleCommand), "schedule"),
     **dict.fromkeys(get_args(SessionCommand), "session"),
+    **dict.fromkeys(get_args(KeyCommand), "key"),
 }
 ENTITY_CLIENT_COMMANDS: Final = (
     *get_args(DefinitionCommand),
     *get_args(ScheduleClientCommand),
     *get_args(SessionCommand),
+    *get_args(KeyCommand),
 )
 ENTITY_COMMANDS: Final = (*ENTITY_CLIENT_COMMANDS, NoteRun)
 """Those that travel."""

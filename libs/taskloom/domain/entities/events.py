@@ -86,6 +86,28 @@ class SessionRemoved(Event, frozen=True, tag="taskloom.session.removed.v1"):
     reason: str = ""
 
 
+class KeyIssued(Event, frozen=True, tag="taskloom.key.issued.v1"):
+    """``key_hash``: SHA-256 of the key's text, in hex; the text itself is nowhere."""
+
+    key_hash: str
+    prefix: str
+    name: str
+    user_id: str
+    role: str
+    scopes: tuple[str, ...]
+    description: str = ""
+    expires_at: datetime | None = None
+
+
+class KeyRotated(Event, frozen=True, tag="taskloom.key.rotated.v1"):
+    key_hash: str
+    prefix: str
+
+
+class KeyRevoked(Event, frozen=True, tag="taskloom.key.revoked.v1"):
+    reason: str = ""
+
+
 DefinitionEvent = DefinitionSaved | DefinitionRemoved
 SessionEvent = SessionTitled | SessionRemoved
 ScheduleEvent = (
@@ -98,6 +120,7 @@ ScheduleEvent = (
     | RunsSkipped
     | RunEnded
 )
-EntityEvent = DefinitionEvent | ScheduleEvent | SessionEvent
+KeyEvent = KeyIssued | KeyRotated | KeyRevoked
+EntityEvent = DefinitionEvent | ScheduleEvent | SessionEvent | KeyEvent
 
 ENTITY_EVENTS: Final = get_args(EntityEvent)

@@ -22,6 +22,11 @@ COUNT: Final[LiteralString] = """
 SELECT count(*) FROM entities WHERE tenant_id = %(tenant)s AND kind = %(kind)s AND NOT removed
 """
 
+FIND: Final[LiteralString] = """
+SELECT entity FROM entities WHERE kind = %(kind)s AND lookup = %(lookup)s AND NOT removed
+ORDER BY entity_id LIMIT 1
+"""
+
 VERSION: Final[LiteralString] = "SELECT version FROM entities WHERE entity_id = %(id)s"
 
 _decode = msgspec.json.Decoder(Entity).decode
@@ -47,3 +52,9 @@ async def version(pool: Pool, entity_id: str) -> int:
     """The version that the table shows, of a removed one too; 0 for none."""
     found = await row(pool, VERSION, {"id": entity_id})
     return 0 if found is None else int(found[0])
+
+
+async def find(pool: Pool, kind: str, lookup: str) -> Entity | None:
+    """The one that is found by this text, whatever tenant it is of: for who does not know the tenant yet."""
+    found = await row(pool, FIND, {"kind": kind, "lookup": lookup})
+    return None if found is None else _decode(found[0])

@@ -10,10 +10,11 @@ from taskloom.domain.entities.entity import Entity
 from taskloom.domain.entities.ids import parts_of
 
 PUT: Final[LiteralString] = """
-INSERT INTO entities AS e (entity_id, kind, tenant_id, name, version, removed, changed_at, entity)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+INSERT INTO entities AS e (entity_id, kind, tenant_id, name, version, removed, changed_at, entity, lookup)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (entity_id) DO UPDATE
-SET version = excluded.version, removed = excluded.removed, changed_at = excluded.changed_at, entity = excluded.entity
+SET version = excluded.version, removed = excluded.removed, changed_at = excluded.changed_at, entity = excluded.entity,
+    lookup = excluded.lookup
 WHERE e.version < excluded.version
 """
 
@@ -35,5 +36,5 @@ def load(cursor: Cursor[Any], ids: Sequence[str]) -> dict[str, Entity]:
 
 def _columns(entity: Entity) -> tuple[Any, ...]:
     name = parts_of(entity.entity_id)
-    stored = msgspec.json.encode(entity)
-    return (entity.entity_id, *name, entity.version, entity.value.removed, entity.changed_at, stored)
+    stored, lookup = msgspec.json.encode(entity), getattr(entity.value, "lookup", None)
+    return (entity.entity_id, *name, entity.version, entity.value.removed, entity.changed_at, stored, lookup)

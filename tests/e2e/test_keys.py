@@ -1,0 +1,108 @@
+"""Keys mode in a whole system: the first key by the command line, the SDK with it, revocation, and the audit."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from shannon import AsyncShannonClient, TaskStatusEnum, errors
+
+from taskloom.client import Client
+from taskloom.local.jars import ensure_jars
+from taskloom.testing.eventually import eventually
+from taskloom.testing.processes import RunningSystem
+
+pytestmark = pytest.mark.e2e
+SECRET = "an-operator-s-secret-of-enough-characters"
+
+
+@pytest.fixture
+async def guarded(tmp_path: Path) -> AsyncIterator[RunningSystem]:
+    ensure_jars()
+    settings = {"TASKLOOM_AUTH": "keys", "TASKLOOM_JWT_SECRET": SECRET, "TASKLOOM_KEY_CACHE_S": "0.5"}
+    running = RunningSystem(tmp_path / "home", settings)
+    await running.start()
+    await running.wait_all_ready()
+    yield running
+    await running.stop(20)
+
+
+def taskloom(system: RunningSystem, *words: str, key: str = "") -> str:
+    """What a command beside the running system prints."""
+    environment = {**os.environ, "TASKLOOM_HOME": str(system.home), **({"TASKLOOM_API_KEY": key} if key else {})}
+    command = [sys.executable, "-m", "taskloom", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+async def test_keys_from_the_first_to_its_revocation(guarded: RunningSystem) -> None:
+    owner = taskloom(guarded, "keys", "create", "--tenant", "red", "--role", "owner", "--name", "first").strip()
+    made: Any = json.loads(taskloom(guarded, "keys", "create", "--tenant", "red", "--user", "rose", "--json"))
+    other: Any = json.loads(taskloom(guarded, "keys", "create", "--tenant", "blue", "--role", "admin", "--json"))
+    key, key_id, blue = made["api_key"], made["id"], other["api_key"]
+
+    async with AsyncShannonClient(base_url=guarded.url, api_key=key) as client:
+        handle = await client.submit_task("What is 2 + 2?", session_id="s-1")
+        assert (await client.wait(handle.task_id, timeout=30, poll_interval=0.1)).status is TaskStatusEnum.COMPLETED
+        seen = [event.type async for event in client.stream(handle.task_id)]
+        assert seen[-1] == "done"
+        tasks, total = await client.list_tasks()
+        assert ([task.task_id for task in tasks], total) == ([handle.task_id], 1)
+    async with AsyncShannonClient(base_url=guarded.url, api_key=blue) as client:
+        assert await client.list_tasks() == ([], 0)
+        with pytest.raises(errors.TaskNotFoundError):
+            await client.get_status(handle.task_id)
+    async with AsyncShannonClient(base_url=guarded.url, api_key="sk_" + "0" * 64) as client:
+        with pytest.raises(errors.AuthenticationError):
+            await client.list_tasks()
+
+    async with httpx.AsyncClient(base_url=guarded.url, headers={"X-API-Key": key}) as http:
+        token = (await http.post("/api/v1/auth/token")).json()["access_token"]
+    async with AsyncShannonClient(base_url=guarded.url, bearer_token=token) as client:
+        assert (await client.get_status(handle.task_id)).status is TaskStatusEnum.COMPLETED
+
+    with Client(guarded.url, api_key=key) as ours:
+        assert ours.get(handle.task_id).completed
+        assert ours.submit(kind="echo", input={"a": 1}).task_id
+    assert handle.task_id in taskloom(guarded, "list", "--json", key=key)
+
+    listed = await eventually(lambda: _used(guarded, key_id), 20, 0.5)
+    assert listed
+    taskloom(guarded, "keys", "revoke", key_id, "--tenant", "red", "--reason", "the test is over")
+    async with httpx.AsyncClient(base_url=guarded.url) as http:
+
+        async def refused() -> bool:
+            calls = ({"X-API-Key": key}, {"Authorization": f"Bearer {token}"})
+            return {(await http.get("/api/v1/tasks", headers=each)).status_code for each in calls} == {401}
+
+        await eventually(refused, 10)
+        boss = {"X-API-Key": owner}
+
+        async def audited() -> list[Any]:
+            entries: list[Any] = (await http.get("/api/v1/audit", params={"user_id": "rose"}, headers=boss)).json()[
+                "entries"
+            ]
+            return entries if len(entries) >= 3 else []
+
+        entries = await eventually(audited, 10)
+        assert {(entry["route"], entry["status"], entry["key_id"]) for entry in entries} >= {
+            ("/api/v1/tasks", 200, key_id),
+            ("/api/v1/auth/token", 200, key_id),
+        }
+        first = entries[-1]
+        assert (first["task_id"], first["tenant_id"], first["remote"]) == (handle.task_id, "red", "127.0.0.1")
+        since = {"since": first["at"], "task_id": handle.task_id}
+        assert len((await http.get("/api/v1/audit", params=since, headers=boss)).json()["entries"]) == 1
+        assert (await http.get("/api/v1/audit", headers={"X-API-Key": blue})).json()["entries"] == []
+    assert key not in "".join(guarded.log(name) for name in ("up", *guarded.pids))
+
+
+def _used(system: RunningSystem, key_id: str) -> bool:
+    keys = json.loads(taskloom(system, "keys", "list", "--tenant", "red", "--json"))
+    return any(each["id"] == key_id and each["last_used_at"] for each in keys)
