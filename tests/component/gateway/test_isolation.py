@@ -42,6 +42,7 @@ PATH_IDS: Final[dict[str, list[str]]] = {
     "path": ["nothing"],
     "key_id": ["KEY"],
     "schedule_id": ["SCHEDULE"],
+    "approval_id": ["run-secret-of-a~ask-secret-of-a"],
 }
 """A's id for each parameter of a path; where several are given, one of them fits. KEY and SCHEDULE: of what is
 made for A in the test."""
