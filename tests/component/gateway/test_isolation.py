@@ -75,8 +75,11 @@ SHARED: Final = {
 } | {"/api/v1/agents/{executor_id}/stats"}
 """Executors are of the installation and serve all tenants; nobody is there, so A is answered 404 as well."""
 
-NOT_OF_A_RUN: Final = {"/api/v1/tasks/{task_id}/workflow/checkpoint"}
-"""A's run has none."""
+NOT_THERE: Final = {
+    "/api/v1/tasks/{task_id}/workflow/checkpoint",
+    "/api/v1/sessions/{session_id}/files/{path}",
+}
+"""A's run has no checkpoint, and its session no file."""
 
 Case = tuple[str, str]
 
@@ -249,7 +252,7 @@ async def test_the_ids_are_those_of_things_that_a_can_read() -> None:
     world = await World.made(inhabited=True)
     for case in CASES:
         method, path = case
-        if method == "GET" and "{" in path and path not in SHARED | NOT_OF_A_RUN and not is_public(path):
+        if method == "GET" and "{" in path and path not in SHARED | NOT_THERE and not is_public(path):
             answers = [await call(world, world.a, method, target, b"") for target in targets(case, world)]
             assert {answer.status for answer in answers} & {200, 307, 501}, (path, answers)
 
