@@ -43,7 +43,7 @@ format: setup ## Format the code and mend what the linter can
 
 .PHONY: test
 test: setup ## All tests with a real broker and a real database (not: chaos, bench, soak)
-	$(PYTHON) -m pytest -m "not chaos and not bench and not soak" $(PYTEST_ARGS)
+	$(PYTHON) -m tests.run $(PYTEST_ARGS)
 
 .PHONY: chaos
 chaos: setup ## Kill services, broker and database while work is under way

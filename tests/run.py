@@ -1,0 +1,53 @@
+"""``make test``: the tests that need processes, and beside them the others; on two cores that halves the waiting.
+
+Both halves get the same further arguments. The second half's output is shown when it has ended. The run fails when one
+of them fails, or when neither found a test.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import IO, Final
+
+LONG: Final = "not chaos and not bench and not soak"
+SYSTEM: Final = f"(integration or e2e) and {LONG}"
+PURE: Final = f"not integration and not e2e and {LONG}"
+FOLDERS: Final = ("integration", "e2e", "chaos", "docs", "contract", "component", "unit")
+"""In this order: what depends on the clock most comes when the other half is nearly done."""
+
+NOTHING_FOUND: Final = 5
+"""Exit code of pytest when no test matches."""
+
+POLITE: Final = ("nice", "-n", "5")
+
+
+def start(
+    marks: str, arguments: list[str], *, polite: bool, output: IO[bytes] | None = None
+) -> subprocess.Popen[bytes]:
+    named = any(not argument.startswith("-") and Path(argument.partition("::")[0]).exists() for argument in arguments)
+    where = [] if named else [f"tests/{folder}" for folder in FOLDERS]
+    command = [sys.executable, "-m", "pytest", "-m", marks, *where, *arguments]
+    return subprocess.Popen([*(POLITE if polite else ()), *command], stdout=output, stderr=subprocess.STDOUT)
+
+
+def main(arguments: list[str]) -> int:
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as output:
+        pure = start(PURE, arguments, polite=True, output=output)
+        system = start(SYSTEM, arguments, polite=False)
+        try:
+            codes = [system.wait(), pure.wait()]
+        except KeyboardInterrupt:
+            codes = [system.wait(), pure.wait()]
+        output.seek(0)
+        print("\n= tests without processes, run beside them =", flush=True)
+        sys.stdout.buffer.write(output.read())
+    print(f"= both halves: {time.monotonic() - began:.0f} s =", flush=True)
+    failed = [code for code in codes if code not in (0, NOTHING_FOUND)]
+    return failed[0] if failed else min(codes)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
