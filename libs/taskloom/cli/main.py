@@ -28,6 +28,8 @@ VERBS: Final = {
     "delete": "Take a task out of all lists",
     "timeline": "Draw a task's history",
     "steps": "Draw a workflow's steps, and how each of them is",
+    "sessions": "Show, name and remove sessions",
+    "approvals": "Show what waits for a decision, and decide",
     "why": "Say what holds a task that does not run",
     "workflows": "Store, look at and run workflows; templates",
     "schedules": "Tasks that run by the clock",

@@ -10,8 +10,9 @@ import httpx
 from httpx_sse import aconnect_sse
 
 from taskloom.client import answers as a
-from taskloom.client import calls
+from taskloom.client import approval_calls, calls
 from taskloom.client import figures as f
+from taskloom.client.approvals_async import AsyncApprovals
 from taskloom.client.calls import Call
 from taskloom.client.connection import (
     CALL_TIMEOUT,
@@ -25,6 +26,7 @@ from taskloom.client.connection import (
 from taskloom.client.errors import Busy, NotEnded, refusal_of, unreachable
 from taskloom.client.frames import DONE, PATH, Resume, StreamItem, is_event, item_of
 from taskloom.client.schedules_async import AsyncSchedules
+from taskloom.client.sessions_async import AsyncSessions
 from taskloom.client.stored_workflows_async import AsyncWorkflows
 from taskloom.client.submission import Bulk, Chosen, Control, Submission, TaskChanges, TaskFilter
 
@@ -55,6 +57,8 @@ class AsyncClient:
         )
         self.workflows = AsyncWorkflows(self)
         self.schedules = AsyncSchedules(self)
+        self.sessions = AsyncSessions(self)
+        self.approvals = AsyncApprovals(self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -166,6 +170,30 @@ class AsyncClient:
     async def retry(self, task_id: str, reason: str = "") -> a.Controlled:
         """Lets a task that failed, timed out or was cancelled begin anew."""
         return await self.call(calls.control(task_id, "retry", {"reason": reason}))
+
+    async def approve(
+        self, task_id: str, approval_id: str, *, approved: bool = True, feedback: str = "", modified_action: Any = None
+    ) -> approval_calls.Decided:
+        """Decides, with ``approved`` False against it: then the task fails, or its step does what is defined.
+
+        Raises:
+            NotFound: it never asked for that approval.
+            Conflict: it was decided before, or its task has ended.
+            Refused: with status 403, only others may decide.
+        """
+        return await self.call(
+            approval_calls.decide(
+                task_id, approval_id, approved=approved, feedback=feedback, modified_action=modified_action
+            )
+        )
+
+    async def signal(self, task_id: str, name: str, payload: Any = None) -> a.Controlled:
+        """A signal for a workflow's run; it is kept until a step takes it."""
+        return await self.call(calls.signal(task_id, name, payload))
+
+    async def patch_variables(self, task_id: str, **values: Any) -> a.Controlled:
+        """Sets variables of a workflow's run; those that are not named stay."""
+        return await self.call(calls.patch_variables(task_id, values))
 
     async def update(self, task_id: str, **changes: Unpack[TaskChanges]) -> a.Controlled:
         return await self.call(calls.update(task_id, changes))

@@ -9,8 +9,9 @@ import httpx
 from httpx_sse import connect_sse
 
 from taskloom.client import answers as a
-from taskloom.client import calls
+from taskloom.client import approval_calls, calls
 from taskloom.client import figures as f
+from taskloom.client.approvals import Approvals
 from taskloom.client.calls import Call
 from taskloom.client.connection import (
     CALL_TIMEOUT,
@@ -26,6 +27,7 @@ from taskloom.client.connection import (
 from taskloom.client.errors import Busy, NotEnded, refusal_of, unreachable
 from taskloom.client.frames import DONE, PATH, Resume, StreamItem, is_event, item_of
 from taskloom.client.schedules import Schedules
+from taskloom.client.sessions import Sessions
 from taskloom.client.stored_workflows import Workflows
 from taskloom.client.submission import Bulk, Chosen, Control, Submission, TaskChanges, TaskFilter
 
@@ -54,6 +56,8 @@ class Client:
         )
         self.workflows = Workflows(self)
         self.schedules = Schedules(self)
+        self.sessions = Sessions(self)
+        self.approvals = Approvals(self)
 
     def __enter__(self) -> Self:
         return self
@@ -161,6 +165,30 @@ class Client:
     def retry(self, task_id: str, reason: str = "") -> a.Controlled:
         """Lets a task that failed, timed out or was cancelled begin anew."""
         return self.call(calls.control(task_id, "retry", {"reason": reason}))
+
+    def approve(
+        self, task_id: str, approval_id: str, *, approved: bool = True, feedback: str = "", modified_action: Any = None
+    ) -> approval_calls.Decided:
+        """Decides, with ``approved`` False against it: then the task fails, or its step does what is defined.
+
+        Raises:
+            NotFound: it never asked for that approval.
+            Conflict: it was decided before, or its task has ended.
+            Refused: with status 403, only others may decide.
+        """
+        return self.call(
+            approval_calls.decide(
+                task_id, approval_id, approved=approved, feedback=feedback, modified_action=modified_action
+            )
+        )
+
+    def signal(self, task_id: str, name: str, payload: Any = None) -> a.Controlled:
+        """A signal for a workflow's run; it is kept until a step takes it."""
+        return self.call(calls.signal(task_id, name, payload))
+
+    def patch_variables(self, task_id: str, **values: Any) -> a.Controlled:
+        """Sets variables of a workflow's run; those that are not named stay."""
+        return self.call(calls.patch_variables(task_id, values))
 
     def update(self, task_id: str, **changes: Unpack[TaskChanges]) -> a.Controlled:
         return self.call(calls.update(task_id, changes))

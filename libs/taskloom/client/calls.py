@@ -64,25 +64,25 @@ def submit_batch(tasks: Sequence[Submission], *, idempotency_key: str = "", wait
 
 
 def get(task_id: str, as_of: int | str = "") -> Call[a.Task]:
-    return Call(a.Task, of(task_id), params=_given(as_of=as_of))
+    return Call(a.Task, of(task_id), params=given(as_of=as_of))
 
 
 def list_tasks(chosen: Chosen, metadata: Mapping[str, str] | None = None) -> Call[a.TaskPage]:
     by_metadata = {f"metadata.{name}": value for name, value in (metadata or {}).items()}
-    return Call(a.TaskPage, TASKS, params={**_given(**chosen), **by_metadata})
+    return Call(a.TaskPage, TASKS, params={**given(**chosen), **by_metadata})
 
 
 def events(task_id: str, *, limit: int = 200, offset: int = 0, as_of: int | str = "") -> Call[a.Events]:
-    return Call(a.Events, of(task_id, "events"), params={"limit": limit, "offset": offset, **_given(as_of=as_of)})
+    return Call(a.Events, of(task_id, "events"), params={"limit": limit, "offset": offset, **given(as_of=as_of)})
 
 
 def timeline(task_id: str, *, full: bool = False, as_of: int | str = "") -> Call[a.Timeline]:
-    params = {"mode": "full" if full else "summary", **_given(as_of=as_of)}
+    params = {"mode": "full" if full else "summary", **given(as_of=as_of)}
     return Call(a.Timeline, of(task_id, "timeline"), params=params)
 
 
 def output(task_id: str, *, after: int = 0, streams: Collection[str] = (), limit: int = 200) -> Call[a.Output]:
-    params = {"after": after, "limit": limit, **_given(stream=",".join(streams))}
+    params = {"after": after, "limit": limit, **given(stream=",".join(streams))}
     return Call(a.Output, of(task_id, "output"), params=params)
 
 
@@ -103,6 +103,14 @@ def control(task_id: str, verb: str, wish: Control) -> Call[a.Controlled]:
     return Call(
         a.Controlled, of(task_id, verb), "POST", body={name: value for name, value in wish.items() if value != ""}
     )
+
+
+def signal(task_id: str, name: str, payload: Any = None) -> Call[a.Controlled]:
+    return Call(a.Controlled, of(task_id, "signal"), "POST", body={"name": name, "payload": payload})
+
+
+def patch_variables(task_id: str, values: Mapping[str, Any]) -> Call[a.Controlled]:
+    return Call(a.Controlled, of(task_id, "variables"), "PATCH", body={"values": values})
 
 
 def update(task_id: str, changes: TaskChanges) -> Call[a.Controlled]:
@@ -154,7 +162,8 @@ def _key(key: str) -> dict[str, str]:
     return {"idempotency-key": key} if key else {}
 
 
-def _given(**values: Any) -> dict[str, str | int]:
+def given(**values: Any) -> dict[str, str | int]:
+    """Parameters of a query string: those that say something."""
     return {
         name: str(value).lower() if isinstance(value, bool) else value
         for name, value in values.items()

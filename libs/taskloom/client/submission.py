@@ -24,6 +24,16 @@ class Retry(TypedDict, total=False):
     non_retryable: Sequence[str]
 
 
+class Approval(TypedDict, total=False):
+    """Somebody has to agree before the task starts: one of ``approvers``, or anybody. ``on_timeout``: what silence for
+    ``timeout_s`` means, fail, reject or approve."""
+
+    message: str
+    approvers: Sequence[str]
+    timeout_s: float
+    on_timeout: str
+
+
 class Submission(TypedDict, total=False):
     """A task to run: a ``query``, or a ``kind`` with its ``input``. The server has defaults for what is left out.
 
@@ -49,6 +59,7 @@ class Submission(TypedDict, total=False):
     executor_id: str
     capabilities: Sequence[str]
     labels: Mapping[str, str]
+    approval: Approval
 
 
 class Chosen(TypedDict, total=False):
