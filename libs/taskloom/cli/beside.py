@@ -25,6 +25,8 @@ VERBS_BESIDE: Final = frozenset(
         "workflows",
         "executors",
         "schedules",
+        "sessions",
+        "approvals",
         "queues",
         "report",
         "keys",
