@@ -40,8 +40,9 @@ LIMITED_RATE = 20
 LIMITS = {
     "TASKLOOM_QUEUE_RATES": f'{{"limits-rate": {{"per_s": {LIMITED_RATE}}}}}',
     "TASKLOOM_QUEUE_PARALLEL": '{"limits-one": 1}',
+    "TASKLOOM_QUOTAS": '{"budgeted": {"tokens_per_day": 1, "parallel": 2, "session": {"parallel": 1}}}',
 }
-"""Settings that only tests/e2e/test_limits.py meets, on queues of its own."""
+"""Settings that only tests/e2e/test_limits.py meets, on queues and with a tenant of its own."""
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,7 @@ from services.gateway.problems import (
     answer_problem,
     answer_too_slow,
 )
+from services.gateway.quotas import Quotas
 from services.gateway.rate_windows import PostgresWindows
 from services.gateway.rates import RateLimiter
 from services.gateway.read import Reader
@@ -119,7 +120,8 @@ def create_app(parts: Parts) -> Litestar:
     reply_s = settings.reply_timeout_s
     readiness = Readiness("gateway", parts.checks)
     waits = DependencyReader(parts.views, parts.histories, recent)
-    submitter = Submitter(parts.sender, parts.replies, parts.values, known, recent, waits, reply_s=reply_s)
+    quotas = Quotas(settings.quota_of_tenants, parts.views)
+    submitter = Submitter(parts.sender, parts.replies, parts.values, known, recent, waits, quotas, reply_s=reply_s)
     entities = Entities(
         *(parts.sender, parts.replies, parts.views, parts.histories, recent),
         reply_s=reply_s,

@@ -58,7 +58,9 @@ class Idempotency:
             await self._once(self._table, scope, key, body, _again(body, receive), send)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Takes old answers out of the table."""
+        """Takes old answers out of the table, until ``stopping``."""
+        if self._table is None:
+            await stopping.wait()
         while self._table is not None and not stopping.is_set():
             with suppress(*_OUTAGE):
                 await self._table.forget_old()

@@ -7,7 +7,9 @@ from typing import Any, Protocol
 from services.gateway.known import Known
 from taskloom.domain.entities.entity import Entity
 from taskloom.domain.envelope import Recorded
+from taskloom.domain.scheduling.quotas import Scope, Use, periods_of
 from taskloom.kinds.schemas import Schemas
+from taskloom.store.sql import SELECT_USES
 from taskloom.views import positions
 from taskloom.views.approvals import query as approval_rows
 from taskloom.views.audit import query as audit_rows
@@ -23,7 +25,7 @@ from taskloom.views.outputs import query as output_rows
 from taskloom.views.outputs.query import Chunk, OutputPage
 from taskloom.views.queues import query as queue_rows
 from taskloom.views.queues.query import QueueStats
-from taskloom.views.reading import Pool, row
+from taskloom.views.reading import Pool, row, rows
 from taskloom.views.sessions import query as session_rows
 from taskloom.views.sessions.query import Session
 from taskloom.views.task_executions import query as task_rows
@@ -91,6 +93,10 @@ class Views(Protocol):
 
     async def of_executors(self, tenant_id: str, executor_id: str | None) -> dict[str, Hour]:
         """Sums over all time, by executor; of one when it is named."""
+        ...
+
+    async def uses(self, scopes: Sequence[Scope], at: datetime) -> list[Use]:
+        """What tenants and sessions used in the periods that are under way then; written with the events, no lag."""
         ...
 
     async def entity(self, kind: str, tenant_id: str, name: str) -> Entity | None: ...
@@ -240,6 +246,10 @@ class PostgresViews:
 
     async def of_executors(self, tenant_id: str, executor_id: str | None) -> dict[str, Hour]:
         return await metric_sums.of_executors(self._pool, tenant_id, executor_id)
+
+    async def uses(self, scopes: Sequence[Scope], at: datetime) -> list[Use]:
+        tenants, sessions = [scope.tenant_id for scope in scopes], [scope.session_id for scope in scopes]
+        return [Use(*each) for each in await rows(self._pool, SELECT_USES, (tenants, sessions, list(periods_of(at))))]
 
     async def entity(self, kind: str, tenant_id: str, name: str) -> Entity | None:
         return await entity_rows.get(self._pool, kind, tenant_id, name)

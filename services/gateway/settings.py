@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from services.gateway.rate_windows import Plan
 from services.gateway.throttle import Plans
-from taskloom.settings import ServiceSettings
+from taskloom.quotas import QuotaSettings
 
 KEYS_PER_MINUTE = 600
 KEYS_PER_HOUR = 20_000
@@ -27,7 +27,7 @@ class PlanSetting(BaseModel):
         return Plan(self.minute, self.hour, self.day)
 
 
-class GatewaySettings(ServiceSettings):
+class GatewaySettings(QuotaSettings):
     """The gateway's own door, limits and waits; ``ops_port`` is not used: /health and the rest are on the HTTP port."""
 
     host: str = Field(

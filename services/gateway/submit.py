@@ -12,6 +12,7 @@ from services.gateway.dependencies import DependencyReader
 from services.gateway.ids import KEY_MAX_CHARS
 from services.gateway.known import KnownThings
 from services.gateway.problems import BadRequest, Conflict, Problem, Unknown, decoded, refused
+from services.gateway.quotas import Quotas
 from services.gateway.submission import ClaimSink, Origin, Submission, is_large, put_away, read_submission
 from services.gateway.wait import Recent, ReplySource, Sender, ask, no_answer, session_key
 from taskloom.domain.task.commands import SubmitTask
@@ -90,10 +91,12 @@ class Submitter:
         known: KnownThings,
         recent: Recent,
         dependencies: DependencyReader,
+        quotas: Quotas,
         *,
         reply_s: float,
     ) -> None:
         self._dependencies = dependencies
+        self._quotas = quotas
         self._sender = sender
         self._replies = replies
         self._claims = claims
@@ -111,6 +114,7 @@ class Submitter:
         Raises:
             BadRequest: a field is wrong.
             Conflict: the id or the idempotency key belongs to another submission.
+            TooMany: a quota of the tenant or the session is used up.
             Unavailable: no confirmation in time; repeating is safe.
             BusUnavailable: Kafka did not take it.
         """
@@ -142,6 +146,7 @@ class Submitter:
             submission = read_submission(body, self._known.now, origin, index)
         except Unknown:
             submission = read_submission(body, await self._known.renewed(), origin, index)
+        await self._quotas.check(submission.spec.tenant_id, submission.spec.session_id)
         return await put_away(submission, self._claims) if is_large(body) else submission
 
     async def submit_batch(self, body: bytes, origin: Origin) -> BatchResult:

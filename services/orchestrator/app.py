@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 
 from services.orchestrator import metrics
 from services.orchestrator.announced import Announced
+from services.orchestrator.budgets import Budgets
 from services.orchestrator.commands import CommandLoop
 from services.orchestrator.decisions import Decisions
 from services.orchestrator.entities import Entities
@@ -114,6 +115,7 @@ class Orchestrator:
             batch_max=settings.batch_max,
             rebalance_max=settings.rebalance_max,
         )
+        self.budgets = Budgets(self.scheduler, self.stores[0], self.loop.wake.set)
         self.listener = Listener(
             settings.instance, pool, announced, self.memory, self.loop.tell, self.loop.direct, self._caught_up
         )
@@ -270,6 +272,7 @@ async def run(settings: OrchestratorSettings) -> None:
         await runtime.start("join the consumer group", parts.consumer.start(settings.startup_timeout_s))
         runtime.on_drain("hand the partitions over", parts.drain)
         runtime.background("decide commands", parts.command_rounds(runtime.stopping))
+        runtime.background("look up usage", parts.budgets.run(runtime.stopping))
         runtime.background("show presence", parts.beat(runtime.stopping))
         await runtime.start("open the ops port", ops.start())
         runtime.on_drain("close the ops port", ops.stop)

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from taskloom.domain.scheduling.policy import Policy, Rate
-from taskloom.settings import ServiceSettings
+from taskloom.quotas import QuotaSettings
 
 Positive = Annotated[float, Field(gt=0, le=1e6)]
 Places = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -20,7 +20,7 @@ class RateSetting(BaseModel):
     burst: Positive = 1.0
 
 
-class OrchestratorSettings(ServiceSettings):
+class OrchestratorSettings(QuotaSettings):
     """Decides commands, writes events, dispatches work."""
 
     batch_max: int = Field(500, ge=1, le=5000, description="Most commands decided in one round, and most assignments")
@@ -79,6 +79,7 @@ class OrchestratorSettings(ServiceSettings):
             queue_rates={name: _rate(value) for name, value in self.queue_rates.items()},
             kind_rates={name: _rate(value) for name, value in self.kind_rates.items()},
             queue_parallel=self.queue_parallel,
+            quotas=self.quota_of_tenants,
             breaker_failures=self.breaker_failures,
             breaker_pause_s=self.breaker_pause_s,
             quarantine_losses=self.quarantine_losses,

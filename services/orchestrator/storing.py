@@ -8,6 +8,7 @@ import msgspec
 
 from services.orchestrator import metrics
 from services.orchestrator.batch import Answer, Batch
+from services.orchestrator.budgets import uses_in
 from services.orchestrator.entities import Entities
 from services.orchestrator.faults import Faults
 from services.orchestrator.memory import Memory
@@ -98,11 +99,14 @@ class Storing:
                 *(SnapshotRow(s.task_id, s.version, encode_state(s)) for s in batch.snapshots.values()),
                 *batch.entity_snapshots,
             ],
+            uses=uses_in(batch.events, self._memory),
         )
         positions = await self._owner.store(shard, stored)
         if positions is None:
             return None
         self._owner.moved(moves)
+        if stored.uses and self._scheduler.ledger is not None:
+            self._scheduler.ledger.add(stored.uses)
         for row in upserts:
             self._memory.rows[row.task_id] = row.due_at
         for task_id in closed:

@@ -156,3 +156,44 @@ async def test_what_waits_in_a_full_executors_reserve_moves_to_one_that_joins(
             assert (answer.status_code, type(answer.json())) == (200, dict)
             for task_id in slow:
                 assert (await api.ended(task_id, 60))["state"] == "completed"
+
+
+async def test_a_tenant_with_a_quota_runs_so_many_at_once_and_stops_when_its_budget_is_used_up(
+    running_system: RunningSystem,
+) -> None:
+    async with door(running_system, "budgeted") as api:
+        naps: list[Json] = [{"kind": "sleep", "input": {"seconds": 0.8}, "session_id": f"s-{n}"} for n in range(4)]
+        naps.append({**naps[0]})
+        ids = await submit_all(api, naps)
+
+        async def told() -> bool:
+            held = [gate["detail"] for task_id in ids for gate in await gates_of(api, task_id, "parallel")]
+            return "tenant budgeted is limited to 2 attempts at once" in held
+
+        await eventually(told, 5.0)
+        assert most_at_once(await runs(api, ids)) == 2
+        of_session = await runs(api, [ids[0], ids[4]])
+        assert most_at_once(of_session) == 1
+
+        soon = (datetime.now(UTC) + timedelta(seconds=3)).isoformat()
+        held = await api.submit(kind="echo", run_at=soon)
+        spent = await api.ended(await api.submit(query="how many tokens are these"))
+        usage = spent["usage"]
+        assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"] > 1
+        assert (usage["input_tokens"], usage["estimated_cost"]) == (usage["prompt_tokens"], usage["cost_usd"])
+        [gate] = await eventually(lambda: gates_of(api, held, "budget"), 10.0)
+        assert gate["detail"] == f"tenant budgeted has used {usage['total_tokens']} of 1 tokens today"
+
+        async def refused() -> Json | None:
+            answer = await api.http.post("/api/v1/tasks", json={"kind": "echo"})
+            return answer.json() if answer.status_code == 429 else None
+
+        assert (await eventually(refused, 5.0) or {})["code"] == "BUDGET_EXCEEDED"
+        assert (await api.control(held, "cancel")).status_code == 202
+    async with door(running_system) as other:
+        assert (await other.ended(await other.submit(kind="echo")))["state"] == "completed"
+
+
+async def gates_of(api: Api, task_id: str, name: str) -> list[Json]:
+    gates: list[Json] = (await api.get(f"/tasks/{task_id}/why"))["gates"]
+    return [gate for gate in gates if gate["gate"] == name]

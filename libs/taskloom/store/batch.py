@@ -6,6 +6,7 @@ from typing import NamedTuple
 from msgspec import Struct, field
 
 from taskloom.domain.envelope import Recorded
+from taskloom.domain.scheduling.quotas import Use
 
 
 class OffsetMove(Struct, frozen=True):
@@ -39,7 +40,8 @@ class SnapshotRow(NamedTuple):
 
 
 class Batch(Struct):
-    """One transaction. A task in ``open`` and ``closed`` is closed; claims are ``(sha256 in hex, bytes)``."""
+    """One transaction. A task in ``open`` and ``closed`` is closed; claims are ``(sha256 in hex, bytes)``;
+    ``uses``: what attempts that ended in it used, each scope and period once."""
 
     events: list[Recorded] = field(default_factory=list)
     moves: list[OffsetMove] = field(default_factory=list)
@@ -47,6 +49,7 @@ class Batch(Struct):
     closed: list[str] = field(default_factory=list)
     claims: list[tuple[str, bytes]] = field(default_factory=list)
     snapshots: list[SnapshotRow] = field(default_factory=list)
+    uses: list[Use] = field(default_factory=list)
 
 
 class Ownership(Struct, frozen=True):

@@ -32,7 +32,8 @@ class ShardRecorder(PostgresApplicationRecorder):
 
     def __init__(self, datastore: PostgresDatastore, *, events_table_name: str = "events_0") -> None:
         super().__init__(datastore, events_table_name=events_table_name)
-        self.sql = sql.shard_sql(int(events_table_name.removeprefix("events_")))
+        self.shard = int(events_table_name.removeprefix("events_"))
+        self.sql = sql.shard_sql(self.shard)
         self.partitions = 1
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int]:
@@ -62,6 +63,7 @@ class ShardRecorder(PostgresApplicationRecorder):
         self._insert_claims(curs, batch)
         self._write_open_rows(curs, batch)
         self._upsert_snapshots(curs, batch)
+        self._add_uses(curs, batch)
 
     def _insert_log(self, cursor: Cursor, stored_events: Sequence[StoredEvent]) -> list[int]:
         if not stored_events:
@@ -122,6 +124,11 @@ class ShardRecorder(PostgresApplicationRecorder):
                 prepare=True,
             )
 
+    def _add_uses(self, cursor: Cursor, batch: Batch) -> None:
+        if batch.uses:
+            columns = [list(column) for column in zip(*sorted(batch.uses), strict=True)]
+            cursor.execute(sql.ADD_USES, (self.shard, *columns), prepare=True)
+
     def _conflicting(self, stored_events: Sequence[StoredEvent]) -> list[str]:
         """Tasks whose events are stored already, or stand twice in the batch."""
         keys = Counter((str(event.originator_id), event.originator_version) for event in stored_events)
@@ -137,6 +144,10 @@ class ShardRecorder(PostgresApplicationRecorder):
     def select_offsets(self, partitions: Sequence[int]) -> list[Row]:
         """Partition, epoch and next offset."""
         return self.select(sql.SELECT_OFFSETS, (list(partitions),))
+
+    def select_uses(self, tenants: Sequence[str], sessions: Sequence[str], periods: Sequence[str]) -> list[Row]:
+        """Tenant, session, period, tokens and money, added up over all shards."""
+        return self.select(sql.SELECT_USES, (list(tenants), list(sessions), list(periods)))
 
     def layout(self, partitions: int, shards: int) -> Row:
         """Partitions and shards that the data was written with; these, when nothing was written yet."""

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 import structlog
 from eventsourcing.persistence import InterfaceError, InternalError, OperationalError, PersistenceError
 
+from taskloom.domain.scheduling.quotas import Scope, Use
 from taskloom.store import sql
 from taskloom.store.application import ShardApplication
 from taskloom.store.batch import Batch, History, OpenTask, Ownership
@@ -101,6 +102,11 @@ class ShardStore:
             WireError: a stored event cannot be read.
         """
         return self._read(lambda app: _load(app, list(dict.fromkeys(task_ids))))
+
+    def uses(self, scopes: Sequence[Scope], periods: Sequence[str]) -> list[Use]:
+        """What the scopes used in these periods, over all shards; what used nothing is absent."""
+        tenants, sessions = [s.tenant_id for s in scopes], [s.session_id for s in scopes]
+        return [Use(*row) for row in self._read(lambda app: app.rows.select_uses(tenants, sessions, periods))]
 
     def body(self, task_id: str, version: int) -> bytes:
         """The stored bytes of one event.

@@ -45,6 +45,16 @@ WHERE ctid = ANY (ARRAY(
 ))
 """
 
+# Given in the order of the key, and a shard has its own rows: no two writers wait for each other.
+ADD_USES: Final = """
+INSERT INTO usage_ledger AS u (tenant_id, session_id, period, shard, tokens, cost_usd)
+SELECT tenant_id, session_id, period, %b::int, tokens, cost_usd
+FROM unnest(%b::text[], %b::text[], %b::text[], %b::bigint[], %b::float8[])
+    AS n (tenant_id, session_id, period, tokens, cost_usd)
+ON CONFLICT (tenant_id, session_id, period, shard)
+DO UPDATE SET tokens = u.tokens + excluded.tokens, cost_usd = u.cost_usd + excluded.cost_usd
+"""
+
 UPSERT_SNAPSHOTS: Final = """
 INSERT INTO snapshots_{shard} AS s (task_id, version, state)
 SELECT * FROM unnest(%b::text[], %b::bigint[], %b::bytea[])
@@ -85,6 +95,17 @@ SELECT_LAYOUT: Final = "SELECT partitions, shards FROM store_layout"
 
 SELECT_OFFSETS: Final = """
 SELECT partition, epoch, next_offset FROM partition_offsets WHERE partition = ANY (%b::int[])
+"""
+
+SELECT_USES: Final = """
+SELECT w.tenant_id, w.session_id, u.period, sum(u.tokens)::bigint, sum(u.cost_usd)
+FROM unnest(%b::text[], %b::text[]) AS w (tenant_id, session_id)
+CROSS JOIN LATERAL (
+    SELECT period, tokens, cost_usd FROM usage_ledger AS l
+    WHERE l.tenant_id = w.tenant_id AND l.session_id = w.session_id AND l.period = ANY (%b::text[])
+    OFFSET 0
+) AS u
+GROUP BY w.tenant_id, w.session_id, u.period
 """
 
 SELECT_OPEN: Final = """

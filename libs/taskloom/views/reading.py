@@ -1,5 +1,6 @@
 """The pool that queries on views run on. Made once per process and handed to every query function."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -45,7 +46,9 @@ def read_pool(
     )
 
 
-async def rows(pool: Pool, statement: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+async def rows(
+    pool: Pool, statement: str, values: dict[str, Any] | Sequence[Any] | None = None
+) -> list[tuple[Any, ...]]:
     """All rows of one statement.
 
     Raises:

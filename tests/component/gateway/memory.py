@@ -22,6 +22,7 @@ from taskloom.domain.entities.keys import ApiKey
 from taskloom.domain.entities.sessions import Session as Marks
 from taskloom.domain.envelope import EventMeta, Recorded
 from taskloom.domain.refusals import Refusal
+from taskloom.domain.scheduling.quotas import Scope, Use
 from taskloom.domain.task.caller import Caller
 from taskloom.domain.task.commands import ExplainTask, SubmitTask
 from taskloom.domain.task.decide import decide
@@ -88,6 +89,7 @@ class MemorySystem:
         self.known_now = Known()
         self.executors_now: list[Executor] = []
         self.lag = 12.0
+        self.used: list[Use] = []
         self.tail = MemoryTail()
         self.logs: list[list[tuple[int, bytes]]] = [[], []]
         self.log_reads = 0
@@ -97,6 +99,9 @@ class MemorySystem:
         self.entries: list[AuditEntry] = []
         self.uses: dict[tuple[str, str], datetime] = {}
         self._waiting: dict[str, list[asyncio.Future[Reply]]] = {}
+
+    async def uses(self, scopes: Sequence[Scope], at: datetime) -> list[Use]:
+        return [use for use in self.used if Scope(use.tenant_id, use.session_id) in scopes]
 
     # Kafka
 

@@ -20,7 +20,7 @@ class Gate(Struct, frozen=True, omit_defaults=True):
 
     ``gate``: schedule, retry, dependency, approval, pause, cancel, start, step (of a workflow); of ready tasks:
     executor, queue, kind, capability, label (nobody has it), resources, slot, quarantine, breaker, concurrency,
-    parallel, affinity, rate, priority.
+    parallel, budget, affinity, rate, priority.
     """
 
     gate: str
@@ -44,6 +44,9 @@ def placement_gates(state: TaskState, scheduler: Scheduler, now: datetime) -> He
         return [Gate(gate, detail, since) for gate, detail in _missing(requirement, scheduler).items()], None
     gates, expected = _places(state, requirement, matching, scheduler)
     gates += _limits(state, scheduler)
+    budgets, opens = _budgets(state, scheduler, now)
+    gates += budgets
+    expected = max(filter(None, (expected, opens)), default=None)
     near, patience = _affinity(state, scheduler, now)
     gates += near
     expected = patience if expected is None else expected
@@ -146,6 +149,23 @@ def _limits(state: TaskState, scheduler: Scheduler) -> list[Gate]:
         detail = f"queue {spec.queue!r} is limited to {scheduler.policy.queue_parallel[spec.queue]} at once"
         gates.append(Gate("parallel", detail, state.queued_at, holders))
     return gates
+
+
+def _budgets(state: TaskState, scheduler: Scheduler, now: datetime) -> Held:
+    """What the tenant or the session may not exceed: attempts at once, tokens and money."""
+    gates, opens = [], []
+    for scope in scheduler.scopes_of(state.spec.tenant_id, state.spec.session_id):
+        who = f"session {scope.session_id}" if scope.session_id else f"tenant {scope.tenant_id}"
+        limit = scheduler.over_parallel(scope)
+        if limit is not None:
+            held = scheduler.sessions.of(scope) if scope.session_id else scheduler.tenants.of(scope.tenant_id)
+            detail = f"{who} is limited to {limit} attempts at once"
+            gates.append(Gate("parallel", detail, state.queued_at, tuple(sorted(held)[:MAX_HOLDERS])))
+        spent = scheduler.out_of_budget(scope, now.timestamp())
+        if spent is not None:
+            gates.append(Gate("budget", spent.detail, state.queued_at))
+            opens.append(spent.until)
+    return gates, max(filter(None, opens), default=None)
 
 
 def _affinity(state: TaskState, scheduler: Scheduler, now: datetime) -> Held:

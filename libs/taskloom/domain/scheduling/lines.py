@@ -118,8 +118,8 @@ _AGE: Final = attrgetter("queued_at", "arrival")
 Near = tuple[str, float]
 """What a task wants to be near to (``Scheduler.homes``), and for how many seconds it waits for that."""
 
-LanePlace = tuple[int, str, str | None, int, Near | None]
-"""Level, tenant, concurrency key, its limit, affinity."""
+LanePlace = tuple[int, str, str | None, int, Near | None, str]
+"""Level, tenant, concurrency key, its limit, affinity, session where sessions are limited."""
 
 
 class TenantLanes:

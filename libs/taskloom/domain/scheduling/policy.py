@@ -5,6 +5,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from taskloom.domain.scheduling.quotas import Quota
+
 HOUR_S: Final = 3600.0
 DAY_S: Final = 24 * HOUR_S
 
@@ -23,6 +25,7 @@ class Policy(Struct, frozen=True):
     hours of it and by ``boost_hour`` within one hour, and after it; never by more, so that ageing wins in the end.
     ``weights``: turns of a tenant for each turn of one that is not named. ``queue_rates``, ``kind_rates`` and
     ``queue_parallel`` (live attempts of a queue at once) hold for all orchestrators together.
+    ``quotas`` are those of tenants by name, ``*`` for those not named.
     ``breaker_failures`` different tasks in a row that fail on one executor and kind stop that kind there for
     ``breaker_pause_s``; ``quarantine_losses`` in a row stop all of an executor's work for ``quarantine_pause_s``.
     """
@@ -34,6 +37,7 @@ class Policy(Struct, frozen=True):
     queue_rates: Mapping[str, Rate] = {}
     kind_rates: Mapping[str, Rate] = {}
     queue_parallel: Mapping[str, int] = {}
+    quotas: Mapping[str, Quota] = {}
     breaker_failures: int = 20
     breaker_pause_s: float = 5.0
     quarantine_losses: int = 3

@@ -7,6 +7,7 @@ waits behind costs nothing but its memory.
 
 from collections.abc import Collection, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
+from typing import Final
 
 from taskloom.domain.scheduling.lines import (
     MAX_STALE,
@@ -25,6 +26,9 @@ from taskloom.domain.scheduling.match import Requirement
 from taskloom.domain.scheduling.policy import DEFAULT, Policy
 from taskloom.domain.scheduling.turns import Turns
 from taskloom.domain.values import Concurrency
+
+QUOTA: Final = "\0"
+"""Begins what the lanes of a tenant or session wait for that may start nothing; no concurrency key begins so."""
 
 
 class ReadyQueues:
@@ -61,6 +65,7 @@ class ReadyQueues:
         concurrency: Concurrency | None = None,
         deadline: float | None = None,
         near: Near | None = None,
+        session: str = "",
     ) -> None:
         """Puts a task into its line; a task that waits already moves to its new place."""
         if task_id in self.waiting:
@@ -71,7 +76,7 @@ class ReadyQueues:
         self._arrivals += 1
         key, limit = (None, 0) if concurrency is None else (concurrency.key, concurrency.limit)
         level = priority if deadline is None else self._policy.level(priority, deadline, queued_at)
-        place = (level, tenant, key, limit, near)
+        place = (level, tenant, key, limit, near, session)
         lane = line.lanes.get(place)
         if lane is None:
             lane = self._open(line, place)
@@ -196,7 +201,8 @@ class ReadyQueues:
     def park(self, lane: Lane, at: Key | str, until: float | None = None) -> None:
         """The lane waits beside its line, whose other lanes go on, until ``unpark`` or that time. It must be first.
 
-        ``at``: the concurrency key that has no place, or the executor that it wants and that has no slot.
+        ``at``: the concurrency key that has no place, the tenant or session that may start nothing (``QUOTA``), or the
+        executor that it wants and that has no slot.
         """
         self._parked.setdefault(at, {})[id(lane)] = lane
         lane.line.levels[lane.level].tenants[lane.tenant].lanes.remove(lane)
@@ -222,7 +228,7 @@ class ReadyQueues:
         """How many of a line's tasks wait beside it: for a place of their key, or for the executor they want."""
         counts: dict[str, int] = {}
         for at, lanes in self._parked.items():
-            gate = "affinity" if isinstance(at, str) else "concurrency"
+            gate = "affinity" if isinstance(at, str) else "budget" if at[1].startswith(QUOTA) else "concurrency"
             for lane in lanes.values():
                 if lane.line is line:
                     counts[gate] = counts.get(gate, 0) + len(lane) - lane.stale

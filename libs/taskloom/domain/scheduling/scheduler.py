@@ -13,7 +13,8 @@ from taskloom.domain.scheduling.limits import Holders, TokenBucket
 from taskloom.domain.scheduling.lines import Entry, Key, Lane, Level, Line, Rank
 from taskloom.domain.scheduling.match import Requirement, needs_of, requirement_of
 from taskloom.domain.scheduling.policy import DEFAULT, Policy, Rate
-from taskloom.domain.scheduling.queues import ReadyQueues
+from taskloom.domain.scheduling.queues import QUOTA, ReadyQueues
+from taskloom.domain.scheduling.quotas import Exhausted, Ledger, Scope, Use
 from taskloom.domain.task.state import LiveAttempt, TaskState
 
 Held = tuple[str, str, int, int, str, str]
@@ -47,6 +48,9 @@ class Scheduler:
         self.queues: Holders[str] = Holders()
         self.queue_buckets = {name: TokenBucket(rate) for name, rate in policy.queue_rates.items()}
         self.kind_buckets = {name: TokenBucket(rate) for name, rate in policy.kind_rates.items()}
+        self.ledger = Ledger(policy.quotas) if policy.quotas else None
+        self.tenants: Holders[str] = Holders()
+        self.sessions: Holders[Scope] = Holders()
         self._waiting = self.ready.waiting
         self._leases: dict[str, Held] = {}
         self._hints: dict[str, Hint] = {}
@@ -151,7 +155,9 @@ class Scheduler:
         """Lets the first task of a level go, or notes what it waits for; gives what comes next there."""
         assert level.first is not None
         lane = level.first.lane
-        if lane.limit and (key := lane.key) is not None and self.key_is_full(lane):
+        if self.ledger is not None and (shut := self._shut(lane, at)) is not None:
+            self.ready.park(lane, shut)
+        elif lane.limit and (key := lane.key) is not None and self.key_is_full(lane):
             self.ready.park(lane, key)
         elif lane.near is not None and (wanted := self.waits_for(level.first, at)) is not None:
             self.ready.park(lane, *wanted)
@@ -176,6 +182,53 @@ class Scheduler:
     def queue_is_full(self, queue: str) -> bool:
         limit = self.policy.queue_parallel.get(queue)
         return limit is not None and self.queues.count(queue) >= self.pool.share(limit, queue)
+
+    def over_parallel(self, scope: Scope) -> int | None:
+        """The scope's limit of attempts at once, when all its places are taken; else None."""
+        quota = None if self.ledger is None else self.ledger.of(scope.tenant_id)
+        if quota is None:
+            return None
+        limit = quota.session.parallel if scope.session_id else quota.parallel
+        held = self.sessions.count(scope) if scope.session_id else self.tenants.count(scope.tenant_id)
+        name = f"{scope.tenant_id}/{scope.session_id}"
+        return limit if limit is not None and held >= self.pool.share(limit, name) else None
+
+    def out_of_budget(self, scope: Scope, at: float) -> Exhausted | None:
+        return None if self.ledger is None else self.ledger.shut(scope, at)
+
+    def scopes_of(self, tenant_id: str, session_id: str) -> list[Scope]:
+        """Who has to be let start something: the tenant, and the session where sessions are limited."""
+        if self.ledger is None:
+            return []
+        session = self.ledger.session_of(tenant_id, session_id)
+        return [Scope(tenant_id), Scope(tenant_id, session)] if session else [Scope(tenant_id)]
+
+    def learn_usage(self, scopes: Iterable[Scope], uses: Iterable[Use]) -> None:
+        """What the store says these used; who waited for that is looked at again with the next round."""
+        if self.ledger is not None:
+            scopes = list(scopes)
+            self.ledger.learn(scopes, uses)
+            for scope in scopes:
+                self.ready.unpark(_quota_key(scope))
+
+    def _shut(self, lane: Lane, at: float) -> Key | None:
+        """The tenant or session of the lane that may start nothing now."""
+        tenant, session = lane.tenant, lane.place[5]
+        for scope in (Scope(tenant), Scope(tenant, session))[: 2 if session else 1]:
+            if self.over_parallel(scope) is not None or self.out_of_budget(scope, at) is not None:
+                return _quota_key(scope)
+        return None
+
+    def _hold_quota(self, task_id: str, tenant: str, session: str) -> None:
+        self.tenants.take(tenant, task_id)
+        if session:
+            self.sessions.take(Scope(tenant, session), task_id)
+
+    def _leave_quota(self, task_id: str) -> None:
+        tenant, session = self.tenants.leave(task_id), self.sessions.leave(task_id)
+        for scope in (None if tenant is None else Scope(tenant), session):
+            if scope is not None:
+                self.ready.unpark(_quota_key(scope))
 
     def rate_opens_at(self, requirement: Requirement, now: float) -> float:
         """When the rate limits of queue and kind next let a task start; ``now`` when they do."""
@@ -271,6 +324,8 @@ class Scheduler:
             self.homes.note((lane.tenant, lane.near[0]), offer.executor_id)
         if lane.limit and (key := lane.key) is not None:
             self.keys.take(key, task_id)
+        if self.ledger is not None:
+            self._hold_quota(task_id, lane.tenant, lane.place[5])
         if self._limited:
             self._spend(requirement, task_id)
         return Assignment(task_id, offer.executor_id, offer.incarnation)
@@ -292,6 +347,7 @@ class Scheduler:
             spec.concurrency,
             None if spec.deadline is None else spec.deadline.timestamp(),
             None if spec.affinity is None else near_of(state),
+            "" if self.ledger is None else self.ledger.session_of(spec.tenant_id, spec.session_id),
         )
 
     def _lease(self, state: TaskState, live: LiveAttempt, held: Held | None) -> None:
@@ -311,6 +367,8 @@ class Scheduler:
             self.keys.take((spec.tenant_id, spec.concurrency.key), task_id)
         if self._limited and spec.queue in self.policy.queue_parallel:
             self.queues.take(spec.queue, task_id)
+        if self.ledger is not None:
+            self._hold_quota(task_id, spec.tenant_id, self.ledger.session_of(spec.tenant_id, spec.session_id))
 
     def _release(self, task_id: str, held: Held) -> None:
         self.pool.release(held[0], held[1], (task_id, held[2]))
@@ -319,6 +377,8 @@ class Scheduler:
             self.ready.unpark(key)
         if self.queues.keys:
             self.queues.leave(task_id)
+        if self.ledger is not None:
+            self._leave_quota(task_id)
 
     def _learn(self, state: TaskState, held: Held) -> None:
         """What the end of an attempt says about its executor."""
@@ -335,6 +395,10 @@ class Scheduler:
                 health.failed(executor_id, kind, task_id, task_id if state.ended_by else incarnation)
             else:
                 health.undecided(executor_id, kind, task_id)
+
+
+def _quota_key(scope: Scope) -> Key:
+    return scope.tenant_id, QUOTA + scope.session_id
 
 
 def held_against_executor(state: TaskState) -> bool:

@@ -11,7 +11,7 @@ from taskloom.domain.scheduling.scheduler import Scheduler
 
 GATES: Final = (
     *("nobody", "slot", "resources", "breaker", "quarantine"),
-    *("parallel", "rate", "concurrency", "affinity", "turn"),
+    *("parallel", "rate", "concurrency", "budget", "affinity", "turn"),
 )
 """``nobody``: no executor has what the task needs. ``turn``: nothing but those before it, or the next round."""
 
