@@ -33,7 +33,7 @@ Used = Mapping[str, tuple[int, float]]
 class UsageViews(Protocol):
     """Part of ``readside.Views``."""
 
-    async def uses(self, scopes: Sequence[Scope], at: datetime) -> list[Use]: ...
+    async def used_by(self, scopes: Sequence[Scope], at: datetime) -> list[Use]: ...
 
     async def count_by_status(self, tenant_id: str) -> dict[str, int]: ...
 
@@ -92,7 +92,7 @@ class Quotas:
     async def _used_by(self, scope: Scope, now: datetime) -> Used:
         seen = self._used.get(scope)
         if seen is None or time.monotonic() - seen[0] > FRESH_S:
-            uses = await self._views.uses([scope], now)
+            uses = await self._views.used_by([scope], now)
             seen = (time.monotonic(), {use.period: (use.tokens, use.cost_usd) for use in uses})
             self._used[scope] = seen
         self._used.move_to_end(scope)

@@ -95,7 +95,7 @@ class Views(Protocol):
         """Sums over all time, by executor; of one when it is named."""
         ...
 
-    async def uses(self, scopes: Sequence[Scope], at: datetime) -> list[Use]:
+    async def used_by(self, scopes: Sequence[Scope], at: datetime) -> list[Use]:
         """What tenants and sessions used in the periods that are under way then; written with the events, no lag."""
         ...
 
@@ -247,7 +247,7 @@ class PostgresViews:
     async def of_executors(self, tenant_id: str, executor_id: str | None) -> dict[str, Hour]:
         return await metric_sums.of_executors(self._pool, tenant_id, executor_id)
 
-    async def uses(self, scopes: Sequence[Scope], at: datetime) -> list[Use]:
+    async def used_by(self, scopes: Sequence[Scope], at: datetime) -> list[Use]:
         tenants, sessions = [scope.tenant_id for scope in scopes], [scope.session_id for scope in scopes]
         return [Use(*each) for each in await rows(self._pool, SELECT_USES, (tenants, sessions, list(periods_of(at))))]
 

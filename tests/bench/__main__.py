@@ -1,6 +1,7 @@
 """``make bench``: prints a JSON line for each figure as it is measured, and a table at the end.
 
-``--only`` names the parts to run: latency, tasks, memory, workflows, fan-out, scheduler, flat, take-over, streams.
+``--only`` names the parts to run: latency, tasks, memory, workflows, fan-out, scheduler, flat, take-over, streams,
+reads (fills the tables with ``--rows`` tasks; not run unless it is named).
 """
 
 import argparse
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from taskloom.testing.processes import RunningSystem
-from tests.bench import load, scheduler_rate, streams, take_over, workflows
+from tests.bench import load, reads, scheduler_rate, streams, take_over, workflows
 from tests.bench.system import (
     SETTINGS,
     cpu_seconds,
@@ -132,6 +133,13 @@ async def open_streams(system: RunningSystem, options: argparse.Namespace, note:
         note(figure)
 
 
+async def read_rates(system: RunningSystem, options: argparse.Namespace, note: Note) -> None:
+    """Latency of reads over HTTP, one at a time, with so many tasks and all their events in the tables."""
+    copied_s = await asyncio.to_thread(reads.fill, system.dsn, options.rows)
+    print(json.dumps({"rows": options.rows, "copied_s": round(copied_s, 1)}), flush=True)
+    await reads.measure(system, options.rows, options.samples, note)
+
+
 PARTS: dict[str, Callable[[RunningSystem, argparse.Namespace, Note], Awaitable[None]]] = {
     "latency": latency,
     "tasks": tasks,
@@ -142,6 +150,7 @@ PARTS: dict[str, Callable[[RunningSystem, argparse.Namespace, Note], Awaitable[N
     "flat": flat,
     "take-over": orchestrator_killed,
     "streams": open_streams,
+    "reads": read_rates,
 }
 
 
@@ -204,7 +213,10 @@ async def main() -> int:
     parser.add_argument("--children", type=int, default=1_000, help="children of a fan-out")
     parser.add_argument("--waiting", type=int, default=100_000, help="tasks that wait while the scheduler is measured")
     parser.add_argument("--streams", type=int, default=2_000, help="open streams of one gateway")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--rows", type=int, default=1_000_000, help="tasks in the tables while reads are measured")
+    parser.add_argument("--samples", type=int, default=200, help="reads of each sort")
+    usual = [part for part in PARTS if part != "reads"]
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=usual, metavar="PART", help=", ".join(PARTS))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="taskloom-bench-") as home:
         system = RunningSystem(Path(home), SETTINGS)

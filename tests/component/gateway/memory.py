@@ -100,7 +100,7 @@ class MemorySystem:
         self.uses: dict[tuple[str, str], datetime] = {}
         self._waiting: dict[str, list[asyncio.Future[Reply]]] = {}
 
-    async def uses(self, scopes: Sequence[Scope], at: datetime) -> list[Use]:
+    async def used_by(self, scopes: Sequence[Scope], at: datetime) -> list[Use]:
         return [use for use in self.used if Scope(use.tenant_id, use.session_id) in scopes]
 
     # Kafka

@@ -66,7 +66,7 @@ class TaskReader:
     ) -> list[Task]:
         """The newest ``number`` of those that fit, or somewhat more."""
         tasks: list[Task] = []
-        async for summaries in self._pages(status, task_type, priority):
+        async for summaries in self._pages(status, assigned_to, task_type, priority):
             found = await in_parallel(self.task, [UUID(each.task_id) for each in summaries])
             tasks += [task for task in found if task and assigned_to in (None, task.assigned_to)]
             if len(tasks) >= number:
@@ -76,7 +76,7 @@ class TaskReader:
     async def newest(self, number: int) -> list[str]:
         """Ids of at most so many tasks."""
         ids: list[str] = []
-        async for summaries in self._pages(None, None, None):
+        async for summaries in self._pages(None, None, None, None):
             ids += [each.task_id for each in summaries]
             if len(ids) >= number:
                 break
@@ -126,13 +126,24 @@ class TaskReader:
         execution.output = "".join(parts)
 
     async def _pages(
-        self, status: TaskStatus | None, task_type: TaskType | None, priority: TaskPriority | None
+        self,
+        status: TaskStatus | None,
+        assigned_to: str | None,
+        task_type: TaskType | None,
+        priority: TaskPriority | None,
     ) -> AsyncIterator[list[a.TaskSummary]]:
         metadata = {} if task_type is None else {f"{OWN}type": TaskType(task_type).value}
         words = "" if status is None else REST_WORDS[status]
         cursor: str | None = ""
         while cursor is not None:
-            page = await self._client.list_tasks(metadata=metadata, status=words, cursor=cursor, limit=PAGE)
+            page = await self._client.list_tasks(
+                metadata=metadata,
+                status=words,
+                assigned_to=assigned_to or "",
+                priority="" if priority is None else str(int(priority)),
+                cursor=cursor,
+                limit=PAGE,
+            )
             yield [
                 each
                 for each in page.tasks

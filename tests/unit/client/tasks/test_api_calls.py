@@ -157,6 +157,13 @@ async def test_list_looks_at_states_and_leaves_out_other_doors(api: TaskAPI, ser
     assert asked == [None, "QUEUED"]
 
 
+async def test_list_lets_the_server_narrow_by_priority_and_agent(api: TaskAPI, server: Server) -> None:
+    server.add(f"GET {BASE}", {"tasks": [], "total_count": 0})
+    assert await api.list_tasks(assigned_to="ex-1", priority=TaskPriority.HIGH) == []
+    [params] = [request.url.params for request in server.requests if request.url.path == BASE]
+    assert (params["assigned_to"], params["priority"]) == ("ex-1", "3")
+
+
 async def test_task_cannot_move_to_another_agent(api: TaskAPI, server: Server) -> None:
     task_id = uuid4()
     server.task(task_id, metadata={"task.assigned_to": "a"})
