@@ -114,11 +114,10 @@ class Unavailable(_ComeBack):
 
 
 def invalid_json(error: msgspec.MsgspecError | UnicodeDecodeError) -> BadRequest:
-    """The 400 for a body that does not decode; ``field`` is the path of the fault, without the leading ``$.``."""
+    """The 400 for a body that does not decode; ``field`` is the path of the fault, ``$`` for all of it."""
     if not isinstance(error, msgspec.ValidationError):
         return BadRequest(f"the body is not JSON: {error}", field="$")
-    path = faulty_field(error)
-    return BadRequest(str(error), field=path.removeprefix("$.") or "$")
+    return BadRequest(str(error), field=faulty_field(error))
 
 
 def decoded(decode: Callable[[bytes], T], body: bytes) -> T:

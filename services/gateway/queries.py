@@ -175,7 +175,7 @@ def read_query(pairs: Iterable[tuple[str, str]], kind: type[Q]) -> Q:
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
-        field = field_of(error).removeprefix("$.")
+        field = field_of(error)
         if field == "$" and "missing required field" in str(error):
             field = str(error).rpartition("field `")[2].rstrip("`")
         raise BadRequest(f"{field}: {error}", field=field) from error

@@ -62,7 +62,7 @@ def decode_command(key: bytes | None, value: bytes | None, headers: Headers, *, 
     names a submission that came without any id.
 
     Raises:
-        WireError: what is wrong, with the field's path (``$.priority``, ``ce_type``, ``key``).
+        WireError: what is wrong, with the field's path (``priority``, ``ce_type``, ``key``).
     """
     attributes, data = read(headers, value)
     decoder = _DECODERS.get(attributes.type)
@@ -126,12 +126,12 @@ def is_too_deep(data: bytes) -> bool:
 
 
 def field_of(error: msgspec.ValidationError) -> str:
-    """Path of the faulty value, as msgspec gives it at the end of its message: ``… - at `$.retry.factor```."""
-    _, found, path = str(error).rpartition("at `")
+    """Path of the faulty value, ``retry.factor``, as msgspec ends its message with it; ``$`` for all of it."""
+    _, found, path = str(error).rpartition("at `$.")
     return path.rstrip("`") if found else "$"
 
 
 def faulty_field(error: msgspec.ValidationError) -> str:
     """Path of the faulty field; that of an unknown or missing one too, which msgspec names in its message alone."""
     named = _NAMED.match(str(error))
-    return f"{field_of(error)}.{named[1]}" if named else field_of(error)
+    return f"{field_of(error)}.{named[1]}".removeprefix("$.") if named else field_of(error)

@@ -127,4 +127,4 @@ async def test_the_next_runs_are_shown_before_and_after_it_exists(client: httpx.
 )
 async def test_a_bad_schedule_names_its_field(client: httpx.AsyncClient, fields: dict[str, Any], field: str) -> None:
     answer = await client.post(SCHEDULES, json={**NIGHTLY, **fields})
-    assert (answer.status_code, answer.json()["field"].removeprefix("$.")) == (400, field)
+    assert (answer.status_code, answer.json()["field"]) == (400, field)
