@@ -38,6 +38,7 @@ def running(process: ManagedProcess) -> Iterator[None]:
 
 LIMITED_RATE = 20
 LIMITS = {
+    "TASKLOOM_WEBHOOK_ALLOW_PRIVATE": "true",
     "TASKLOOM_QUEUE_RATES": f'{{"limits-rate": {{"per_s": {LIMITED_RATE}}}}}',
     "TASKLOOM_QUEUE_PARALLEL": '{"limits-one": 1}',
     "TASKLOOM_QUOTAS": '{"budgeted": {"tokens_per_day": 1, "parallel": 2, "session": {"parallel": 1}}}',

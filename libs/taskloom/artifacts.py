@@ -32,7 +32,7 @@ class FileTooLarge(TaskloomError):
     """The file is larger than what is sent in one answer."""
 
 
-class Entry(Struct, frozen=True):
+class FileEntry(Struct, frozen=True):
     """``path`` is relative to the session's directory."""
 
     name: str
@@ -50,7 +50,7 @@ def _named(name: str) -> str:
     return f"%2E{name[1:]}" if name.startswith(".") else name
 
 
-def list_files(root: Path, path: str = "") -> list[Entry]:
+def list_files(root: Path, path: str = "") -> list[FileEntry]:
     """What is in the directory, by name, at most 1,000; nothing when the session has no directory. Links and what is
     neither file nor directory are left out.
 
@@ -62,14 +62,14 @@ def list_files(root: Path, path: str = "") -> list[Entry]:
         if parts:
             raise NoSuchFile
         return []
-    found: list[Entry] = []
+    found: list[FileEntry] = []
     with _opened(root, parts, _DIRECTORY) as directory, os.scandir(directory) as entries:
         for entry in entries:
             about = entry.stat(follow_symlinks=False)
             if stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode):
                 is_dir = stat.S_ISDIR(about.st_mode)
                 whole = "/".join((*parts, entry.name))
-                found.append(Entry(entry.name, whole, is_dir, 0 if is_dir else about.st_size))
+                found.append(FileEntry(entry.name, whole, is_dir, 0 if is_dir else about.st_size))
     return sorted(found, key=lambda each: each.name)[:MAX_ENTRIES]
 
 

@@ -4,7 +4,7 @@ import os
 import socket
 from typing import Any, Final, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from taskloom.domain.ids import is_valid_id
@@ -12,6 +12,9 @@ from taskloom.errors import TaskloomError
 from taskloom.wire.topics import SLOTS
 
 PREFIX: Final = "TASKLOOM_"
+
+
+MIN_KEY_CHARS = 32
 
 
 class SettingsError(TaskloomError):
@@ -82,6 +85,17 @@ class ServiceSettings(BaseSettings):
         if self.partitions % self.shards:
             raise ValueError(f"{PREFIX}SHARDS={self.shards} must divide {PREFIX}PARTITIONS={self.partitions}")
         return self
+
+
+def checked_key(value: SecretStr) -> SecretStr:
+    """A key that is absent or long enough.
+
+    Raises:
+        ValueError: it is short.
+    """
+    if 0 < len(value.get_secret_value()) < MIN_KEY_CHARS:
+        raise ValueError(f"must have {MIN_KEY_CHARS} characters or more")
+    return value
 
 
 S = TypeVar("S", bound=BaseSettings)

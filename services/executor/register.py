@@ -17,6 +17,7 @@ from services.executor.settings import ExecutorSettings
 from taskloom import telemetry
 from taskloom.bus.errors import BusError
 from taskloom.bus.publish import OutRecord
+from taskloom.domain.task.submission import WEBHOOK_KIND, WEBHOOK_QUEUE
 from taskloom.kinds.schemas import announced
 from taskloom.wire.cloudevents import Attributes, to_headers
 from taskloom.wire.messages import ExecutorHeartbeat, LiveAttempt
@@ -60,7 +61,7 @@ class Announcer:
             at=datetime.now(UTC),
             kinds=kinds,
             schemas=announced(schemas),
-            queues=settings.queues,
+            queues=(*settings.queues, *((WEBHOOK_QUEUE,) if WEBHOOK_KIND in kinds else ())),
             capabilities=settings.capabilities,
             labels=settings.labels,
             slots=settings.slots,

@@ -6,12 +6,12 @@ import socket
 from typing import Annotated
 
 import psutil
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from taskloom.domain.ids import is_valid_id
 from taskloom.domain.values import Resources
-from taskloom.settings import ServiceSettings
+from taskloom.settings import ServiceSettings, checked_key
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """Comma-separated in the environment."""
@@ -47,6 +47,15 @@ class ExecutorSettings(ServiceSettings):
         default_factory=lambda: round(psutil.disk_usage("/").free / 1e9, 2), ge=0, description="Disk it offers, GB"
     )
     gpu_memory_gb: float = Field(0.0, ge=0, description="Memory of its GPUs, GB")
+    webhook_key: SecretStr = Field(
+        SecretStr(""),
+        description="Key that webhook secrets follow from, the same in gateways and executors, 32 characters or more, "
+        "without it this executor delivers none",
+    )
+    webhook_allow_private: bool = Field(
+        False,
+        description="Deliver webhooks to addresses of this machine and of private networks too",
+    )
     max_pending_reports: int = Field(20_000, ge=100, description="Reports kept while Kafka is away; then work waits")
     max_pending_output_mb: int = Field(16, ge=1, description="Output kept while Kafka is away, MiB; then writers wait")
 
@@ -61,6 +70,11 @@ class ExecutorSettings(ServiceSettings):
         if not is_valid_id(value):
             raise ValueError("must be 1 to 128 of A-Z a-z 0-9 : _ - .")
         return value
+
+    @field_validator("webhook_key")
+    @classmethod
+    def _webhook_key_is_long(cls, value: SecretStr) -> SecretStr:
+        return checked_key(value)
 
     @property
     def resources(self) -> Resources:

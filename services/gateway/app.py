@@ -65,6 +65,7 @@ from services.gateway.routes import (
     tasks,
     templates,
     unoffered,
+    webhooks,
     workflows,
 )
 from services.gateway.schedules import Schedules
@@ -80,6 +81,7 @@ from services.gateway.templates import Templates
 from services.gateway.throttle import Throttle
 from services.gateway.tokens import Tokens
 from services.gateway.wait import Recent
+from services.gateway.webhooks import WebhookDesk
 from taskloom import telemetry
 from taskloom.bus.errors import BusError
 from taskloom.bus.publish import Publisher
@@ -98,7 +100,7 @@ _log = telemetry.get_logger(__name__)
 _ROUTES = (
     *(tasks, changes, dependencies, histories, sessions, executors, queues, metrics, streams),
     *(approvals, workflows, definitions, runs, templates, schedules, auth, audit),
-    *(health, agents, unoffered, docs_page),
+    *(health, agents, unoffered, docs_page, webhooks),
 )
 
 
@@ -148,6 +150,9 @@ def create_app(parts: Parts) -> Litestar:
         bulk=Bulk(parts.sender, parts.replies, recent, parts.views, known, reply_s=reply_s),
         known=known,
         reader=reader,
+        webhooks=WebhookDesk(
+            *(entities, reader, parts.sender, parts.replies, recent), settings.webhook_key.get_secret_value()
+        ),
         streams=Streams(
             *(parts.histories, parts.views, hub, EventLog(parts.histories), limits),
             ping_interval_s=settings.ping_interval_s,

@@ -28,6 +28,7 @@ from services.gateway.streaming import Streams
 from services.gateway.submission import Origin
 from services.gateway.submit import Submitter
 from services.gateway.templates import Templates
+from services.gateway.webhooks import WebhookDesk
 from taskloom.domain.ids import is_task_id, is_valid_id
 from taskloom.ops import Readiness
 
@@ -50,6 +51,7 @@ class Gateway:
     bulk: Bulk
     known: KnownThings
     schedules: Schedules
+    webhooks: WebhookDesk
     dependencies: DependencyReader
     reader: Reader
     streams: Streams

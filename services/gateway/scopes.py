@@ -58,6 +58,8 @@ RULES: Final = (
     Rule("/api/v1/executors", READ_WORKFLOWS, EXECUTE_AGENTS),
     Rule("/api/v1/agents", READ_WORKFLOWS, EXECUTE_AGENTS),
     Rule("/api/v1/webhooks", MANAGE_TENANT, MANAGE_TENANT),
+    Rule("/api/v1/callbacks", MANAGE_TENANT, MANAGE_TENANT),
+    Rule("/api/v1/deliveries", WRITE_WORKFLOWS, WRITE_WORKFLOWS),
     Rule("/api/v1/audit", MANAGE_TENANT, MANAGE_TENANT),
     Rule("/api/v1/auth/api-keys", MANAGE_KEYS, MANAGE_KEYS),
     Rule("/api/v1/auth", ANY, ANY),

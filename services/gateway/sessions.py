@@ -174,7 +174,7 @@ class Sessions:
             left -= min(left, len(history))
         return Turns(session_id, session.task_count, turns)
 
-    async def files(self, caller: Caller, session_id: str, path: str) -> list[artifacts.Entry]:
+    async def files(self, caller: Caller, session_id: str, path: str) -> list[artifacts.FileEntry]:
         """Raises NotFound, BadRequest: no such session or directory; a path that leads elsewhere."""
         await self.find(caller, session_id)
         if not self._artifacts_dir:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from services.gateway.rate_windows import Plan
 from services.gateway.throttle import Plans
 from taskloom.quotas import QuotaSettings
+from taskloom.settings import checked_key
 
 KEYS_PER_MINUTE = 600
 KEYS_PER_HOUR = 20_000
@@ -125,6 +126,11 @@ class GatewaySettings(QuotaSettings):
         "",
         description="Directory with the files of sessions, each in <tenant>/<session>; empty: there are none to list",
     )
+    webhook_key: SecretStr = Field(
+        SecretStr(""),
+        description="Key that webhook secrets follow from, the same in gateways and executors, 32 characters or more, "
+        "without it webhooks are answered 503",
+    )
     max_pool: int = Field(
         8,
         ge=1,
@@ -158,6 +164,11 @@ class GatewaySettings(QuotaSettings):
     @property
     def asks_for_keys(self) -> bool:
         return self.auth == "keys"
+
+    @field_validator("webhook_key")
+    @classmethod
+    def _webhook_key_is_long(cls, value: SecretStr) -> SecretStr:
+        return checked_key(value)
 
     @property
     def origins(self) -> tuple[str, ...]:

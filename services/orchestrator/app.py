@@ -22,6 +22,7 @@ from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Records
 from services.orchestrator.ownership import Owner
 from services.orchestrator.settings import OrchestratorSettings
+from services.orchestrator.stored_webhooks import StoredWebhooks
 from services.orchestrator.stored_workflows import StoredWorkflows
 from services.orchestrator.timers import Timers
 from taskloom.bus.admin import MAX_LETTER_BYTES
@@ -110,6 +111,7 @@ class Orchestrator:
             records,
             entities,
             StoredWorkflows(self.stores, settings.partitions),
+            StoredWebhooks(self.stores, settings.partitions),
             partitions=settings.partitions,
             shards=settings.shards,
             batch_max=settings.batch_max,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, cast, get_args
@@ -21,6 +21,7 @@ from services.orchestrator.outbox import Outbox, Records
 from services.orchestrator.ownership import Owner
 from services.orchestrator.peers import unknown_dependency
 from services.orchestrator.steps import BATCH_EVENTS, Steps, means_in
+from services.orchestrator.stored_webhooks import StoredWebhooks
 from services.orchestrator.stored_workflows import StoredWorkflows
 from services.orchestrator.storing import Storing
 from services.orchestrator.timers import Timers
@@ -88,6 +89,7 @@ class CommandLoop:
         records: Records,
         entities: Entities,
         stored: StoredWorkflows,
+        webhooks: StoredWebhooks,
         *,
         partitions: int,
         shards: int,
@@ -104,6 +106,8 @@ class CommandLoop:
         self._steps = Steps(memory, decisions, ingest.check)
         self._entities = entities
         self._stored = stored
+        self._webhooks = webhooks
+        decisions.webhooks = webhooks.of
         self._faults = Faults()
         self._storing = Storing(
             owner,
@@ -155,6 +159,7 @@ class CommandLoop:
             inbox, self._inbox = self._inbox, []
             unknown = [envelope.task_id for envelope, _ in envelopes if not self._is_new(envelope)]
             await self._owner.load_missing(unknown + [name for name in due if is_entity_id(name)])
+            await self._webhooks.renew(self._tenants(envelopes, [*due, *(name for name, _ in inbox)]), now)
             due += await self._decisions.values.fetch(envelope for envelope, _ in envelopes)
             apply = self._apply_traced if telemetry.enabled() else self._apply
             for place, (envelope, record) in enumerate(envelopes):
@@ -178,6 +183,12 @@ class CommandLoop:
             self._entities.shrink()
             if self._decisions.values.missing:
                 self.wake.set()
+
+    def _tenants(self, envelopes: Sequence[Read], own: Iterable[str]) -> set[str]:
+        """Whose tasks this round may end."""
+        states = (self._memory.get(name) for name in (*(envelope.task_id for envelope, _ in envelopes), *own))
+        known = {state.spec.tenant_id for state in states if state is not None}
+        return known | {each.attributes.tenant_id for each, _ in envelopes if isinstance(each.command, SubmitTask)}
 
     def _is_new(self, envelope: Envelope) -> bool:
         """Whether the store need not be asked for the task.

@@ -1,5 +1,6 @@
 """One command to its events: decide, seal, evolve, react, all in memory. Nothing leaves before the batch is stored."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from taskloom.domain.task.events import TaskCompleted, TaskEvent, TaskSubmitted
 from taskloom.domain.task.evolve import evolve
 from taskloom.domain.task.snapshot import is_due
 from taskloom.domain.task.state import TaskState
+from taskloom.domain.values import Webhook
 from taskloom.domain.workflow.events import StepScheduled, WorkflowCompleted
 from taskloom.errors import TaskloomError
 from taskloom.wire.claims import CLAIM_OVER_BYTES, check_in, is_claim
@@ -68,11 +70,15 @@ class Decisions:
         self._memory = memory
         self.values = values or RunValues()
         self._snapshot_every = snapshot_every
+        self.webhooks: Callable[[str], tuple[Webhook, ...]] = lambda _tenant_id: ()
+        """Those of a tenant, as last read."""
 
     def apply(self, batch: Batch, command: TaskCommand, caller: Caller, now: datetime) -> Refusal | bool:
         """Carries out one command: the refusal, or whether anything changed. A fault inside changes nothing."""
         before = self._memory.get(caller.task_id)
         at = now if before is None else max(now, before.changed_at)
+        if called := self.webhooks(caller.tenant_id if before is None else before.spec.tenant_id):
+            caller = structs.replace(caller, webhooks=called)
         decision = decide(before, command, at, caller)
         if self.values.missing:
             self.values.note_waiting(caller.task_id)

@@ -9,11 +9,11 @@ from taskloom.bus.publish import MAX_RECORD_BYTES
 from taskloom.domain.ids import is_task_id
 from taskloom.domain.scheduling.match import ANY_QUEUE
 from taskloom.domain.task.commands import SubmitTask, UpdateTask
-from taskloom.domain.task.submission import BUILT_IN_KINDS, BUILT_IN_QUEUES, Invalid, check_from_outside
+from taskloom.domain.task.submission import BUILT_IN_KINDS, BUILT_IN_QUEUES, WEBHOOK_KIND, Invalid, check_from_outside
 from taskloom.kinds.inputs import InvalidInput, validate
 from taskloom.kinds.schemas import Schemas
 from taskloom.wire.claims import is_claim
-from taskloom.wire.cloudevents import GATEWAY_SOURCE, Attributes, asked_by
+from taskloom.wire.cloudevents import GATEWAY_SOURCE, ORCHESTRATOR_SOURCE, Attributes, asked_by
 from taskloom.wire.commands import Envelope, decode_command
 from taskloom.wire.errors import WireError
 from taskloom.wire.messages import DeadLetter
@@ -85,6 +85,8 @@ class Ingest:
         if envelope.attributes.source.startswith(GATEWAY_SOURCE):
             return
         if isinstance(command, SubmitTask):
+            if command.kind == WEBHOOK_KIND and envelope.attributes.source == ORCHESTRATOR_SOURCE:
+                return  # it waits until an executor delivers webhooks
             check_from_outside(command)
             self.check(command)
         elif isinstance(command, UpdateTask) and isinstance(command.queue, str):
@@ -100,6 +102,8 @@ class Ingest:
         for name in ("input", "context"):
             if is_claim(getattr(command, name)):
                 raise Invalid("a reference to a stored value cannot be sent from outside; send the value", name)
+        if command.kind == WEBHOOK_KIND:
+            check_from_outside(command)
         kind = command.kind or "query"
         if kind not in BUILT_IN_KINDS and kind not in self._announced.kinds:
             known = ", ".join(sorted(BUILT_IN_KINDS | self._announced.kinds))

@@ -31,7 +31,7 @@ def told_by(recorded: Recorded, traceparent: str) -> list[Envelope]:
     if not of_task:
         asked = of_entity(meta.task_id, recorded.event)
     else:
-        asked = [(other, command, "") for other, command in elsewhere(meta.task_id, recorded.event)]
+        asked = [(other, command, "") for other, command in elsewhere(meta.task_id, recorded.event, meta.tenant_id)]
     return [
         _envelope(other, command, f"{meta.task_id}/{meta.version}/{place}", meta.tenant_id, traceparent, actor)
         for place, (other, command, actor) in enumerate(asked)

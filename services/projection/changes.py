@@ -11,6 +11,7 @@ from taskloom.domain.entities.entity import Entity
 from taskloom.domain.entities.ids import parts_of
 from taskloom.domain.entities.sessions import Session
 from taskloom.domain.envelope import Recorded
+from taskloom.domain.task.submission import WEBHOOK_KIND
 from taskloom.views import positions
 from taskloom.views.approvals import write as approvals
 from taskloom.views.audit import write as audit
@@ -56,7 +57,7 @@ def counts_of(changes: Changes) -> dict[CountKey, int]:
 
 
 def _status_shown(row: Row | None) -> str | None:
-    return None if row is None or row.deleted_at is not None else row.status
+    return None if row is None or row.deleted_at is not None or row.kind == WEBHOOK_KIND else row.status
 
 
 def shares_of(changes: Changes) -> dict[SessionKey, Share]:
@@ -64,7 +65,7 @@ def shares_of(changes: Changes) -> dict[SessionKey, Share]:
     shares: dict[SessionKey, Share] = {}
     for task_id, row in changes.after.items():
         before = changes.before.get(task_id)
-        if not row.session_id or (before is not None and before.deleted_at is not None):
+        if row.kind == WEBHOOK_KIND or not row.session_id or (before is not None and before.deleted_at is not None):
             continue
         key, added = key_of(row), share(row, before)
         known = shares.get(key)
@@ -80,7 +81,7 @@ def taken_back(changes: Changes) -> list[SessionKey]:
     keys = {
         key_of(row)
         for task_id, row in changes.after.items()
-        if row.session_id and takes_back(row, changes.before.get(task_id))
+        if row.kind != WEBHOOK_KIND and row.session_id and takes_back(row, changes.before.get(task_id))
     }
     return sorted(keys)
 

@@ -86,6 +86,10 @@ def lives() -> Iterator[GivenTask]:
     report(started(it, 2), c.ReportCompleted(2, EX, **DONE))
     yield it
 
+    it = started(task("told", callback_url="https://example.com/hook"))
+    report(it, c.ReportCompleted(1, EX, **DONE))
+    yield it
+
     it = started(task("failed"))
     report(it, c.ReportFailed(1, EX, ErrorInfo("ValueError", "no"), 2))
     yield it

@@ -9,6 +9,7 @@ from taskloom.domain.task import commands as c
 from taskloom.domain.task import events as e
 from taskloom.domain.task.directives import Directive, PauseAttempt, ResumeAttempt, RunAttempt, StopAttempt
 from taskloom.domain.task.state import LiveAttempt, TaskState
+from taskloom.domain.task.webhooks import deliveries
 from taskloom.domain.values import DependencyOutcome, ErrorInfo
 from taskloom.domain.workflow import events as w
 from taskloom.domain.workflow.wanted import CancelChild, SubmitChild, child_id, parent_of, wanted
@@ -26,16 +27,18 @@ def react(before: TaskState | None, after: TaskState, event: e.TaskEvent) -> Dir
     return None if policy is None else policy(before, after, event)
 
 
-def elsewhere(task_id: str, event: e.TaskEvent) -> list[ForOther]:
+def elsewhere(task_id: str, event: e.TaskEvent, tenant_id: str = "") -> list[ForOther]:
     """Commands for other tasks that an event asks for, each with its task. They follow from the event alone, so whoever
     finds the event unpublished can send them again; both ends take a repeat for one."""
+    if isinstance(event, e.WebhooksDue):
+        return [*deliveries(tenant_id, event)]
     policy = _ELSEWHERE.get(type(event))
     return [] if policy is None else policy(task_id, event)
 
 
 def tells(event: e.TaskEvent) -> bool:
     """Whether ``elsewhere`` may have anything to say of such an event."""
-    return type(event) in _ELSEWHERE
+    return type(event) in _TELLS
 
 
 def run_attempt(state: TaskState, live: LiveAttempt) -> RunAttempt:
@@ -162,3 +165,5 @@ _ELSEWHERE: Final[dict[type[e.Event], Callable[[str, Any], list[ForOther]]]] = {
     e.TaskTimedOut: _tell_run,
     e.TaskCancelled: _tell_run,
 }
+
+_TELLS: Final = frozenset({*_ELSEWHERE, e.WebhooksDue})

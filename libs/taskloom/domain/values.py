@@ -67,6 +67,20 @@ class Concurrency(Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, Meta(ge=1)]
 
 
+class Webhook(Struct, frozen=True, omit_defaults=True):
+    """A subscription of a tenant. ``events`` empty: all of them; ``kind``, ``queue`` and ``tag`` narrow. ``serial``
+    counts its secrets."""
+
+    name: str
+    url: str
+    events: tuple[str, ...] = ()
+    kind: str = ""
+    queue: str = ""
+    tag: str = ""
+    enabled: bool = True
+    serial: int = 1
+
+
 class Affinity(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """The task prefers the executor that last got a task with the same affinity: of its workflow, of its session, or
     with the same ``key``. Where that one is full the task waits for ``wait_s`` since it was queued; then any will do.

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import secrets
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,16 @@ class Home:
     @property
     def logs(self) -> Path:
         return self.path / "logs"
+
+    def webhook_key(self) -> str:
+        """The key that webhooks' secrets follow from: made once, readable by its owner alone."""
+        path = self.path / "webhook.key"
+        try:
+            return path.read_text()
+        except FileNotFoundError:
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_hex(32))
+            return path.read_text()
 
     @contextmanager
     def locked(self) -> Iterator[None]:

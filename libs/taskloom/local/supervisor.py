@@ -150,6 +150,7 @@ class Supervisor:
             "TASKLOOM_KAFKA_BOOTSTRAP": self.bootstrap,
             "TASKLOOM_DATABASE_DSN": self.dsn,
             "TASKLOOM_TOPIC_PREFIX": settings.topic_prefix,
+            "TASKLOOM_WEBHOOK_KEY": os.environ.get("TASKLOOM_WEBHOOK_KEY") or self.home.webhook_key(),
         }
         self._services = [
             ServiceProcess(

@@ -8,6 +8,7 @@ from services.executor.kinds.python import Python
 from services.executor.kinds.query import Query
 from services.executor.kinds.shell import Shell
 from services.executor.kinds.sleep import Sleep
+from services.executor.kinds.webhook import Webhook
 from services.executor.settings import ExecutorSettings
 from taskloom import telemetry
 from taskloom.kinds import Handler, load_plugins
@@ -29,6 +30,8 @@ def handlers(settings: ExecutorSettings) -> dict[str, Handler]:
         built_in: list[Handler] = [
             *(Echo(), Sleep(), Shell(), Python(threads, settings.python_modules), Http(), Query())
         ]
+        if key := settings.webhook_key.get_secret_value():
+            built_in.append(Webhook(key, allow_private=settings.webhook_allow_private))
         found |= {handler.kind: handler for handler in built_in}
         for kind, plugin in load_plugins().items():
             log.info("handler of a package", kind=kind, handler=type(plugin).__qualname__, replaces=kind in found)

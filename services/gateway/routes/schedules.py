@@ -85,7 +85,7 @@ class AnyPreviewQuery(Struct, frozen=True):
 
     cron_expression: str = ""
     timezone: str = "UTC"
-    interval_s: Annotated[float, Meta(ge=1)] | None = None
+    interval_s: Annotated[float, Meta(ge=1, le=366 * 86_400)] | None = None
     count: Annotated[int, Meta(ge=1, le=100)] = 5
 
 

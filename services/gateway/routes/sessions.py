@@ -15,7 +15,7 @@ from services.gateway.docs import Answered, Doc, documented
 from services.gateway.problems import BadRequest, NotFound, TooLarge, decoded
 from services.gateway.queries import FilesQuery, SessionEventsQuery, SessionHistoryQuery, SessionsQuery, read_query
 from services.gateway.sessions import FileSeen, Turns, budget_of, context_of
-from taskloom.artifacts import BadPath, Entry, FileTooLarge, NoSuchFile
+from taskloom.artifacts import BadPath, FileEntry, FileTooLarge, NoSuchFile
 from taskloom.views.sessions.query import BadCursor, Filters, Session
 from taskloom.views.task_executions.row import Row
 
@@ -126,7 +126,7 @@ class Titled(Struct, frozen=True):
 
 class Files(Struct, frozen=True):
     success: bool
-    files: list[Entry]
+    files: list[FileEntry]
 
 
 def summary_of(session: Session) -> SessionSummary:

@@ -20,7 +20,7 @@ from taskloom.domain.task.commands import DecideApproval, PatchVariables, Reason
 TASK: Final = "/api/v1/tasks/{task_id:str}"
 
 
-class Decision(Struct, frozen=True, forbid_unknown_fields=True):
+class StepDecision(Struct, frozen=True, forbid_unknown_fields=True):
     """Who decides is the caller."""
 
     approved: bool
@@ -49,7 +49,7 @@ _SIGNAL: Final = _doc(
 )
 _DECIDE: Final = _doc(
     "Decide on an approval",
-    Decision,
+    StepDecision,
     {"approved": True, "comment": "looks good"},
     "`step` is the approval's id; of a step also its path, or its id where only one of that id waits; of a task's own "
     "also `approval`.",
@@ -73,7 +73,7 @@ async def signal_task(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
 @post(f"{TASK}/approvals/{{step:str}}", opt=documented(_DECIDE))
 async def decide_approval(request: AnyRequest, task_id: FromPath[str], step: FromPath[str]) -> ASGIApp:
     gateway = gateway_of(request)
-    made = decoded(msgspec.json.Decoder(Decision).decode, await request.body())
+    made = decoded(msgspec.json.Decoder(StepDecision).decode, await request.body())
     command = DecideApproval(step, made.approved, made.comment, made.modified_action)
     done = await gateway.approvals.send(checked_id(task_id), command, origin_of(request, gateway))
     return json_answer(done, status=202)

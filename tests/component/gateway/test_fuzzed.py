@@ -10,6 +10,7 @@ import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, settings
+from pydantic import SecretStr
 from schemathesis import Case
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -41,7 +42,9 @@ class World:
 
     def __init__(self) -> None:
         system = MemorySystem()
-        configured = GatewaySettings(reply_timeout_s=0.2, read_wait_s=0.01, ping_interval_s=0.2)
+        configured = GatewaySettings(
+            reply_timeout_s=0.2, read_wait_s=0.01, ping_interval_s=0.2, webhook_key=SecretStr("k" * 32)
+        )
         self.app = create_app(Parts(configured, system, system, system, system, system, system.tail))
         self.statuses: Counter[int] = Counter()
         self._runner = asyncio.Runner()
@@ -50,6 +53,7 @@ class World:
         for task_id in ("open", "done"):
             self._post("/api/v1/tasks", {"task_id": task_id, "kind": "echo", "session_id": "open"})
         system.record("done", [e.AttemptAssigned(1, "x", "i"), e.AttemptStarted(1, "x"), e.TaskCompleted(1, "{}")])
+        self._post("/api/v1/webhooks", {"webhook_id": "open", "url": "https://example.com/"})
         self._post("/api/v1/schedules", {"schedule_id": "open", "name": "n", "interval_s": 60, "task_query": "q"})
 
     def _post(self, path: str, body: Any) -> None:

@@ -19,6 +19,7 @@ from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Records
 from services.orchestrator.ownership import Owner
 from services.orchestrator.ports import Store
+from services.orchestrator.stored_webhooks import StoredWebhooks
 from services.orchestrator.stored_workflows import StoredWorkflows
 from services.orchestrator.timers import Timers
 from services.orchestrator.values import RunValues
@@ -122,6 +123,7 @@ class Node:
             records,
             entities,
             StoredWorkflows(self.stores, PARTITIONS),
+            StoredWebhooks(self.stores, PARTITIONS),
             partitions=PARTITIONS,
             shards=SHARDS,
             batch_max=500,

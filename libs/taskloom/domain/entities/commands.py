@@ -131,6 +131,26 @@ class RevokeKey(Command, frozen=True, tag="taskloom.key.revoke.v1"):
     reason: Reason = ""
 
 
+class SaveWebhook(Command, frozen=True, tag="taskloom.webhook.save.v1"):
+    """Adds a subscription to those of the tenant (``new``), or puts another in its place. ``rotate``: a new secret."""
+
+    name: Identifier
+    url: Annotated[str, Meta(max_length=2048)]
+    events: Annotated[tuple[str, ...], Meta(max_length=20)] = ()
+    kind: Annotated[str, Meta(max_length=128)] = ""
+    queue: Annotated[str, Meta(max_length=128)] = ""
+    tag: Text256 = ""
+    enabled: bool = True
+    new: bool = True
+    rotate: bool = False
+
+
+class RemoveWebhook(Command, frozen=True, tag="taskloom.webhook.remove.v1"):
+    """Deliveries that are due already go on."""
+
+    name: Identifier
+
+
 DefinitionCommand = SaveDefinition | RemoveDefinition
 SessionCommand = TitleSession | RemoveSession
 KeyCommand = IssueKey | RotateKey | RevokeKey
@@ -138,19 +158,22 @@ ScheduleClientCommand = (
     SaveSchedule | PauseSchedule | ResumeSchedule | RemoveSchedule | TriggerSchedule | BackfillSchedule
 )
 ScheduleCommand = ScheduleClientCommand | FireSchedule | NoteRun
-EntityCommand = DefinitionCommand | ScheduleCommand | SessionCommand | KeyCommand
+WebhookCommand = SaveWebhook | RemoveWebhook
+EntityCommand = DefinitionCommand | ScheduleCommand | SessionCommand | KeyCommand | WebhookCommand
 
 _KIND_OF: Final = {
     **dict.fromkeys(get_args(DefinitionCommand), "definition"),
     **dict.fromkeys(get_args(ScheduleCommand), "schedule"),
     **dict.fromkeys(get_args(SessionCommand), "session"),
     **dict.fromkeys(get_args(KeyCommand), "key"),
+    **dict.fromkeys(get_args(WebhookCommand), "webhook"),
 }
 ENTITY_CLIENT_COMMANDS: Final = (
     *get_args(DefinitionCommand),
     *get_args(ScheduleClientCommand),
     *get_args(SessionCommand),
     *get_args(KeyCommand),
+    *get_args(WebhookCommand),
 )
 ENTITY_COMMANDS: Final = (*ENTITY_CLIENT_COMMANDS, NoteRun)
 """Those that travel."""

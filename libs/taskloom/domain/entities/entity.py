@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from msgspec import Struct, structs
 
-from taskloom.domain.entities import definitions, keys, schedules, sessions
+from taskloom.domain.entities import definitions, keys, schedules, sessions, webhooks
 from taskloom.domain.entities.asked import Asked
 from taskloom.domain.entities.commands import EntityCommand
 from taskloom.domain.entities.definitions import Definition
@@ -15,6 +15,7 @@ from taskloom.domain.entities.ids import parts_of
 from taskloom.domain.entities.keys import ApiKey
 from taskloom.domain.entities.schedules import Schedule
 from taskloom.domain.entities.sessions import Session
+from taskloom.domain.entities.webhooks import Webhooks
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.task.caller import Caller
@@ -22,13 +23,14 @@ from taskloom.domain.task.caller import Caller
 REMEMBERED_COMMANDS: Final = 128
 """Commands whose ids an entity remembers, newest first to stay; older repeats are decided anew."""
 
-Value = Definition | Schedule | Session | ApiKey
+Value = Definition | Schedule | Session | ApiKey | Webhooks
 
 _MODULES: Final[dict[str, Any]] = {
     "definition": definitions,
     "schedule": schedules,
     "session": sessions,
     "key": keys,
+    "webhook": webhooks,
 }
 """By the kind in the id: a module with ``decide`` and ``evolve``."""
 

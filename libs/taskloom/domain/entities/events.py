@@ -5,7 +5,7 @@ from typing import Any, Final, get_args
 
 from taskloom.domain.entities.commands import ScheduleSpec
 from taskloom.domain.event import Event
-from taskloom.domain.values import DependencyOutcome
+from taskloom.domain.values import DependencyOutcome, Webhook
 
 
 class DefinitionSaved(Event, frozen=True, tag="taskloom.definition.saved.v1"):
@@ -108,6 +108,19 @@ class KeyRevoked(Event, frozen=True, tag="taskloom.key.revoked.v1"):
     reason: str = ""
 
 
+class WebhookSaved(Event, frozen=True, tag="taskloom.webhook.saved.v1"):
+    """Its secret is stored nowhere: it follows from the installation's key, the tenant, the name and the serial."""
+
+    webhook: Webhook
+
+
+class WebhookRemoved(Event, frozen=True, tag="taskloom.webhook.removed.v1"):
+    """``serial`` of its last secret, so that one of the same name never has it again."""
+
+    name: str
+    serial: int = 1
+
+
 DefinitionEvent = DefinitionSaved | DefinitionRemoved
 SessionEvent = SessionTitled | SessionRemoved
 ScheduleEvent = (
@@ -121,6 +134,7 @@ ScheduleEvent = (
     | RunEnded
 )
 KeyEvent = KeyIssued | KeyRotated | KeyRevoked
-EntityEvent = DefinitionEvent | ScheduleEvent | SessionEvent | KeyEvent
+WebhookEvent = WebhookSaved | WebhookRemoved
+EntityEvent = DefinitionEvent | ScheduleEvent | SessionEvent | KeyEvent | WebhookEvent
 
 ENTITY_EVENTS: Final = get_args(EntityEvent)

@@ -2,13 +2,14 @@
 
 from msgspec import Struct
 
+from taskloom.domain.values import Webhook
 from taskloom.domain.workflow.means import USUAL, Means
 
 
 class Caller(Struct, frozen=True):
     """Who wishes it: from the command's envelope. ``command_id`` makes a repeat recognisable.
 
-    ``means`` is what a decision on a workflow's run may use in this round.
+    ``webhooks`` are the tenant's. ``means`` is what a decision on a workflow's run may use in this round.
     """
 
     task_id: str
@@ -18,3 +19,4 @@ class Caller(Struct, frozen=True):
     correlation_id: str = ""
     traceparent: str = ""
     means: Means = USUAL
+    webhooks: tuple[Webhook, ...] = ()

@@ -12,7 +12,7 @@ from taskloom.domain.task.approvals import request_anew
 from taskloom.domain.task.dependencies import release
 from taskloom.domain.task.evolve import metadata_after
 from taskloom.domain.task.state import TaskState
-from taskloom.domain.task.submission import Invalid, check_size, priority_of, utc_of
+from taskloom.domain.task.submission import WEBHOOK_KIND, Invalid, check_size, priority_of, utc_of
 from taskloom.domain.values import TaskSpec
 from taskloom.domain.workflow.wanted import parent_of
 
@@ -29,7 +29,7 @@ def retry(state: TaskState, command: c.RetryTask, now: datetime) -> Decision:
         return _conflict(state, "the step of a workflow is tried again by its workflow alone")
     if state.spec.kind == "workflow":
         return _conflict(state, "a workflow run is not tried again; submit its definition under another task_id")
-    if not state.ended or state.phase == "completed":
+    if not state.ended or (state.phase == "completed" and state.spec.kind != WEBHOOK_KIND):
         return _conflict(state, f"cannot retry {state.word} task")
     retried = e.TaskRetried(command.reason)
     held = request_anew(state, now)

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final, get_args
 
 from taskloom.domain.refusals import Refusal
-from taskloom.domain.task import approvals, changes, dependencies, reports, runs
+from taskloom.domain.task import approvals, changes, dependencies, reports, runs, webhooks
 from taskloom.domain.task import commands as c
 from taskloom.domain.task import events as e
 from taskloom.domain.task.attempts import end_lost, fire_timers
@@ -42,7 +42,8 @@ def decide(state: TaskState | None, command: c.TaskCommand, now: datetime, calle
         decision = reports.decide_report(state, command, now, caller)
     if isinstance(decision, Refusal):
         return decision
-    return changes.with_deletion(state, dependencies.tell_watchers(state, decision))
+    told = webhooks.call(state, decision, caller.webhooks, caller.task_id, now)
+    return changes.with_deletion(state, dependencies.tell_watchers(state, told))
 
 
 def _submit(state: TaskState | None, command: c.SubmitTask, now: datetime, caller: Caller) -> Decision:
@@ -69,7 +70,8 @@ def _submit(state: TaskState | None, command: c.SubmitTask, now: datetime, calle
     held: list[e.TaskEvent] = [] if spec.approval is None else [approvals.request(spec.approval, 1, now)]
     if spec.depends_on:
         held.append(e.TaskWaiting(spec.depends_on))
-    return [submitted, *(held or dependencies.release(spec, now, "submitted", means=caller.means))]
+    begun = [submitted, *(held or dependencies.release(spec, now, "submitted", means=caller.means))]
+    return webhooks.call(None, begun, caller.webhooks, caller.task_id, now)
 
 
 def _cancel(state: TaskState, command: c.CancelTask, now: datetime) -> Decision:

@@ -6,7 +6,7 @@ An event holds only what its envelope (``wire.recorded``) does not: no task id, 
 from datetime import datetime
 from typing import Any, Literal
 
-from msgspec import UNSET, UnsetType, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from taskloom.domain.event import Event as Event  # noqa: PLC0414 - part of this module's names
 from taskloom.domain.values import (
@@ -91,6 +91,25 @@ class WatchersTold(Event, frozen=True, tag="taskloom.task.watchers-told.v1"):
 
     watchers: tuple[str, ...]
     outcome: DependencyOutcome
+
+
+class WebhookCalled(Struct, frozen=True, omit_defaults=True):
+    """Where a delivery goes. ``serial`` names the secret that signs it."""
+
+    name: str
+    url: str
+    serial: int = 1
+
+
+class WebhooksDue(Event, frozen=True, tag="taskloom.task.webhooks-due.v1"):
+    """This task ends with the next event, and these are told, with ``about`` and ``data``. ``after``: its version
+    so far."""
+
+    webhooks: tuple[WebhookCalled, ...]
+    about: str
+    at: datetime
+    data: dict[str, Any]
+    after: int = 0
 
 
 class TaskScheduled(Event, frozen=True, tag="taskloom.task.scheduled.v1"):
@@ -301,6 +320,7 @@ TaskEvent = (
     | TaskApprovalExpired
     | WatcherAdded
     | WatchersTold
+    | WebhooksDue
     | TaskScheduled
     | TaskQueued
     | AttemptAssigned

@@ -287,6 +287,7 @@ _CHANGES: Final[dict[type[e.Event], Callable[[TaskState, Any, Recorded], Changes
     e.TaskApprovalExpired: _approval_expired,
     e.WatcherAdded: _watcher_added,
     e.WatchersTold: _unchanged,
+    e.WebhooksDue: _unchanged,
     e.TaskScheduled: _scheduled,
     e.TaskQueued: _queued,
     e.AttemptAssigned: _assigned,

@@ -12,6 +12,7 @@ from msgspec import Struct, field
 
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.task import events as e
+from taskloom.domain.task.submission import WEBHOOK_KIND
 from taskloom.domain.values import ResourceUse
 from taskloom.domain.workflow.events import WorkflowStarted
 from taskloom.views.metrics.sums import Hour, HourKey, Second, SecondKey, add
@@ -32,7 +33,7 @@ class Tally(Struct):
 
     def count(self, before: Row | None, recorded: Recorded, after: Row) -> None:
         """Adds an event that led from one row to the next. Most events change nothing here: they cost two look-ups."""
-        if before is None:
+        if before is None or after.kind == WEBHOOK_KIND:
             return
         change = _CHANGES.get(type(recorded.event))
         moved = before.status != after.status

@@ -365,6 +365,7 @@ _CHANGES: Final[dict[type[e.Event], Callable[[Row, Any, Recorded], None]]] = {
     e.TaskApprovalExpired: _unchanged,
     e.WatcherAdded: _unchanged,
     e.WatchersTold: _unchanged,
+    e.WebhooksDue: _unchanged,
     e.TaskScheduled: _scheduled,
     e.TaskQueued: _queued,
     e.AttemptAssigned: _assigned,

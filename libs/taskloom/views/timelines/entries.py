@@ -33,6 +33,7 @@ _PLAIN: Final[dict[type[e.Event], str]] = {
     e.TaskApprovalExpired: "TIMER_FIRED",
     e.WatcherAdded: "EVENT",
     e.WatchersTold: "SIG_SENT",
+    e.WebhooksDue: "SIG_SENT",
     e.TaskScheduled: "TIMER_STARTED",
     e.AttemptAssigned: "ACT_SCHEDULED",
     e.AttemptDeclined: "EVENT",

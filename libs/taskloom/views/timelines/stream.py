@@ -31,6 +31,7 @@ _TYPES: Final[dict[type[e.Event], str]] = {
     e.TaskApprovalExpired: "APPROVAL_EXPIRED",
     e.WatcherAdded: "WATCHER_ADDED",
     e.WatchersTold: "WATCHERS_TOLD",
+    e.WebhooksDue: "WEBHOOKS_DUE",
     e.TaskScheduled: "TASK_SCHEDULED",
     e.TaskQueued: "TASK_QUEUED",
     e.AttemptAssigned: "ATTEMPT_ASSIGNED",

@@ -69,6 +69,7 @@ _TEXTS: Final[dict[type[e.Event], Callable[[Any], str]]] = {
     e.TaskApprovalExpired: lambda event: f"Nobody decided in time: {event.outcome}",
     e.WatcherAdded: lambda event: f"Task {event.watcher} waits for this one",
     e.WatchersTold: lambda event: f"{_named(event.watchers)} told of the end",
+    e.WebhooksDue: lambda event: f"{len(event.webhooks)} webhook(s) called with {event.about}",
     e.TaskScheduled: lambda event: f"Scheduled for {event.run_at.isoformat()}",
     e.TaskQueued: _queued,
     e.AttemptAssigned: lambda event: f"Attempt {event.attempt} given to executor {event.executor_id}",
