@@ -107,7 +107,7 @@ class WebhooksDue(Event, frozen=True, tag="taskloom.task.webhooks-due.v1"):
 
     webhooks: tuple[WebhookCalled, ...]
     about: str
-    at: datetime
+    ended_at: datetime
     data: dict[str, Any]
     after: int = 0
 

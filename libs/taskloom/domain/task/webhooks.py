@@ -90,7 +90,7 @@ def deliveries(tenant_id: str, event: e.WebhooksDue) -> list[tuple[str, c.Submit
     task_id = str(event.data["task_id"])
     found = []
     for called in event.webhooks:
-        delivery = Delivery(called.url, called.name, tenant_id, event.about, event.at, event.data, called.serial)
+        delivery = Delivery(called.url, called.name, tenant_id, event.about, event.ended_at, event.data, called.serial)
         found.append((delivery_id(task_id, event.after, called.name), submission(delivery, task_id)))
     return found
 

@@ -32,8 +32,8 @@ _MATCHES: Final = """
     AND (%(user)s::text IS NULL OR user_id = %(user)s::text)
     AND (%(session)s::text IS NULL OR session_id = %(session)s::text)
     -- Deliveries of webhooks are shown to who asks for that kind, or for one of them.
-    AND (kind = %(kind)s::text
-        OR (%(kind)s::text IS NULL AND (kind <> 'webhook' OR %(tasks)s::text[] IS NOT NULL)))
+    AND (kind <> 'webhook' OR %(kind)s::text IS NOT NULL OR %(tasks)s::text[] IS NOT NULL)
+    AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
     AND (%(queue)s::text IS NULL OR queue = %(queue)s::text)
     AND (%(priority)s::integer IS NULL OR priority = %(priority)s::integer)
     AND (%(assigned_to)s::text IS NULL
