@@ -29,6 +29,10 @@ class Doc(Struct, frozen=True, kw_only=True):
     answers: dict[int, Answered] = {}
     errors: tuple[int, ...] = ()
 
+    def __deepcopy__(self, _memo: dict[int, Any]) -> "Doc":
+        """Itself: Litestar copies what a handler says once a layer, half of the time that an application takes."""
+        return self
+
 
 def documented(doc: Doc) -> dict[str, Any]:
     """The ``opt`` of a handler: what it says about itself."""

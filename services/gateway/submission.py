@@ -1,5 +1,6 @@
 """From the bytes of a submission to a command that is ready to send: valid, named, large values put away."""
 
+from collections.abc import Collection
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -14,6 +15,7 @@ from taskloom.domain.scheduling.match import ANY_QUEUE
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.task.submission import Invalid, check_from_outside, check_size, normalise
 from taskloom.domain.values import TaskSpec
+from taskloom.domain.workflow.kinds import kinds_in
 from taskloom.domain.workflow.references import stored_names_in
 from taskloom.kinds.inputs import InvalidInput, validate
 from taskloom.wire.claims import CLAIM_OVER_BYTES, MAX_VALUE_BYTES, check_in, claimed_digest
@@ -122,10 +124,18 @@ def _check(spec: TaskSpec, known: Known) -> None:
     if spec.queue not in known.queues and ANY_QUEUE not in known.queues:
         names = ", ".join(sorted(known.queues))
         raise Unknown(f"no executor serves the queue {spec.queue!r}; known queues: {names}", field="queue")
+    if spec.kind == "workflow":
+        for path, kind in kinds_in(spec.input.get("definition")):
+            if kind not in known.kinds:
+                raise Unknown(f"no executor runs the kind {kind!r}; known kinds: {_listed(known.kinds)}", field=path)
     for field, value in (("input", spec.input), ("context", spec.context)):
         # A claim gives access to a stored value, so only the gateway itself may write one.
         if "$claim" in value and claimed_digest(value) is not None:
             raise BadRequest("$claim is reserved; send the value itself", field=f"{field}.$claim")
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 def _check_id(text: str, field: str) -> None:

@@ -10,6 +10,7 @@ from taskloom.domain.ids import is_task_id
 from taskloom.domain.scheduling.match import ANY_QUEUE
 from taskloom.domain.task.commands import SubmitTask, UpdateTask
 from taskloom.domain.task.submission import BUILT_IN_KINDS, BUILT_IN_QUEUES, WEBHOOK_KIND, Invalid, check_from_outside
+from taskloom.domain.workflow.kinds import kinds_in
 from taskloom.kinds.inputs import InvalidInput, validate
 from taskloom.kinds.schemas import Schemas
 from taskloom.wire.claims import is_claim
@@ -105,12 +106,18 @@ class Ingest:
         if command.kind == WEBHOOK_KIND:
             check_from_outside(command)
         kind = command.kind or "query"
-        if kind not in BUILT_IN_KINDS and kind not in self._announced.kinds:
-            known = ", ".join(sorted(BUILT_IN_KINDS | self._announced.kinds))
-            raise Invalid(f"no executor runs the kind {kind!r}; known kinds: {known}", "kind")
+        self._check_kind(kind, "kind")
+        if kind == "workflow":
+            for path, inner in kinds_in(command.input.get("definition")):
+                self._check_kind(inner, path)
         self._check_queue(command.queue)
         validate(kind, command.input, command.context)
         self._announced.schemas.check(kind, command.input)
+
+    def _check_kind(self, kind: str, field: str) -> None:
+        if kind not in BUILT_IN_KINDS and kind not in self._announced.kinds:
+            known = ", ".join(sorted(BUILT_IN_KINDS | self._announced.kinds))
+            raise Invalid(f"no executor runs the kind {kind!r}; known kinds: {known}", field)
 
     def _check_queue(self, queue: str) -> None:
         if queue not in BUILT_IN_QUEUES and self._announced.queues.isdisjoint((queue, ANY_QUEUE)):

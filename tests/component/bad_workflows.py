@@ -33,6 +33,11 @@ BAD: Final[dict[str, tuple[list[dict[str, Any]], str]]] = {
     "cycle": ([task("a", "c"), task("b", "a"), task("c", "b")], "steps[0].depends_on"),
     "same id twice": ([task("a"), task("a")], "steps[1].id"),
     "unknown kind of step": ([{"step_type": "dance", "id": "a"}], "steps[0].step_type"),
+    "unknown kind of task": ([task("a", task_template={"kind": "danse"})], "steps[0].task_template.kind"),
+    "unknown kind within": (
+        [{"step_type": "sequential", "id": "s", "sub_steps": [task("a", task_template={"kind": "danse"})]}],
+        "steps[0].sub_steps[0].task_template.kind",
+    ),
     "unknown field": ([task("a", colour="red")], "steps[0].colour"),
     "unknown operator": ([condition(field="x", operator="resembles", value=1)], "steps[0].condition.operator"),
     "no operator": ([condition(field="x")], "steps[0].condition.operator"),

@@ -24,7 +24,14 @@ SECRET: Final = "0123456789abcdef0123456789abcdef"
 
 
 def settings_with_keys(**fields: Any) -> GatewaySettings:
-    fields = {"reply_timeout_s": 0.2, "read_wait_s": 0.5, "ping_interval_s": 0.2, "jwt_secret": SECRET, **fields}
+    fields = {
+        "reply_timeout_s": 0.2,
+        "read_wait_s": 0.5,
+        "ping_interval_s": 0.2,
+        "jwt_secret": SECRET,
+        "webhook_key": SECRET,
+        **fields,
+    }
     return GatewaySettings(auth="keys", **fields)
 
 

@@ -43,6 +43,8 @@ PATH_IDS: Final[dict[str, list[str]]] = {
     "key_id": ["KEY"],
     "schedule_id": ["SCHEDULE"],
     "approval_id": ["run-secret-of-a~ask-secret-of-a"],
+    "webhook_id": ["hook-secret-of-a"],
+    "delivery_id": ["delivery-secret-of-a"],
 }
 """A's id for each parameter of a path; where several are given, one of them fits. KEY and SCHEDULE: of what is
 made for A in the test."""
@@ -135,10 +137,13 @@ async def inhabit(app: Litestar, system: MemorySystem, key: str) -> str:
             await client.put("/api/v1/workflows/etl-secret-of-a", json={"definition": {"name": MARK, "steps": steps}}),
             await client.post("/api/v1/workflows/etl-secret-of-a/execute", json={"task_id": "run-secret-of-a"}),
             await client.post("/api/v1/schedules", json=hourly),
+            await client.post(
+                "/api/v1/webhooks", json={"webhook_id": "hook-secret-of-a", "url": "https://example.com/"}
+            ),
         ]
         await client.delete("/api/v1/tasks/secret-of-a-that-is-not-there")
         await app.state["gateway"].auditor.close()
-    assert [answer.status_code for answer in answers] == [200, 200, 202, 201], [answer.text for answer in answers]
+    assert [answer.status_code for answer in answers] == [200, 200, 202, 201, 201], [answer.text for answer in answers]
     at = system.streams["task-secret-of-a"][0].meta.at
     system.write("task-secret-of-a", OutputChunk("task-secret-of-a", 1, 1, "stdout", at, MARK, tenant_id="a"))
     return str(answers[3].json()["schedule_id"])
@@ -204,7 +209,7 @@ def body_of(case: Case) -> bytes:
 
 
 VOLATILE: Final = re.compile(
-    r"\d{4}-\d\d-\d\dT[0-9:.]+(Z|\+00:00)?|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}|(key_|sk_)[0-9a-f]+|eyJ[\w.-]+"
+    r"\d{4}-\d\d-\d\dT[0-9:.]+(Z|\+00:00)?|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}|(key_|sk_)[0-9a-f]+|eyJ[\w.-]+|whsec_[\w+/=]+"
     # Positions in the log of the installation: how much happens in all of it, and nothing of whom.
     r"|\"uptime_\w+\":[0-9.]+|: ping\n|id: p\d+:\d+(,p\d+:\d+)*\n+"
 )

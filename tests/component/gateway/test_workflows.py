@@ -78,7 +78,7 @@ async def test_signals_decisions_and_variables_reach_the_run(client: httpx.Async
     [
         ("POST", "signal", {"payload": 1}, 400, "name"),
         ("POST", "signal", {"name": ""}, 400, "name"),
-        ("POST", "approvals/nobody", {"approved": True}, 409, "step"),
+        ("POST", "approvals/nobody", {"approved": True}, 404, None),
         ("POST", "approvals/ok", {}, 400, "approved"),
         ("POST", "approvals/ok", {"approved": "yes"}, 400, "approved"),
         ("PATCH", "variables", {"values": [1]}, 400, "values"),
@@ -86,7 +86,7 @@ async def test_signals_decisions_and_variables_reach_the_run(client: httpx.Async
     ],
 )
 async def test_what_a_run_cannot_take_is_refused_with_the_field(
-    client: httpx.AsyncClient, method: str, tail: str, body: Any, status: int, field: str
+    client: httpx.AsyncClient, method: str, tail: str, body: Any, status: int, field: str | None
 ) -> None:
     run = await submit(client, {"step_type": "approval", "id": "ok"})
     answer = await client.request(method, f"{TASKS}/{run}/{tail}", json=body)

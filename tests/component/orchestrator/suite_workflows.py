@@ -82,7 +82,7 @@ class WorkflowsSuite:
     async def test_a_step_that_nobody_could_run_fails_the_run_and_says_why(self, rig: Rig) -> None:
         async with rig.node() as node:
             await node.own()
-            rig.submit(RUN, **plan(step("a", kind="no-such-kind")))
+            rig.submit(RUN, **plan(step("a", kind="{{ 'no-such' }}-kind")))
             await node.round()
             state = node.memory.get(RUN)
         assert state is not None
