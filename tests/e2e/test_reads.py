@@ -224,7 +224,7 @@ async def test_executors_say_what_they_run_and_queues_how_they_fare(api: Api) ->
     queues = await api.get("/queues")
 
     assert {"echo", "http", "python", "query", "shell", "sleep"} <= set(mine["kinds"])
-    assert (mine["status"], mine["queues"]) == ("ready", ["default"])
+    assert (mine["status"], mine["queues"]) == ("ready", ["default", "webhooks"])
     assert mine["slots"] > 0
     assert await api.get("/executors/executor-1")
     [stats] = queues["queues"]

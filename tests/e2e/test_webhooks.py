@@ -1,7 +1,10 @@
 """Webhooks through the front door: signed, retried, logged, sent again, and lost by no crash."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -137,3 +140,10 @@ async def test_deliveries_survive_the_death_of_executor_and_orchestrator(
             [delivery] = await delivered(api, task, timeout_s=90)
             ids = {r.headers["webhook-id"] for r in receiver.received if json.loads(r.body)["data"]["task_id"] == task}
             assert ids == {delivery["delivery_id"]}
+
+
+def test_after_all_deliveries_store_and_views_agree(running_system: RunningSystem) -> None:
+    environment = {**os.environ, "TASKLOOM_HOME": str(running_system.home)}
+    verify = [sys.executable, "-m", "taskloom", "verify", "--timeout", "20"]
+    done = subprocess.run(verify, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]

@@ -28,7 +28,7 @@ WITH expected AS (
         coalesce(sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)), 0) AS tokens_used,
         coalesce(sum(cost_usd), 0) AS cost_usd
     FROM task_executions AS task LEFT JOIN session_marks AS mark USING (tenant_id, session_id)
-    WHERE session_id IS NOT NULL AND deleted_at IS NULL
+    WHERE session_id IS NOT NULL AND deleted_at IS NULL AND kind <> 'webhook'
         AND (mark.removed_at IS NULL OR task.created_at > mark.removed_at)
     GROUP BY tenant_id, session_id
 )
@@ -56,7 +56,7 @@ WITH stored AS (
     SELECT tenant_id, status, sum(tasks)::bigint AS tasks FROM task_counts GROUP BY tenant_id, status
 ), expected AS (
     SELECT tenant_id, status, count(*) AS tasks FROM task_executions
-    WHERE deleted_at IS NULL GROUP BY tenant_id, status
+    WHERE deleted_at IS NULL AND kind <> 'webhook' GROUP BY tenant_id, status
 )
 SELECT tenant_id, status, coalesce(stored.tasks, 0), coalesce(expected.tasks, 0)
 FROM stored FULL JOIN expected USING (tenant_id, status)

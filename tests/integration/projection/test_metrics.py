@@ -1,5 +1,6 @@
 """Figures as the queries read them from real tables, against the histories that were fed."""
 
+import sys
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,12 @@ from tests.integration.projection.world import World, bodies_of, execute
 pytestmark = pytest.mark.integration
 
 NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+@pytest.fixture(autouse=True)
+def from_now_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module may have been imported minutes ago."""
+    monkeypatch.setattr(sys.modules[__name__], "NOW", datetime.now(UTC).replace(microsecond=0))
 
 
 @pytest.fixture
