@@ -15,6 +15,7 @@ from taskloom.local.jars import ensure_jars
 from taskloom.local.kafka import EmbeddedKafka
 from taskloom.local.postgres import EmbeddedPostgres
 from taskloom.testing.processes import RunningSystem
+from tests.clients.node import Node
 
 T = TypeVar("T")
 
@@ -116,3 +117,9 @@ def running_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running
     ensure_jars()
     system = RunningSystem(tmp_path_factory.mktemp("system"), LIMITS)
     yield from (system for _ in running(system))
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Node:
+    """Node.js with the packages of tests/clients/npm; fetches them on first use."""
+    return Node(tmp_path_factory.mktemp("node"))

@@ -14,7 +14,7 @@ from typing import IO, Final
 LONG: Final = "not chaos and not bench and not soak"
 SYSTEM: Final = f"(integration or e2e) and {LONG}"
 PURE: Final = f"not integration and not e2e and {LONG}"
-FOLDERS: Final = ("integration", "e2e", "chaos", "docs", "contract", "component", "unit")
+FOLDERS: Final = ("integration", "e2e", "chaos", "clients", "docs", "contract", "component", "unit")
 """In this order: what depends on the clock most comes when the other half is nearly done."""
 
 NOTHING_FOUND: Final = 5
