@@ -5,7 +5,7 @@ of its concurrency keys) that take turns, a lane is ordered by age. Only the fir
 waits behind costs nothing but its memory.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Final
 
@@ -48,6 +48,7 @@ class ReadyQueues:
         self._parked: dict[Key | str, dict[int, Lane]] = {}
         self._patience: list[tuple[float, int, str, Lane]] = []
         self._arrivals = 0
+        self._alone = False
 
     def __len__(self) -> int:
         return len(self.waiting)
@@ -159,6 +160,17 @@ class ReadyQueues:
     def lines(self) -> Collection[Line]:
         return self._lines.values()
 
+    def levels(self, lines: Iterable[Line]) -> list[Level]:
+        """The levels of these lines, to be ranked in one round; nothing may be added until the round is over.
+
+        Where all of them belong to one tenant there are no turns, and what is taken from one level leaves the others'
+        ranks as they are.
+        """
+        levels = [level for line in lines for level in line.levels.values()]
+        first = next(iter(levels[0].tenants), None) if levels else None
+        self._alone = all(len(level.tenants) == 1 and first in level.tenants for level in levels)
+        return levels
+
     def rank(self, level: Level, now: float) -> Rank | None:
         """Rank of the task that goes first in this level, which is then ``level.first``.
 
@@ -176,11 +188,11 @@ class ReadyQueues:
         level.first, level.as_of = entry, self.turns.taken
         queued_at = entry.queued_at
         aged = level.base + int((now - queued_at) / self._step_s) if now > queued_at else level.base
-        return -aged, tag, queued_at, entry.arrival, level
+        return -aged, 0.0 if self._alone else tag, queued_at, entry.arrival, level
 
     def is_current(self, level: Level) -> bool:
-        """Whether nothing was taken anywhere since the level was ranked."""
-        return level.as_of == self.turns.taken
+        """Whether the level's rank is as it was: nothing was taken since, or nothing that it depends on."""
+        return self._alone or level.as_of == self.turns.taken
 
     def take(self, level: Level) -> Entry:
         """Removes and gives ``level.first``; call ``rank`` before. Its tenant and its key have had their turn."""

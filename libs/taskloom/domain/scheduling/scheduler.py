@@ -139,15 +139,12 @@ class Scheduler:
 
     def _heads(self, at: float) -> list[Rank]:
         """Ranks of the first tasks of all levels, as a heap; of lines only that some executor has room for."""
-        heads: list[Rank] = []
         for line in self.ready.lines():
             if line.seen != self.pool.version:
                 line.places, line.seen = self.pool.matching(line.requirement), self.pool.version
-            if any(place.has_room for place in line.places):
-                for level in tuple(line.levels.values()):
-                    rank = self.ready.rank(level, at)
-                    if rank is not None:
-                        heads.append(rank)
+        served = (line for line in self.ready.lines() if any(place.has_room for place in line.places))
+        ranks = (self.ready.rank(level, at) for level in self.ready.levels(served))
+        heads = [rank for rank in ranks if rank is not None]
         heapify(heads)
         return heads
 
