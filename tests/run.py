@@ -1,7 +1,8 @@
-"""``make test``: the tests that need processes, and beside them the others; on two cores that halves the waiting.
+"""``make test``: the tests of whole systems, and beside them all others; on two cores that halves the waiting.
 
 Both halves get the same further arguments. The second half's output is shown when it has ended. The run fails when one
-of them fails, or when neither found a test.
+of them fails, or when neither found a test. Each starts what it needs once: the systems' tests a system, the others a
+broker and a database.
 """
 
 import subprocess
@@ -12,37 +13,32 @@ from pathlib import Path
 from typing import IO, Final
 
 LONG: Final = "not chaos and not bench and not soak"
-SYSTEM: Final = f"(integration or e2e) and {LONG}"
-PURE: Final = f"not integration and not e2e and {LONG}"
+SYSTEMS: Final = f"e2e and {LONG}"
+OTHERS: Final = f"not e2e and {LONG}"
 FOLDERS: Final = ("integration", "e2e", "chaos", "clients", "docs", "contract", "component", "unit")
-"""In this order: what depends on the clock most comes when the other half is nearly done."""
 
 NOTHING_FOUND: Final = 5
 """Exit code of pytest when no test matches."""
 
-POLITE: Final = ("nice", "-n", "5")
 
-
-def start(
-    marks: str, arguments: list[str], *, polite: bool, output: IO[bytes] | None = None
-) -> subprocess.Popen[bytes]:
+def start(marks: str, arguments: list[str], output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
     named = any(not argument.startswith("-") and Path(argument.partition("::")[0]).exists() for argument in arguments)
     where = [] if named else [f"tests/{folder}" for folder in FOLDERS]
     command = [sys.executable, "-m", "pytest", "-m", marks, *where, *arguments]
-    return subprocess.Popen([*(POLITE if polite else ()), *command], stdout=output, stderr=subprocess.STDOUT)
+    return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
 
 
 def main(arguments: list[str]) -> int:
     began = time.monotonic()
     with tempfile.TemporaryFile() as output:
-        pure = start(PURE, arguments, polite=True, output=output)
-        system = start(SYSTEM, arguments, polite=False)
+        others = start(OTHERS, arguments, output)
+        systems = start(SYSTEMS, arguments)
         try:
-            codes = [system.wait(), pure.wait()]
+            codes = [systems.wait(), others.wait()]
         except KeyboardInterrupt:
-            codes = [system.wait(), pure.wait()]
+            codes = [systems.wait(), others.wait()]
         output.seek(0)
-        print("\n= tests without processes, run beside them =", flush=True)
+        print("\n= the other tests, run beside them =", flush=True)
         sys.stdout.buffer.write(output.read())
     print(f"= both halves: {time.monotonic() - began:.0f} s =", flush=True)
     failed = [code for code in codes if code not in (0, NOTHING_FOUND)]
