@@ -27,7 +27,8 @@ from taskloom.domain.task.commands import (
 )
 from taskloom.domain.values import Identifier
 from taskloom.domain.workflow.wanted import parent_of
-from taskloom.views.task_executions.query import MAX_METADATA_FILTERS, BadCursor, Filters
+from taskloom.views.task_executions.filters import Filters
+from taskloom.views.task_executions.query import MAX_METADATA_FILTERS, BadCursor
 from taskloom.views.task_executions.row import FAILED_STATUSES, Row
 
 Verb = Literal["cancel", "pause", "resume", "retry", "delete", "update"]

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from services.gateway.problems import BadRequest
 from taskloom.domain.task.submission import Invalid, priority_of
 from taskloom.domain.values import Identifier
-from taskloom.views.task_executions.query import Filters
+from taskloom.views.task_executions.filters import Filters
 from taskloom.wire.commands import field_of
 
 Q = TypeVar("Q", bound=Struct)

@@ -29,7 +29,8 @@ from taskloom.views.reading import Pool, row, rows
 from taskloom.views.sessions import query as session_rows
 from taskloom.views.sessions.query import Session
 from taskloom.views.task_executions import query as task_rows
-from taskloom.views.task_executions.query import Filters, Page
+from taskloom.views.task_executions.filters import Filters
+from taskloom.views.task_executions.query import Page
 from taskloom.views.task_executions.row import Row
 from taskloom.wire.messages import AuditEntry
 

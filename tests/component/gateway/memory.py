@@ -43,9 +43,10 @@ from taskloom.views.queues.query import QueueStats, add_depth
 from taskloom.views.sessions.query import Filters as SessionFilters
 from taskloom.views.sessions.query import Page as SessionPage
 from taskloom.views.sessions.query import Session
+from taskloom.views.task_executions.filters import Filters
 from taskloom.views.task_executions.fold import fold as fold_row
 from taskloom.views.task_executions.fold import fold_all
-from taskloom.views.task_executions.query import Filters, Page, make_cursor
+from taskloom.views.task_executions.query import Page, make_cursor
 from taskloom.views.task_executions.query import read_cursor as read_task_cursor
 from taskloom.views.task_executions.row import Row
 from taskloom.wire.claims import claimed_digest

@@ -17,6 +17,7 @@ from taskloom.views.outputs import query as outputs
 from taskloom.views.reading import Pool, read_pool
 from taskloom.views.sessions import query as sessions
 from taskloom.views.task_executions import query as tasks
+from taskloom.views.task_executions.filters import Filters
 from taskloom.views.task_executions.fold import fold_all
 from taskloom.wire.messages import ExecutorHeartbeat, OutputChunk
 from tests.integration.projection.world import TOPICS, World, bodies_of, execute
@@ -214,5 +215,5 @@ async def test_executors_show_their_newest_heartbeat(world: World, pool: Pool) -
 
 async def test_paused_task_is_listed_under_its_status(world: World, pool: Pool) -> None:
     await world.feed(bodies_of([TaskLife("task-1").do(c.PauseTask("wait")), TaskLife("task-2")]))
-    page = await tasks.list_tasks(pool, "default", tasks.Filters(statuses=["PAUSED"]))
+    page = await tasks.list_tasks(pool, "default", Filters(statuses=["PAUSED"]))
     assert ([row.task_id for row in page.rows], page.total_count) == (["task-1"], 1)

@@ -11,8 +11,9 @@ import pytest
 from taskloom.testing.histories import TaskLife
 from taskloom.views.reading import read_pool
 from taskloom.views.task_executions import write
+from taskloom.views.task_executions.filters import Filters
 from taskloom.views.task_executions.fold import fold_all
-from taskloom.views.task_executions.query import Filters, list_tasks
+from taskloom.views.task_executions.query import list_tasks
 from taskloom.views.task_executions.row import Row
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]

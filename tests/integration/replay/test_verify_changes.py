@@ -12,7 +12,7 @@ from taskloom.testing.histories import START, TaskLife
 from taskloom.views.reading import read_pool
 from taskloom.views.sessions import query as sessions
 from taskloom.views.task_executions import query as tasks
-from taskloom.views.task_executions.query import Filters
+from taskloom.views.task_executions.filters import Filters
 from tests.integration.projection.world import World, bodies_of, execute, store_lives
 from tests.integration.replay.test_verify import verify
 

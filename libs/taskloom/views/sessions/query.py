@@ -7,7 +7,8 @@ from msgspec import Struct
 
 from taskloom.views.reading import Pool, row, rows
 from taskloom.views.task_executions.query import BadCursor as BadCursor  # noqa: PLC0414 - part of this module's names
-from taskloom.views.task_executions.query import cursor_at, like, read_cursor
+from taskloom.views.task_executions.query import cursor_at, read_cursor
+from taskloom.views.task_executions.words import like
 
 _MATCHES: Final[LiteralString] = """
         tenant_id = %(tenant)s

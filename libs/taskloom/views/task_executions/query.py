@@ -1,16 +1,16 @@
 """Reads of task rows. An unknown id and another tenant's look the same: None, or left out."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
 from taskloom.errors import TaskloomError
 from taskloom.views.reading import Pool, TooSlow, row, rows
-from taskloom.views.task_executions.row import FAILED_STATUSES, FIELDS, OPEN_STATUSES, Row
+from taskloom.views.task_executions.filters import LOOKS_LIKE, MATCHES, Filters, values_of
+from taskloom.views.task_executions.row import FIELDS, Row
 
 COUNT_UP_TO: Final = 2_000
 """A filtered list counts its tasks up to here; ``Page.total_is_exact`` is False beyond."""
@@ -23,51 +23,29 @@ _HEAVY: Final = frozenset({"context", "input", "response"})
 _ALL: Final = ", ".join(FIELDS)
 _LIGHT: Final = ", ".join(f"NULL AS {name}" if name in _HEAVY else name for name in FIELDS)
 
-_MATCHES: Final = """
-    tenant_id = %(tenant)s
-    AND (deleted_at IS NULL OR %(deleted_too)s)
-    AND (NOT %(only_open)s OR completed_at IS NULL)
-    AND (NOT %(only_failed)s OR failed_at IS NOT NULL)
-    AND (%(statuses)s::text[] IS NULL OR status = ANY(%(statuses)s::text[]))
-    AND (%(user)s::text IS NULL OR user_id = %(user)s::text)
-    AND (%(session)s::text IS NULL OR session_id = %(session)s::text)
-    -- Deliveries of webhooks are shown to who asks for that kind, or for one of them.
-    AND (kind <> 'webhook' OR %(kind)s::text IS NOT NULL OR %(tasks)s::text[] IS NOT NULL)
-    AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
-    AND (%(queue)s::text IS NULL OR queue = %(queue)s::text)
-    AND (%(priority)s::integer IS NULL OR priority = %(priority)s::integer)
-    AND (%(assigned_to)s::text IS NULL
-        OR assigned_to = %(assigned_to)s::text OR executor_id = %(assigned_to)s::text)
-    AND (%(error_type)s::text IS NULL OR error_type = %(error_type)s::text)
-    AND (%(overdue)s::boolean IS NULL OR coalesce(overdue, false) = %(overdue)s::boolean)
-    AND (%(scheduled)s::boolean IS NULL OR (state = 'scheduled') = %(scheduled)s::boolean)
-    AND (%(tasks)s::text[] IS NULL OR task_id = ANY(%(tasks)s::text[]))
-    AND (%(tag)s::jsonb IS NULL OR tags @> %(tag)s::jsonb)
-    AND (%(metadata)s::jsonb IS NULL OR (
-        -- The index finds the first key's value as text or as JSON; all keys are then compared as text.
-        (metadata @> %(first_text)s::jsonb OR metadata @> %(first_json)s::jsonb)
-        AND NOT EXISTS (
-            SELECT FROM jsonb_each_text(%(metadata)s::jsonb) AS wanted
-            WHERE metadata ->> wanted.key IS DISTINCT FROM wanted.value)))
-    AND (%(after)s::timestamptz IS NULL OR created_at >= %(after)s::timestamptz)
-    AND (%(before)s::timestamptz IS NULL OR created_at < %(before)s::timestamptz)
-    AND (%(q)s::text IS NULL OR query ILIKE %(q)s::text OR error ILIKE %(q)s::text)
-"""
-
 GET: Final = f"SELECT {_ALL} FROM task_executions WHERE task_id = %(task)s AND tenant_id = %(tenant)s"
 
 LIST: Final = f"""
 SELECT {_LIGHT} FROM task_executions
-WHERE {_MATCHES}
+WHERE {MATCHES} AND {LOOKS_LIKE}
     AND (%(cursor_at)s::timestamptz IS NULL
         OR (created_at, task_id) < (%(cursor_at)s::timestamptz, %(cursor_id)s::text))
 ORDER BY created_at DESC, task_id DESC
 LIMIT %(limit)s OFFSET %(offset)s
 """
 
-COUNT_SOME: Final = (
-    f"SELECT count(*) FROM (SELECT FROM task_executions WHERE {_MATCHES} LIMIT %(count_up_to)s) AS matching"
-)
+COUNT_SOME: Final = f"""
+SELECT count(*) FROM (
+    SELECT FROM task_executions WHERE {MATCHES} AND {LOOKS_LIKE} LIMIT %(count_up_to)s
+) AS matching
+"""
+
+PLACES: Final = f"SELECT created_at, task_id FROM task_executions WHERE {MATCHES} LIMIT %(limit)s"
+
+SOME: Final = f"""
+SELECT {_LIGHT} FROM task_executions WHERE task_id = ANY(%(tasks)s) AND tenant_id = %(tenant)s
+ORDER BY created_at DESC, task_id DESC
+"""
 
 COUNT_BY_STATUS: Final = """
 SELECT status, sum(tasks)::bigint FROM task_counts WHERE tenant_id = %(tenant)s GROUP BY status
@@ -100,37 +78,6 @@ LIMIT %(limit)s OFFSET %(offset)s
 
 class BadCursor(TaskloomError):
     """The cursor is not one that this API gave out."""
-
-
-class Filters(Struct, frozen=True, kw_only=True):
-    """What a list is narrowed to; None and empty mean: not at all.
-
-    ``statuses`` are REST words without prefix (QUEUED, RUNNING, …); ``metadata`` compares values as text; ``q`` is
-    looked for in query and error, upper and lower case alike. ``assigned_to`` is the executor it has to run on, or runs
-    or ran on; ``scheduled``: it waits for its start time. ``deleted_too`` is for looks at the past.
-    """
-
-    statuses: Collection[str] = ()
-    kind: str | None = None
-    queue: str | None = None
-    session_id: str | None = None
-    user_id: str | None = None
-    tag: str | None = None
-    metadata: dict[str, str] = field(default_factory=dict)
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-    q: str | None = None
-    priority: int | None = None
-    assigned_to: str | None = None
-    error_type: str | None = None
-    overdue: bool | None = None
-    scheduled: bool | None = None
-    task_ids: Collection[str] | None = None
-    deleted_too: bool = False
-
-    @property
-    def by_status_alone(self) -> bool:
-        return self == Filters(statuses=self.statuses)
 
 
 class Page(Struct, frozen=True):
@@ -176,8 +123,14 @@ async def list_tasks(
     """
     filters = filters or Filters()
     at, task_id = read_cursor(cursor) if cursor else (None, None)
+    counted: tuple[int, bool] | None = None
+    if filters.by_content:
+        places = await rows(pool, PLACES, {**values_of(tenant_id, filters), "limit": COUNT_UP_TO + 1})
+        if len(places) <= COUNT_UP_TO:
+            return await _page_of(pool, tenant_id, places, limit, offset, (at, task_id) if cursor else None)
+        counted = COUNT_UP_TO, False  # So many are soon met among the newest.
     values = {
-        **_values(tenant_id, filters),
+        **values_of(tenant_id, filters),
         "cursor_at": at,
         "cursor_id": task_id,
         "limit": limit + 1,
@@ -188,8 +141,30 @@ async def list_tasks(
     more = len(found) > limit
     if cursor is None and not more and (found or not offset):
         return Page(page, offset + len(found), True, None)  # All of it was seen: counting would look for them again.
-    total, exact = await _total(pool, tenant_id, filters, at_least=offset + len(found) if found else 0)
-    return Page(page, total, exact, make_cursor(page[-1]) if more and page else None)
+    at_least = offset + len(found) if found else 0
+    total, exact = counted or await _total(pool, tenant_id, filters, at_least=at_least)
+    return Page(page, max(total, at_least), exact, make_cursor(page[-1]) if more and page else None)
+
+
+async def _page_of(
+    pool: Pool,
+    tenant_id: str,
+    places: list[tuple[Any, ...]],
+    limit: int,
+    offset: int,
+    after: tuple[Any, ...] | None,
+) -> Page:
+    """The page out of all that match, of which time and id are known."""
+    places.sort(reverse=True)
+    rest = [place for place in places if after is None or place < after]
+    wanted = [task_id for _, task_id in rest[offset : offset + limit]]
+    found = (
+        [row_of(columns) for columns in await rows(pool, SOME, {"tenant": tenant_id, "tasks": wanted})]
+        if wanted
+        else []
+    )
+    more = len(rest) > offset + limit
+    return Page(found, len(places), True, make_cursor(found[-1]) if more and found else None)
 
 
 async def count_by_status(pool: Pool, tenant_id: str) -> dict[str, int]:
@@ -237,40 +212,11 @@ async def _total(pool: Pool, tenant_id: str, filters: Filters, *, at_least: int)
         counts = await count_by_status(pool, tenant_id)
         return sum(n for status, n in counts.items() if not filters.statuses or status in filters.statuses), True
     try:
-        found = await row(pool, COUNT_SOME, {**_values(tenant_id, filters), "count_up_to": COUNT_UP_TO + 1})
+        found = await row(pool, COUNT_SOME, {**values_of(tenant_id, filters), "count_up_to": COUNT_UP_TO + 1})
     except TooSlow:
         return at_least, False
     assert found is not None
     return max(min(found[0], COUNT_UP_TO), at_least), found[0] <= COUNT_UP_TO
-
-
-def _values(tenant_id: str, filters: Filters) -> dict[str, Any]:
-    statuses = set(filters.statuses)
-    first = next(iter(filters.metadata.items()), None)
-    return {
-        "tenant": tenant_id,
-        "statuses": sorted(statuses) or None,
-        "only_open": bool(statuses) and statuses <= OPEN_STATUSES,
-        "only_failed": filters.error_type is not None or (bool(statuses) and statuses <= FAILED_STATUSES),
-        "error_type": filters.error_type,
-        "user": filters.user_id,
-        "session": filters.session_id,
-        "kind": filters.kind,
-        "queue": filters.queue,
-        "tag": _json([filters.tag]) if filters.tag is not None else None,
-        "metadata": _json(filters.metadata) if filters.metadata else None,
-        "first_text": _json(dict([first])) if first else None,
-        "first_json": _json({first[0]: _as_json(first[1])}) if first else None,
-        "after": filters.created_after,
-        "before": filters.created_before,
-        "priority": filters.priority,
-        "assigned_to": filters.assigned_to,
-        "overdue": filters.overdue,
-        "scheduled": filters.scheduled,
-        "tasks": None if filters.task_ids is None else sorted(filters.task_ids),
-        "deleted_too": filters.deleted_too,
-        "q": f"%{like(filters.q)}%" if filters.q else None,
-    }
 
 
 def row_of(columns: Sequence[Any]) -> Row:
@@ -309,19 +255,3 @@ def read_cursor(cursor: str) -> tuple[datetime, str]:
         return _EPOCH + timedelta(microseconds=int(micros)), task_id
     except (ValueError, OverflowError) as error:
         raise BadCursor(f"{cursor!r} is no cursor of this list; leave it out to begin anew") from error
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _as_json(text: str) -> Any:
-    try:
-        return msgspec.json.decode(text.encode())
-    except msgspec.DecodeError:
-        return text
-
-
-def like(text: str) -> str:
-    """The text with what LIKE would take for a pattern escaped."""
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
