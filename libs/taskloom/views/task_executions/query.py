@@ -15,6 +15,13 @@ from taskloom.views.task_executions.row import FIELDS, Row
 COUNT_UP_TO: Final = 2_000
 """A filtered list counts its tasks up to here; ``Page.total_is_exact`` is False beyond."""
 
+WINDOW: Final = 1_000
+COMMON_AMONG: Final = 50
+"""So many of the newest ``WINDOW``: then tasks are looked through from the newest on, else an index of contents is."""
+
+COUNT_COMMON_UP_TO: Final = 500
+"""The same of what an index would find, since each row then costs more to look into."""
+
 MAX_METADATA_FILTERS: Final = 8
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,6 +45,12 @@ COUNT_SOME: Final = f"""
 SELECT count(*) FROM (
     SELECT FROM task_executions WHERE {MATCHES} AND {LOOKS_LIKE} LIMIT %(count_up_to)s
 ) AS matching
+"""
+
+COMMON: Final = f"""
+SELECT count(*), count(*) FILTER (WHERE {MATCHES} AND {LOOKS_LIKE}) FROM (
+    SELECT * FROM task_executions WHERE tenant_id = %(tenant)s ORDER BY created_at DESC, task_id DESC LIMIT %(window)s
+) AS newest
 """
 
 PLACES: Final = f"SELECT created_at, task_id FROM task_executions WHERE {MATCHES} LIMIT %(limit)s"
@@ -123,14 +136,19 @@ async def list_tasks(
     """
     filters = filters or Filters()
     at, task_id = read_cursor(cursor) if cursor else (None, None)
+    matching = values_of(tenant_id, filters)
     counted: tuple[int, bool] | None = None
+    count_up_to = COUNT_UP_TO
     if filters.by_content:
-        places = await rows(pool, PLACES, {**values_of(tenant_id, filters), "limit": COUNT_UP_TO + 1})
-        if len(places) <= COUNT_UP_TO:
-            return await _page_of(pool, tenant_id, places, limit, offset, (at, task_id) if cursor else None)
-        counted = COUNT_UP_TO, False  # So many are soon met among the newest.
+        if await _is_common(pool, matching):
+            count_up_to = COUNT_COMMON_UP_TO
+        else:
+            places = await rows(pool, PLACES, {**matching, "limit": COUNT_UP_TO + 1})
+            if len(places) <= COUNT_UP_TO:
+                return await _page_of(pool, tenant_id, places, limit, offset, (at, task_id) if cursor else None)
+            counted = COUNT_UP_TO, False
     values = {
-        **values_of(tenant_id, filters),
+        **matching,
         "cursor_at": at,
         "cursor_id": task_id,
         "limit": limit + 1,
@@ -142,8 +160,16 @@ async def list_tasks(
     if cursor is None and not more and (found or not offset):
         return Page(page, offset + len(found), True, None)  # All of it was seen: counting would look for them again.
     at_least = offset + len(found) if found else 0
-    total, exact = counted or await _total(pool, tenant_id, filters, at_least=at_least)
+    total, exact = counted or await _total(pool, tenant_id, filters, at_least=at_least, up_to=count_up_to)
     return Page(page, max(total, at_least), exact, make_cursor(page[-1]) if more and page else None)
+
+
+async def _is_common(pool: Pool, matching: dict[str, Any]) -> bool:
+    """Whether so many of the newest look alike that a page is full soon, and all that match are too many to collect."""
+    found = await row(pool, COMMON, {**matching, "words": None, "window": WINDOW})
+    assert found is not None
+    seen, fitting = found
+    return bool(seen == WINDOW and fitting >= COMMON_AMONG)
 
 
 async def _page_of(
@@ -207,16 +233,16 @@ async def of_session(
     return page, make_cursor(page[-1]) if len(found) > limit else None
 
 
-async def _total(pool: Pool, tenant_id: str, filters: Filters, *, at_least: int) -> tuple[int, bool]:
+async def _total(pool: Pool, tenant_id: str, filters: Filters, *, at_least: int, up_to: int) -> tuple[int, bool]:
     if filters.by_status_alone:
         counts = await count_by_status(pool, tenant_id)
         return sum(n for status, n in counts.items() if not filters.statuses or status in filters.statuses), True
     try:
-        found = await row(pool, COUNT_SOME, {**values_of(tenant_id, filters), "count_up_to": COUNT_UP_TO + 1})
+        found = await row(pool, COUNT_SOME, {**values_of(tenant_id, filters), "count_up_to": up_to + 1})
     except TooSlow:
         return at_least, False
     assert found is not None
-    return max(min(found[0], COUNT_UP_TO), at_least), found[0] <= COUNT_UP_TO
+    return max(min(found[0], up_to), at_least), found[0] <= up_to
 
 
 def row_of(columns: Sequence[Any]) -> Row:
