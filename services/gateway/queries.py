@@ -49,7 +49,9 @@ class TaskFilter(Struct, frozen=True):
     tag: str | None = None
     created_after: Time | None = None
     created_before: Time | None = None
-    q: Annotated[str, Meta(max_length=1000, description="Words of query or error, or beginnings of words")] | None = None
+    q: Annotated[str, Meta(max_length=1000, description="Words of query or error, or beginnings of words")] | None = (
+        None
+    )
     priority: Annotated[str, Meta(description="1 to 5, or low, normal, high, urgent, critical")] | None = None
     assigned_to: Annotated[str, Meta(description="Executor it has to run on, runs or ran on")] | None = None
     agent_id: Annotated[str, Meta(description="The same as assigned_to")] | None = None
