@@ -23,6 +23,7 @@ from taskloom.domain.task.commands import (
     Reason,
     ResumeTask,
     RetryTask,
+    RunStart,
     UpdateTask,
 )
 from taskloom.domain.values import Identifier
@@ -44,13 +45,15 @@ class BulkFilter(TaskFilter, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 class BulkWish(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``all`` has to be true when the filter names nothing. At most ``limit`` tasks are looked at, newest first;
-    ``cursor`` goes on where the last answer ended. ``changes`` belong to update, ``grace_s`` to cancel and delete."""
+    ``cursor`` goes on where the last answer ended. ``changes`` belong to update, ``grace_s`` to cancel and delete,
+    ``from`` to retry."""
 
     filter: BulkFilter = BulkFilter()
     all: bool = False
     reason: Reason = ""
     changes: UpdateTask | None = None
     grace_s: GraceSeconds = 5.0
+    start: RunStart = field(default="failed", name="from")
     dry_run: bool = False
     limit: Annotated[int, Meta(ge=1, le=BATCH_MAX)] = BATCH_MAX
     cursor: str | None = None
@@ -181,7 +184,7 @@ def _command(verb: Verb, wish: BulkWish) -> BulkCommand:
         "cancel": lambda: CancelTask(wish.reason, wish.grace_s),
         "pause": lambda: PauseTask(wish.reason),
         "resume": lambda: ResumeTask(wish.reason),
-        "retry": lambda: RetryTask(wish.reason),
+        "retry": lambda: RetryTask(wish.reason, wish.start),
         "delete": lambda: DeleteTask(wish.reason, wish.grace_s),
     }
     return simple[verb]()
@@ -204,7 +207,7 @@ _FITS: Final[dict[str, Callable[[Row], bool]]] = {
     "cancel": lambda row: not row.ended and not row.is_cancelled,
     "pause": lambda row: not (row.ended or row.is_paused or row.is_cancelled),
     "resume": lambda row: row.is_paused and not row.ended,
-    "retry": lambda row: row.status in FAILED_STATUSES and row.kind != "workflow" and parent_of(row.task_id) is None,
+    "retry": lambda row: row.status in FAILED_STATUSES and parent_of(row.task_id) is None,
     "delete": lambda _row: True,
     "update": lambda _row: True,
 }

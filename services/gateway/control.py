@@ -51,7 +51,7 @@ MESSAGES: Final[dict[type, str]] = {
     CancelTask: "Cancel signal sent",
     PauseTask: "Pause signal sent",
     ResumeTask: "Resume signal sent",
-    RetryTask: "The task begins anew",
+    RetryTask: "The task begins anew; a workflow goes on",
     UpdateTask: "Task updated",
     DeleteTask: "Task deleted, or deleted once it has ended",
     AddDependency: "The task waits for it too",

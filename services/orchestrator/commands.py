@@ -19,7 +19,7 @@ from services.orchestrator.ingest import Ingest, Misplaced, Rejected, dead_lette
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Records
 from services.orchestrator.ownership import Owner
-from services.orchestrator.peers import unknown_dependency
+from services.orchestrator.peers import tell_refused, unknown_dependency
 from services.orchestrator.steps import BATCH_EVENTS, Steps, means_in
 from services.orchestrator.stored_webhooks import StoredWebhooks
 from services.orchestrator.stored_workflows import StoredWorkflows
@@ -41,6 +41,7 @@ from taskloom.domain.task.commands import (
     RecallTask,
     Report,
     ReportDeclined,
+    RetryChild,
     SubmitTask,
     TaskCommand,
     WatchTask,
@@ -49,6 +50,7 @@ from taskloom.domain.task.directives import RECALLED, Directive
 from taskloom.domain.task.state import run_due
 from taskloom.domain.values import ErrorInfo
 from taskloom.domain.workflow.state import AT_ONCE
+from taskloom.domain.workflow.wanted import parent_of
 from taskloom.wire.cloudevents import GATEWAY_SOURCE
 from taskloom.wire.commands import Envelope
 from taskloom.wire.topics import partition_of, shard_of
@@ -263,6 +265,9 @@ class CommandLoop:
         if isinstance(envelope.command, ReportDeclined) and envelope.command.reason != RECALLED:
             self._scheduler.pool.refuse(envelope.command.executor_id)
         refusal = outcome if isinstance(outcome, Refusal) else None
+        if refusal is not None and isinstance(envelope.command, RetryChild) and parent_of(envelope.task_id):
+            batch.local.append(tell_refused(envelope, refusal))
+            return
         if refusal is not None and isinstance(envelope.command, WatchTask):
             batch.forwards.append(unknown_dependency(envelope.command, asked, envelope.task_id))
             return
@@ -274,6 +279,8 @@ class CommandLoop:
     def _carry_out(
         self, batch: Batch, command: TaskCommand | EntityCommand, caller: Caller, now: datetime
     ) -> Refusal | bool:
+        if type(command) is RetryChild and not self._steps.is_awaited(caller.task_id):
+            return Refusal("conflict", "the run around it does not wait for it")
         if type(command) in _OF_ENTITIES:
             return self._entities.apply(batch, cast(EntityCommand, command), caller, now)
         return self._decisions.apply(batch, cast(TaskCommand, command), caller, now)

@@ -8,7 +8,7 @@ from msgspec import Struct, structs
 from taskloom.bus.publish import MAX_RECORD_BYTES
 from taskloom.domain.ids import is_task_id
 from taskloom.domain.scheduling.match import ANY_QUEUE
-from taskloom.domain.task.commands import SubmitTask, UpdateTask
+from taskloom.domain.task.commands import RetryChild, SubmitTask, UpdateTask
 from taskloom.domain.task.submission import BUILT_IN_KINDS, BUILT_IN_QUEUES, WEBHOOK_KIND, Invalid, check_from_outside
 from taskloom.domain.workflow.kinds import kinds_in
 from taskloom.kinds.inputs import InvalidInput, validate
@@ -90,6 +90,8 @@ class Ingest:
                 return  # it waits until an executor delivers webhooks
             check_from_outside(command)
             self.check(command)
+        elif isinstance(command, RetryChild) and envelope.attributes.source != ORCHESTRATOR_SOURCE:
+            raise Invalid("a child workflow goes on when the run around it is retried", "ce_type")
         elif isinstance(command, UpdateTask) and isinstance(command.queue, str):
             self._check_queue(command.queue)
 

@@ -3,14 +3,18 @@
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from datetime import datetime
+from typing import Final
 
 from taskloom.domain.entities.ids import is_entity_id
 from taskloom.domain.task.state import TaskState
 from taskloom.wire.topics import partition_of
 
+ENDED_RUNS_KEPT: Final = 200
+
 
 class Memory:
-    """States of owned partitions. Open tasks stay (admission bounds them); of the ended ones the newest ``ended_kept``.
+    """States of owned partitions. Open tasks stay (admission bounds them); of the ended ones the newest ``ended_kept``,
+    of workflows that ended badly, which keep their steps for a retry, the newest 200: others are read from the store.
 
     ``rows`` mirrors the open-task rows in PostgreSQL: task id to its stored due time.
     """
@@ -20,6 +24,7 @@ class Memory:
         self._ended_kept = ended_kept
         self._open: dict[str, TaskState] = {}
         self._ended: OrderedDict[str, TaskState] = OrderedDict()
+        self._ended_runs: OrderedDict[str, None] = OrderedDict()
         self.rows: dict[str, datetime | None] = {}
 
     def get(self, task_id: str) -> TaskState | None:
@@ -32,12 +37,19 @@ class Memory:
         if not state.ended:
             self._open[state.task_id] = state
             self._ended.pop(state.task_id, None)  # It was retried.
+            self._ended_runs.pop(state.task_id, None)
             return
         self._open.pop(state.task_id, None)
         self._ended[state.task_id] = state
         self._ended.move_to_end(state.task_id)
         while len(self._ended) > self._ended_kept:
-            self._ended.popitem(last=False)
+            gone, _ = self._ended.popitem(last=False)
+            self._ended_runs.pop(gone, None)
+        if state.run is not None:
+            self._ended_runs[state.task_id] = None
+            self._ended_runs.move_to_end(state.task_id)
+            while len(self._ended_runs) > ENDED_RUNS_KEPT:
+                self._ended.pop(self._ended_runs.popitem(last=False)[0], None)
 
     def open_states(self) -> Collection[TaskState]:
         return self._open.values()
@@ -57,4 +69,5 @@ class Memory:
             self.rows.pop(name, None)
         for name in [name for name in self._ended if partition_of(name, self._partitions) in partitions]:
             del self._ended[name]
+            self._ended_runs.pop(name, None)
         return gone

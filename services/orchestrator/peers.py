@@ -1,12 +1,17 @@
 """What tasks tell each other: commands for other tasks, sent like anybody's, through the commands topic."""
 
+from msgspec import structs
+
 from taskloom.domain.entities.commands import NoteRun
 from taskloom.domain.entities.ids import is_entity_id
 from taskloom.domain.entities.policies import elsewhere as of_entity
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.ids import placing_key
 from taskloom.domain.policies import elsewhere, tells
-from taskloom.domain.task.commands import NoteDependency, TaskCommand, WatchTask
+from taskloom.domain.refusals import Refusal
+from taskloom.domain.task.commands import NoteChild, NoteDependency, RetryChild, TaskCommand, WatchTask
+from taskloom.domain.values import ErrorInfo
+from taskloom.domain.workflow.wanted import parent_of, restart_of
 from taskloom.wire.cloudevents import ORCHESTRATOR_SOURCE, Attributes
 from taskloom.wire.commands import Envelope, command_type
 
@@ -18,8 +23,9 @@ def peers_of(recorded: Recorded, traceparent: str) -> list[Envelope]:
 
 
 def is_local(envelope: Envelope, task_id: str) -> bool:
-    """Between a workflow and its steps: applied in the round it came from, never sent."""
-    return placing_key(envelope.task_id) == placing_key(task_id)
+    """Between a workflow and its steps: applied in the round it came from, never sent. But for a child workflow that
+    ended long ago maybe: what is sent finds its state read from the store."""
+    return placing_key(envelope.task_id) == placing_key(task_id) and not isinstance(envelope.command, RetryChild)
 
 
 def told_by(recorded: Recorded, traceparent: str) -> list[Envelope]:
@@ -42,6 +48,16 @@ def unknown_dependency(watch: WatchTask, asked: Attributes, task_id: str) -> Env
     """Tells who wants to watch a task that it does not exist: there is no stream that could hold such an event."""
     told = NoteRun(task_id, "unknown") if is_entity_id(watch.watcher) else NoteDependency(task_id, "unknown")
     return _envelope(watch.watcher, told, f"{asked.id}/unknown", asked.tenant_id, asked.traceparent)
+
+
+def tell_refused(asked: Envelope, refusal: Refusal) -> Envelope:
+    """Tells a run that there is no task of its step, or none that goes on. ``asked``: what that task was sent."""
+    parent = parent_of(asked.task_id)
+    assert parent is not None
+    where = f"{refusal.field}: " if refusal.field else ""
+    error = ErrorInfo("Refused", f"{where}{refusal.message}", retryable=False)
+    note = NoteChild(parent[1], "refused", error=error, restart=restart_of(asked.task_id))
+    return structs.replace(asked, task_id=parent[0], command=note)
 
 
 def _envelope(

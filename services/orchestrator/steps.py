@@ -11,6 +11,7 @@ from msgspec import structs
 from services.orchestrator.batch import Batch
 from services.orchestrator.decisions import Decisions
 from services.orchestrator.memory import Memory
+from services.orchestrator.peers import tell_refused
 from services.orchestrator.values import large_result
 from taskloom.domain.ids import MAX_TASK_ID_CHARS, is_task_id
 from taskloom.domain.refusals import Refusal
@@ -65,6 +66,15 @@ class Steps:
                 self._apply(batch, envelope, now, max(least, min(ROOM, rest), 0))
             least = 0
 
+    def is_awaited(self, task_id: str) -> bool:
+        """Whether the run around a child workflow waits for it to go on: it may have been told to stop meanwhile."""
+        parent = parent_of(task_id)
+        run = None if parent is None else self._memory.get(parent[0])
+        if parent is None or run is None or run.run is None or run.ended:
+            return False
+        node = run.run.nodes.get(parent[1])
+        return node is not None and node.status == "running" and not node.stopping
+
     def _apply(self, batch: Batch, envelope: Envelope, now: datetime, room: int) -> None:
         command, means = envelope.command, Means(room, self._decisions.values)
         if isinstance(command, SubmitTask):
@@ -76,7 +86,8 @@ class Steps:
         if refusal is None or refusal.code == "not_found" or not isinstance(command, NoteChild):
             return
         error = ErrorInfo("Refused", refusal.message, retryable=False)
-        refusal = self._decide(batch, envelope, NoteChild(command.path, "failed", error=error), now, means)
+        note = structs.replace(command, outcome="failed", result=None, error=error)
+        refusal = self._decide(batch, envelope, note, now, means)
         if refusal is not None:
             # The end of a step is told only once: a run that cannot take it down would wait for it for ever.
             broken = ErrorInfo("Broken", f"the end of step {command.path}: {refusal.message}", retryable=False)
@@ -103,10 +114,7 @@ class Steps:
             step = structs.replace(command, session_id=session_id, metadata=metadata)
             refusal = self._decide(batch, envelope, step, now, means, run.spec.user_id)
         if refusal is not None:
-            where = f"{refusal.field}: " if refusal.field else ""
-            error = ErrorInfo("Refused", f"{where}{refusal.message}", retryable=False)
-            note = structs.replace(envelope, task_id=run_id, command=NoteChild(path, "failed", error=error))
-            batch.local.append(note)
+            batch.local.append(tell_refused(envelope, refusal))
 
     def _refused(self, batch: Batch, task_id: str, command: SubmitTask) -> Refusal | None:
         if not is_task_id(task_id):

@@ -167,9 +167,15 @@ class AsyncClient:
     async def resume(self, task_id: str, reason: str = "") -> a.Controlled:
         return await self.call(calls.control(task_id, "resume", {"reason": reason}))
 
-    async def retry(self, task_id: str, reason: str = "") -> a.Controlled:
-        """Lets a task that failed, timed out or was cancelled begin anew."""
-        return await self.call(calls.control(task_id, "retry", {"reason": reason}))
+    async def retry(self, task_id: str, reason: str = "", *, start: bool = False) -> a.Controlled:
+        """Lets a task that failed, timed out or was cancelled begin anew. A workflow goes on where it failed, with what
+        completed as it is, or, with ``start``, from its start.
+
+        Raises:
+            Conflict: it has not ended badly, or steps of the workflow were undone, so that it can only begin anew.
+        """
+        wish: Control = {"reason": reason, "from": "start"} if start else {"reason": reason}
+        return await self.call(calls.control(task_id, "retry", wish))
 
     async def approve(
         self, task_id: str, approval_id: str, *, approved: bool = True, feedback: str = "", modified_action: Any = None

@@ -162,9 +162,15 @@ class Client:
     def resume(self, task_id: str, reason: str = "") -> a.Controlled:
         return self.call(calls.control(task_id, "resume", {"reason": reason}))
 
-    def retry(self, task_id: str, reason: str = "") -> a.Controlled:
-        """Lets a task that failed, timed out or was cancelled begin anew."""
-        return self.call(calls.control(task_id, "retry", {"reason": reason}))
+    def retry(self, task_id: str, reason: str = "", *, start: bool = False) -> a.Controlled:
+        """Lets a task that failed, timed out or was cancelled begin anew. A workflow goes on where it failed, with what
+        completed as it is, or, with ``start``, from its start.
+
+        Raises:
+            Conflict: it has not ended badly, or steps of the workflow were undone, so that it can only begin anew.
+        """
+        wish: Control = {"reason": reason, "from": "start"} if start else {"reason": reason}
+        return self.call(calls.control(task_id, "retry", wish))
 
     def approve(
         self, task_id: str, approval_id: str, *, approved: bool = True, feedback: str = "", modified_action: Any = None

@@ -131,8 +131,5 @@ class Bulk(TypedDict, total=False):
     cursor: str
 
 
-class Control(TypedDict, total=False):
-    """``grace_s``: of a cancel or delete only, seconds between SIGTERM and SIGKILL."""
-
-    reason: Required[str]
-    grace_s: float
+Control = TypedDict("Control", {"reason": Required[str], "grace_s": float, "from": str}, total=False)
+"""``grace_s``: of a cancel or delete only, seconds between SIGTERM and SIGKILL; ``from``: of a retry only."""

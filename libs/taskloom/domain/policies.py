@@ -12,7 +12,15 @@ from taskloom.domain.task.state import LiveAttempt, TaskState
 from taskloom.domain.task.webhooks import deliveries
 from taskloom.domain.values import DependencyOutcome, ErrorInfo
 from taskloom.domain.workflow import events as w
-from taskloom.domain.workflow.wanted import CancelChild, SubmitChild, child_id, parent_of, wanted
+from taskloom.domain.workflow.wanted import (
+    CancelChild,
+    RetryChild,
+    SubmitChild,
+    child_id,
+    parent_of,
+    restart_of,
+    wanted,
+)
 
 ForOther = tuple[str, c.PeerCommand | c.SubmitTask | c.CancelTask | NoteRun]
 """A command and the task that it is for."""
@@ -132,25 +140,28 @@ def _tell_watchers(task_id: str, event: e.WatchersTold) -> list[ForOther]:
 
 def _child(task_id: str, event: w.StepEvent) -> list[ForOther]:
     deed = wanted(event)
+    if not isinstance(deed, (SubmitChild, RetryChild, CancelChild)):
+        return []
+    child = child_id(task_id, deed.path, deed.restart)
     if isinstance(deed, SubmitChild):
-        return [(child_id(task_id, deed.path), deed.command)]
-    return [(child_id(task_id, deed.path), c.CancelTask(deed.reason))] if isinstance(deed, CancelChild) else []
+        return [(child, deed.command)]
+    return [(child, c.CancelTask(deed.reason) if isinstance(deed, CancelChild) else c.RetryChild())]
 
 
 def _tell_run(task_id: str, event: e.TaskEvent) -> list[ForOther]:
     parent = parent_of(task_id)
     if parent is None:
         return []
-    run_id, path = parent
+    (run_id, path), restart = parent, restart_of(task_id)
     if isinstance(event, e.TaskCompleted):
         result = event.result if event.response is None else event.response
-        return [(run_id, c.NoteChild(path, "completed", result))]
+        return [(run_id, c.NoteChild(path, "completed", result, restart=restart))]
     if isinstance(event, e.TaskFailed):
-        return [(run_id, c.NoteChild(path, "failed", error=event.error))]
+        return [(run_id, c.NoteChild(path, "failed", error=event.error, restart=restart))]
     if isinstance(event, e.TaskTimedOut):
         error = ErrorInfo("timeout", f"{event.timeout} limit of {event.limit_s:g} s passed", retryable=False)
-        return [(run_id, c.NoteChild(path, "timed_out", error=error))]
-    return [(run_id, c.NoteChild(path, "cancelled"))]
+        return [(run_id, c.NoteChild(path, "timed_out", error=error, restart=restart))]
+    return [(run_id, c.NoteChild(path, "cancelled", restart=restart))]
 
 
 _ELSEWHERE: Final[dict[type[e.Event], Callable[[str, Any], list[ForOther]]]] = {
@@ -159,6 +170,7 @@ _ELSEWHERE: Final[dict[type[e.Event], Callable[[str, Any], list[ForOther]]]] = {
     e.WatcherAdded: _tell_late_watcher,
     e.WatchersTold: _tell_watchers,
     w.StepScheduled: _child,
+    w.StepRetried: _child,
     w.StepCancelRequested: _child,
     e.TaskCompleted: _tell_run,
     e.TaskFailed: _tell_run,

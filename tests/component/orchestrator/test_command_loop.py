@@ -10,6 +10,7 @@ from tests.component.orchestrator.suite_definitions import DefinitionsSuite
 from tests.component.orchestrator.suite_dependencies import DependenciesSuite
 from tests.component.orchestrator.suite_executors import ExecutorsSuite
 from tests.component.orchestrator.suite_ownership import OwnershipSuite
+from tests.component.orchestrator.suite_restarts import RestartsSuite
 from tests.component.orchestrator.suite_runs import RunsSuite
 from tests.component.orchestrator.suite_schedules import SchedulesSuite
 from tests.component.orchestrator.suite_values import ValuesSuite
@@ -24,6 +25,7 @@ class TestCommandLoopInMemory(
     ExecutorsSuite,
     DependenciesSuite,
     WorkflowsSuite,
+    RestartsSuite,
     DefinitionsSuite,
     RunsSuite,
     ValuesSuite,

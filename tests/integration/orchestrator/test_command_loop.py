@@ -12,6 +12,7 @@ from tests.component.orchestrator.suite_definitions import DefinitionsSuite
 from tests.component.orchestrator.suite_dependencies import DependenciesSuite
 from tests.component.orchestrator.suite_executors import ExecutorsSuite
 from tests.component.orchestrator.suite_ownership import OwnershipSuite
+from tests.component.orchestrator.suite_restarts import RestartsSuite
 from tests.component.orchestrator.suite_schedules import SchedulesSuite
 from tests.component.orchestrator.suite_values import ValuesSuite
 from tests.component.orchestrator.suite_workflows import WorkflowsSuite
@@ -26,6 +27,7 @@ class TestCommandLoopOnPostgres(
     ExecutorsSuite,
     DependenciesSuite,
     WorkflowsSuite,
+    RestartsSuite,
     DefinitionsSuite,
     SchedulesSuite,
     ValuesSuite,

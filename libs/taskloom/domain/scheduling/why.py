@@ -47,19 +47,19 @@ def explain(state: TaskState, scheduler: Scheduler, now: datetime, find: Find = 
 def _gates_of_run(state: TaskState, scheduler: Scheduler, now: datetime, find: Find) -> list[Gate]:
     """What a workflow's steps wait for: for a step with a task, what that task waits for."""
     waits = held_by(state.run)
-    children = {w["step"]: find(child_id(state.task_id, w["step"])) for w in waits if w["gate"] == "task"}
-    waits.sort(key=lambda w: _runs(children.get(w["step"])))
+    children = {w.step: find(child_id(state.task_id, w.step, w.restart)) for w in waits if w.gate == "task"}
+    waits.sort(key=lambda w: _runs(children.get(w.step)))
     gates: list[Gate] = []
     explained = 0
     for w in waits[:MAX_HOLDERS]:
-        child = children.get(w["step"])
+        child = children.get(w.step)
         if child is not None and child.run is None and explained < MAX_STEPS_EXPLAINED:
             explained += 1
-            gates += _gates_of_step(w["step"], child, scheduler, now)
+            gates += _gates_of_step(w.step, child, scheduler, now)
         elif child is not None:
             gates.append(Gate("step", _GATES["task"], child.changed_at, (child.task_id,)))
         else:
-            gates.append(Gate("step", _GATES.get(w["gate"], w["gate"]), state.changed_at, (w["step"],)))
+            gates.append(Gate("step", _GATES.get(w.gate, w.gate), w.since or state.changed_at, (w.step,)))
     return gates
 
 

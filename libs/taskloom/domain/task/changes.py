@@ -8,6 +8,7 @@ from msgspec import UNSET
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.task import commands as c
 from taskloom.domain.task import events as e
+from taskloom.domain.task import runs
 from taskloom.domain.task.approvals import request_anew
 from taskloom.domain.task.dependencies import release
 from taskloom.domain.task.evolve import metadata_after
@@ -24,18 +25,27 @@ _NOT_WHILE_IT_RUNS: Final = {"executor_id": "assigned_to", "queue": "queue"}
 
 
 def retry(state: TaskState, command: c.RetryTask, now: datetime) -> Decision:
-    """Back to the queue, or to what it still waits for: its start time, an approval, tasks that never ended."""
-    if parent_of(state.task_id) is not None:
-        return _conflict(state, "the step of a workflow is tried again by its workflow alone")
-    if state.spec.kind == "workflow":
-        return _conflict(state, "a workflow run is not tried again; submit its definition under another task_id")
+    """Back to the queue, or to what it still waits for: its start time, an approval, tasks that never ended. A workflow
+    that had begun goes on."""
+    parent = parent_of(state.task_id)
+    if parent is not None:
+        return _conflict(state, f"the step of a workflow is tried again by its workflow alone: retry {parent[0]}")
     if not state.ended or (state.phase == "completed" and state.spec.kind != WEBHOOK_KIND):
         return _conflict(state, f"cannot retry {state.word} task")
     retried = e.TaskRetried(command.reason)
+    if state.run is not None:
+        return runs.go_on(state, command.start, retried, now)
     held = request_anew(state, now)
     if state.waiting_for:
         held.append(e.TaskWaiting(tuple(sorted(state.waiting_for))))
     return [retried, *(held or release(state.spec, now, "retried"))]
+
+
+def retry_child(state: TaskState, _command: c.RetryChild, now: datetime) -> Decision:
+    """A child workflow goes on because the run around it does. What of it was undone makes it begin at its start."""
+    if not state.ended or state.phase == "completed" or state.deleted or state.run is None:
+        return _conflict(state, f"the child workflow is {state.word} and cannot go on")
+    return runs.go_on(state, "start" if state.run.undone else "failed", e.TaskRetried(), now)
 
 
 def update(state: TaskState, command: c.UpdateTask, _now: datetime) -> Decision:

@@ -5,7 +5,7 @@ The JSON of a client command is also the body of the matching REST call, so both
 
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from taskloom.domain.values import (
     Affinity,
@@ -31,7 +31,8 @@ from taskloom.domain.values import (
 
 Reason = Annotated[str, Meta(max_length=4096)]
 Attempt = Annotated[int, Meta(ge=1)]
-ChildOutcome = Literal["completed", "failed", "cancelled", "timed_out"]
+ChildOutcome = Literal["completed", "failed", "cancelled", "timed_out", "refused"]
+RunStart = Literal["failed", "start"]
 GraceSeconds = Annotated[float, Meta(ge=0, le=3600)]
 
 
@@ -99,9 +100,11 @@ class ResumeTask(Command, frozen=True, tag="taskloom.task.resume.v1"):
 
 
 class RetryTask(Command, frozen=True, tag="taskloom.task.retry.v1"):
-    """A task that failed, timed out or was cancelled goes back to its queue, its failures counted anew."""
+    """A task that failed, timed out or was cancelled goes back to its queue, its failures counted anew. ``from`` is for
+    workflows: ``failed`` goes on where the run failed, with what completed as it is; ``start`` begins with nothing."""
 
     reason: Reason = ""
+    start: RunStart = field(default="failed", name="from")
 
 
 class UpdateTask(Command, frozen=True, tag="taskloom.task.update.v1"):
@@ -210,13 +213,20 @@ class NoteDependency(Command, frozen=True, tag="taskloom.task.note-dependency.v1
     outcome: DependencyOutcome
 
 
+class RetryChild(Command, frozen=True, tag="taskloom.workflow.retry-child.v1"):
+    """This child workflow goes on where it failed, since the run around it does; from its start, when steps of it were
+    undone."""
+
+
 class NoteChild(Command, frozen=True, tag="taskloom.task.note-child.v1"):
-    """The task of the step at ``path`` of this run has ended. It never travels: both have one owner."""
+    """The task of the step at ``path`` of this run has ended. It never travels: both have one owner. ``restart`` stands
+    in that task's id."""
 
     path: str
     outcome: ChildOutcome
     result: Any = None
     error: ErrorInfo | None = None
+    restart: int = 0
 
 
 # What executors report.
@@ -322,7 +332,7 @@ ClientCommand = (
     | DecideApproval
     | PatchVariables
 )
-PeerCommand = WatchTask | NoteDependency | NoteChild
+PeerCommand = WatchTask | NoteDependency | NoteChild | RetryChild
 Report = (
     ReportStarted
     | ReportDeclined

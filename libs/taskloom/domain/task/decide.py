@@ -175,4 +175,5 @@ _HANDLERS: Final[dict[type[c.Command], Callable[[TaskState, Any, datetime], Deci
     c.AssignAttempt: _assign,
     c.LoseAttempt: _lose,
     c.BreakRun: _break,
+    c.RetryChild: changes.retry_child,
 }

@@ -20,7 +20,7 @@ from taskloom.domain.task.state import (
     TaskState,
 )
 from taskloom.domain.values import ErrorInfo, OutputSummary
-from taskloom.domain.workflow.events import AnyWorkflowEvent, WorkflowEvent, WorkflowStarted
+from taskloom.domain.workflow.events import AnyWorkflowEvent, WorkflowEvent, WorkflowRetried, WorkflowStarted
 
 Changes = dict[str, Any]
 
@@ -201,7 +201,7 @@ def _unchanged(_s: TaskState, _e: e.Event, _r: Recorded) -> Changes:
 
 def _cancelled(state: TaskState, event: e.TaskCancelled, r: Recorded) -> Changes:
     output = event.output if event.attempt else state.output
-    return {"phase": "cancelled", "live": None, "output": output, "ended_by": r.meta.command_id, "run": None}
+    return {"phase": "cancelled", "live": None, "output": output, "ended_by": r.meta.command_id}
 
 
 def _completed(_s: TaskState, event: e.TaskCompleted, r: Recorded) -> Changes:
@@ -210,32 +210,35 @@ def _completed(_s: TaskState, event: e.TaskCompleted, r: Recorded) -> Changes:
 
 
 def _failed(_s: TaskState, event: e.TaskFailed, _r: Recorded) -> Changes:
-    return {"phase": "failed", "live": None, "error": event.error, "run": None}
+    return {"phase": "failed", "live": None, "error": event.error}
 
 
 def _timed_out(_s: TaskState, _e: e.TaskTimedOut, _r: Recorded) -> Changes:
-    return {"phase": "timed_out", "live": None, "run": None}
+    return {"phase": "timed_out", "live": None}
 
 
 def _ignored(state: TaskState, _e: e.ReportIgnored, _r: Recorded) -> Changes:
     return {"ignored": state.ignored + 1}
 
 
-def _run_began(state: TaskState, event: WorkflowStarted, _r: Recorded) -> Changes:
-    return {"phase": "running", "queued_at": None, "run": after_event(state, event)}
+def _run_began(state: TaskState, event: WorkflowStarted | WorkflowRetried, r: Recorded) -> Changes:
+    return {"phase": "running", "queued_at": None, "run": after_event(state, event, r.meta.at)}
 
 
-def _run_changed(state: TaskState, event: WorkflowEvent, _r: Recorded) -> Changes:
-    return {"run": after_event(state, event)}
+def _run_changed(state: TaskState, event: WorkflowEvent, r: Recorded) -> Changes:
+    return {"run": after_event(state, event, r.meta.at)}
 
 
 def _overdue(_s: TaskState, _e: e.TaskOverdue, _r: Recorded) -> Changes:
     return {"overdue": True}
 
 
-def _retried(_s: TaskState, _e: e.TaskRetried, r: Recorded) -> Changes:
-    """A new life in the same stream. What fences stays: the number of attempts, and what was told by whom."""
+def _retried(state: TaskState, _e: e.TaskRetried, r: Recorded) -> Changes:
+    """A new life in the same stream. What fences stays: the number of attempts, and what was told by whom. The command
+    is remembered whoever sent it: the run around a child workflow is no client."""
+    known = (r.meta.command_id, *state.command_ids[: REMEMBERED_COMMANDS - 1])
     return {
+        "command_ids": known if r.meta.command_id else state.command_ids,
         "phase": "ready",
         "retried_at": r.meta.at,
         "queued_at": None,
@@ -317,4 +320,5 @@ _CHANGES: Final[dict[type[e.Event], Callable[[TaskState, Any, Recorded], Changes
     e.ReportIgnored: _ignored,
     **dict.fromkeys(get_args(AnyWorkflowEvent), _run_changed),
     WorkflowStarted: _run_began,
+    WorkflowRetried: _run_began,
 }

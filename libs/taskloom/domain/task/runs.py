@@ -11,9 +11,9 @@ from taskloom.domain.task.caller import Caller
 from taskloom.domain.task.state import TaskState, run_due
 from taskloom.domain.values import ErrorInfo, TaskSpec
 from taskloom.domain.workflow import happenings as h
-from taskloom.domain.workflow.advance import advance, start
+from taskloom.domain.workflow.advance import Start, advance, restart, start
 from taskloom.domain.workflow.events import WORKFLOW_ENDS, WorkflowEvent
-from taskloom.domain.workflow.evolve import fold_run, open_run
+from taskloom.domain.workflow.evolve import evolve_run, fold_run, open_run
 from taskloom.domain.workflow.means import USUAL, Means
 from taskloom.domain.workflow.results import run_result
 from taskloom.domain.workflow.state import RunState
@@ -38,6 +38,14 @@ def happen(state: TaskState, happening: h.Happening, now: datetime, means: Means
     if isinstance(decision, Refusal):
         return decision
     return _with_end(state.run, decision, means, was_paused=state.pause is not None)
+
+
+def go_on(state: TaskState, begin: Start, retried: e.TaskRetried, now: datetime) -> Decision:
+    """How a run that ended badly goes on, behind the event that says so of its task. What needs large values is left:
+    the run is due at once then."""
+    assert state.run is not None
+    decision = restart(state.run, begin, now)
+    return decision if isinstance(decision, Refusal) else [retried, *_with_end(state.run, decision)]
 
 
 def fire(state: TaskState, now: datetime, means: Means = USUAL) -> list[e.TaskEvent]:
@@ -85,15 +93,15 @@ def _end(run: RunState, deed: EndRun, was_paused: bool, means: Means) -> e.TaskE
     return e.TaskFailed(deed.error)
 
 
-def after_event(state: TaskState, event: WorkflowEvent) -> RunState:
+def after_event(state: TaskState, event: WorkflowEvent, at: datetime) -> RunState:
     """The run after one more of its events; the first one opens it."""
-    return fold_run(open_run(state.spec.input) if state.run is None else state.run, (event,))
+    return evolve_run(open_run(state.spec.input) if state.run is None else state.run, event, at)
 
 
 def tell(state: TaskState, command: Any, now: datetime, caller: Caller) -> Decision:
     """A child's end, a signal, new variables."""
     if isinstance(command, c.NoteChild):
-        ended = h.ChildEnded(command.path, command.outcome, command.result, command.error)
+        ended = h.ChildEnded(command.path, command.outcome, command.result, command.error, command.restart)
         return happen(state, ended, now, caller.means)
     return _not_running(state) or happen(state, _HAPPENINGS[type(command)](command), now, caller.means)
 

@@ -32,7 +32,7 @@ def is_due(before: int, after: TaskState, every: int) -> bool:
     """Whether a snapshot is stored on the way from version ``before``: each ``every`` events, and ever less often for a
     run, whose state grows. None of a run that has ended: the one before it still shows its steps."""
     if after.spec.kind == "workflow":
-        if after.run is None:
+        if after.run is None or after.ended:
             return False
         every = max(every, (1 << after.version.bit_length() - 1) // SNAPSHOTS_EACH)
     return after.version // every > before // every

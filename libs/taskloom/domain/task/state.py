@@ -81,9 +81,9 @@ class TaskState(Struct, frozen=True, omit_defaults=True):
     first; ``ended_by`` the report that ended the last attempt; ``ignored`` counts late reports. ``waiting_for`` are the
     tasks that have to end before this one may run, ``watchers`` those that wait for this one. ``retried_at`` is when it
     last began anew after an end, ``updated_at`` when a client last changed its specification. ``run`` is the state of a
-    workflow that runs (``workflow.state.RunState``). ``error`` tells how an attempt last ended badly; ``tokens`` and
-    ``cost_usd`` are what failed attempts used, for the budget; a retry after the end gives a new one. ``approved``: it
-    needed an approval and has it, for its retries too.
+    workflow that runs, or ended badly and may go on (``workflow.state.RunState``). ``error`` tells how an attempt last
+    ended badly; ``tokens`` and ``cost_usd`` are what failed attempts used, for the budget; a retry after the end gives
+    a new one. ``approved``: it needed an approval and has it, for its retries too.
     """
 
     task_id: str

@@ -6,7 +6,7 @@ same function that replays it, and the next decision is taken on that.
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.values import ErrorInfo
@@ -16,21 +16,51 @@ from taskloom.domain.workflow import stopping
 from taskloom.domain.workflow.means import USUAL, Means
 from taskloom.domain.workflow.settle import complete, settle, too_many
 from taskloom.domain.workflow.sizes import size_of
-from taskloom.domain.workflow.state import ENDED, MAX_KEPT_SIGNAL_BYTES, MAX_KEPT_SIGNALS, Node, RunState
+from taskloom.domain.workflow.state import ENDED, MAX_KEPT_SIGNAL_BYTES, MAX_KEPT_SIGNALS, MAX_RESTARTS, Node, RunState
 from taskloom.domain.workflow.work import Work
 
 Decision = list[e.WorkflowEvent] | Refusal
+Start = Literal["failed", "start"]
+"""Where a run that ended goes on: at what failed, or at its very beginning."""
 
 
 def start(state: RunState, now: datetime, means: Means = USUAL) -> list[e.WorkflowEvent]:
     """The first events of a run that ``open_run`` opened."""
     definition = state.plan.definition
-    limit = definition.timeout_seconds
-    due_at = None if limit is None else now + timedelta(seconds=limit)
     work = Work(state, now, means)
+    due_at = _limit(state, now)
     work.emit(e.WorkflowStarted(definition.name, definition.version, len(definition.steps), due_at))
     settle(work)
     return work.events
+
+
+def _limit(state: RunState, now: datetime) -> datetime | None:
+    limit_s = state.plan.definition.timeout_seconds
+    return None if limit_s is None else now + timedelta(seconds=limit_s)
+
+
+def restart(state: RunState, begin: Start, now: datetime, means: Means = USUAL) -> Decision:
+    """How a run that ended badly goes on: where it failed, or from its start. Refused when it was too often already, or
+    when steps were undone that going on would count on."""
+    if state.restarts >= MAX_RESTARTS:
+        return Refusal("conflict", f"the workflow was retried {MAX_RESTARTS} times; submit it anew", state=state.status)
+    if begin == "failed" and state.undone:
+        undone = f"{state.undone} of the workflow's steps {'were' if state.undone > 1 else 'was'} undone (compensation)"
+        return Refusal("conflict", f'{undone}: retry it with "from": "start"', "from", state.status)
+    done = {plan.id: node.status for plan in state.plan.root.steps if (node := _done(state, plan.id)) is not None}
+    if begin == "start":
+        done = {}
+    left = tuple(plan.id for plan in state.plan.root.steps if plan.id not in done)
+    tolerated = list(done.values()).count("failed")
+    work = Work(state, now, means)
+    work.emit(e.WorkflowRetried(state.restarts + 1, begin, left, tolerated, _limit(state, now)))
+    settle(work)
+    return work.events
+
+
+def _done(state: RunState, step_id: str) -> Node | None:
+    node = state.nodes.get(step_id)
+    return node if node is not None and node.done else None
 
 
 def advance(state: RunState, happening: h.Happening, now: datetime, means: Means = USUAL) -> Decision:
@@ -58,21 +88,25 @@ def _child_ended(work: Work, happening: h.ChildEnded) -> None:
     node = work.d.nodes.get(happening.path)
     if node is None or node.status != "running" or not node.plan.needs_slot:
         return
+    if happening.restart != (node.restart or 0):
+        return
     if happening.outcome == "completed":
         if node.plan.kind == "task":
             complete(work, node.path, happening.result)
         else:
             work.emit(e.StepCompleted(node.path, happening.result))
-    elif happening.outcome == "cancelled" and node.stopping:
+    elif happening.outcome in ("cancelled", "refused") and node.stopping:
         work.emit(e.StepCancelled(node.path, node.stopping))
     else:
-        stopping.fail(work, node, happening.error or ErrorInfo(*_WORDS[happening.outcome], retryable=False))
+        error = happening.error or ErrorInfo(*_WORDS[happening.outcome], retryable=False)
+        stopping.fail(work, node, error, refused=happening.outcome == "refused")
 
 
 _WORDS: Final = {
     "failed": ("Failed", "its task failed"),
     "cancelled": ("Cancelled", "its task was cancelled"),
     "timed_out": ("Timeout", "its task passed its time limit"),
+    "refused": ("Refused", "its task was refused"),
 }
 
 

@@ -7,14 +7,17 @@ from immutables import Map
 from msgspec import structs
 
 from taskloom.domain.workflow.plan import Body, StepPlan
-from taskloom.domain.workflow.state import STEP_ENDED, Frame, Node, RunFields, RunState
+from taskloom.domain.workflow.state import ROOT, STEP_ENDED, Frame, LoopData, MapData, Node, RunFields, RunState
 
 
 class Draft(RunFields):
-    """Has the fields of ``RunState``, which may be set; ``freeze`` gives the new state."""
+    """Has the fields of ``RunState``, which may be set; ``freeze`` gives the new state. ``clock``: when what is being
+    applied happened, where that is known."""
+
+    clock: datetime | None = None
 
     def freeze(self) -> RunState:
-        return RunState(*structs.astuple(self))
+        return RunState(*structs.astuple(self)[:-1])
 
     def change(self, path: str, **fields: Any) -> Node:
         """The node with some fields set."""
@@ -36,7 +39,7 @@ class Draft(RunFields):
 
     def add(self, path: str, plan: StepPlan, frame: str, doomed: str = "") -> None:
         """A step became ready, or is to be skipped."""
-        self.nodes = self.nodes.set(path, Node(path, plan, frame, doomed=doomed))
+        self.nodes = self.nodes.set(path, Node(path, plan, frame, doomed=doomed, since=self.clock))
         if plan.needs_slot and not doomed:
             self.slots = self.slots.push(path)
         else:
@@ -52,12 +55,28 @@ class Draft(RunFields):
 
     def drop_frame(self, path: str) -> None:
         """Forgets a body whose steps have all ended; their results went to the step it belongs to."""
-        frame = self.frames[path]
+        frame, keeping = self.frames[path], []
         nodes = self.nodes.mutate()
         for plan in frame.body.steps:
-            nodes.pop(within(path, plan.id), None)
+            node = nodes.pop(within(path, plan.id), None)
+            if node is not None and node.status != "completed" and not node.plan.needs_slot:
+                keeping.append(node)
         self.nodes = nodes.finish()
         self.frames = self.frames.delete(path)
+        for node in keeping:
+            self.drop_bodies(node)
+
+    def drop_bodies(self, node: Node) -> None:
+        """Forgets what ran within a step."""
+        data = node.data
+        if isinstance(data, MapData):
+            items = (self.nodes.get(within(node.path, at)) for at in {*data.items, *data.live})
+            for item in [item for item in items if item is not None]:
+                self.nodes = self.nodes.delete(item.path)
+                self.drop_bodies(item)
+        frame = within(node.path, data.n) if isinstance(data, LoopData) else node.path
+        if frame in self.frames and frame != ROOT:
+            self.drop_frame(frame)
 
     def set_timer(self, path: str, due_at: datetime | None) -> None:
         if due_at is not None:

@@ -17,7 +17,18 @@ from taskloom.domain.workflow.evolve import UNDO, open_run
 from taskloom.domain.workflow.persistent import EMPTY_QUEUE, NO_TIMERS, Heap, Queue, Timers, merge
 from taskloom.domain.workflow.plan import Body, Plan, StepPlan
 from taskloom.domain.workflow.sizes import size_of
-from taskloom.domain.workflow.state import FAILURE_STEPS, ROOT, Ended, Frame, LoopData, MapData, Node, RunState, Undo
+from taskloom.domain.workflow.state import (
+    FAILURE_STEPS,
+    ROOT,
+    Ended,
+    Frame,
+    ItemList,
+    LoopData,
+    MapData,
+    Node,
+    RunState,
+    Undo,
+)
 from taskloom.domain.workflow.values import Ref
 
 _REF: Final = "$ref"
@@ -40,6 +51,7 @@ class _Data(Struct, omit_defaults=True):
     results: list[tuple[int, Any]] = []
     errors: list[tuple[int, str]] = []
     untold: list[int] = []
+    again: list[int] = []
 
 
 class _Node(Struct, omit_defaults=True):
@@ -54,6 +66,8 @@ class _Node(Struct, omit_defaults=True):
     stopping: str = ""
     branch: bool = False
     data: _Data | None = None
+    restart: int | None = None
+    since: datetime | None = None
 
 
 class _Frame(Struct, omit_defaults=True):
@@ -99,6 +113,7 @@ class Dump(Struct, omit_defaults=True):
 _SCALARS: Final = (
     *("status", "paused", "stopping", "reason", "running", "started", "ended", "refs", "kept_signals"),
     *("kept_signal_bytes", "undo_count", "compensated", "compensate", "phase", "failed_at", "output"),
+    *("restarts", "undone"),
 )
 _QUEUES: Final = ("agenda", "slots", "watching", "approvals")
 
@@ -186,6 +201,8 @@ def _dump_node(run: RunState, node: Node, value: _Value) -> _Node:
         node.stopping,
         node.branch,
         _dump_data(node.data, value),
+        node.restart,
+        node.since,
     )
 
 
@@ -203,7 +220,16 @@ def _dump_data(data: LoopData | MapData | None, value: _Value) -> _Data | None:
         results=[(at, value(result)) for at, result in data.results.items()],
         errors=list(data.errors.items()),
         untold=list(data.untold),
+        again=_listed(data.again),
     )
+
+
+def _listed(items: ItemList) -> list[int]:
+    listed = []
+    while items is not None:
+        listed.append(items[0])
+        items = items[1]
+    return listed
 
 
 def _load_data(data: _Data | None, value: _Value) -> LoopData | MapData | None:
@@ -211,6 +237,9 @@ def _load_data(data: _Data | None, value: _Value) -> LoopData | MapData | None:
         return None
     if data.n is not None:
         return LoopData(data.n, tuple(value(one) for one in data.rounds), data.over)
+    again: ItemList = None
+    for at in reversed(data.again):
+        again = (at, again)
     return MapData(
         Map(data.items),
         data.total,
@@ -220,6 +249,7 @@ def _load_data(data: _Data | None, value: _Value) -> LoopData | MapData | None:
         Map([(at, value(result)) for at, result in data.results]),
         Map(data.errors),
         Map(dict.fromkeys(data.untold)),
+        again,
     )
 
 
@@ -231,7 +261,7 @@ def _load_nodes(dump: Dump, plans: dict[str, StepPlan], value: _Value) -> Map[st
         assert item is not None
         nodes[path] = Node(
             *(path, item, one.frame, one.status, value(one.result), one.error, one.ended, one.doomed, one.joined),
-            *(one.stopping, one.branch, _load_data(one.data, value)),
+            *(one.stopping, one.branch, _load_data(one.data, value), one.restart, one.since),
         )
     return Map(nodes)
 

@@ -12,7 +12,6 @@ from taskloom.domain.workflow.plan import StepPlan
 from taskloom.domain.workflow.scope import place_of
 from taskloom.domain.workflow.state import (
     KEPT_ROUNDS,
-    ROOT,
     Ended,
     Frame,
     LoopData,
@@ -28,6 +27,7 @@ __all__ = [
     "ask_for_next",
     "end_step",
     "item_told",
+    "join",
     "keep_round",
     "map_data",
     "own_result",
@@ -45,13 +45,19 @@ def end_step(
     reason: str = "",
     handled: bool = False,
 ) -> None:
-    """The step ended. A ``handled`` failure counts as done for those that wait for it."""
+    """The step ended. A ``handled`` failure counts as done for those that wait for it; other bad ends keep what ran
+    within the step, for a retry of the run to go on with."""
     if path not in d.nodes:
         _name_unstarted(d, path)
     node = d.nodes[path]
     _leave(d, node)
     d.ended += 1
-    ended = d.change(path, status=status, result=result, error=error, doomed=reason, ended=d.ended, data=None)
+    data = None
+    if status not in ("failed", "cancelled") or handled:
+        d.drop_bodies(node)
+    else:
+        data = node.data
+    ended = d.change(path, status=status, result=result, error=error, doomed=reason, ended=d.ended, data=data)
     if status == "completed" and node.plan.undo is not None and d.phase == "steps":
         d.undo, d.undo_count = (Undo(node.plan, path, result, place_of(d, node.frame)), d.undo), d.undo_count + 1
     if node.frame in d.frames:
@@ -78,9 +84,6 @@ def _leave(d: Draft, node: Node) -> None:
         name = node.plan.step.signal  # type: ignore[union-attr]
         waiting = d.listeners[name].remove(path)
         d.listeners = d.listeners.set(name, waiting) if waiting else d.listeners.delete(name)
-    inner = within(path, node.data.n) if isinstance(node.data, LoopData) else path
-    if inner in d.frames and inner != ROOT:
-        d.drop_frame(inner)
 
 
 def _step_of_body(d: Draft, frame: Frame, node: Node, handled: bool) -> None:
@@ -100,7 +103,7 @@ def _step_of_body(d: Draft, frame: Frame, node: Node, handled: bool) -> None:
         failed_at=frame.failed_at or (node.path if failed else ""),
     )
     if not changed.open:
-        _join(d, changed)
+        join(d, changed)
 
 
 def _release(d: Draft, frame: Frame, plan: StepPlan, left: int, broken: str) -> None:
@@ -114,7 +117,7 @@ def _release(d: Draft, frame: Frame, plan: StepPlan, left: int, broken: str) -> 
         d.add(path, plan, frame.path)
 
 
-def _join(d: Draft, frame: Frame) -> None:
+def join(d: Draft, frame: Frame) -> None:
     """All steps of the body ended: what it belongs to has to be decided on."""
     if frame.node in d.nodes:
         d.change(frame.node, joined=True, error=frame.error)
@@ -127,19 +130,23 @@ def _item_of_map(d: Draft, owner: Node, node: Node) -> None:
     at = int(node.path.rpartition(".")[2])
     failed = node.status != "completed"
     message = (node.error.message if node.error else node.doomed or node.status) if failed else ""
+    tolerated = owner.plan.step.allow_failures  # type: ignore[union-attr]
+    over = not failed or tolerated
     data = map_data(
         data,
-        items=data.items.delete(at),
+        items=data.items.delete(at) if over else data.items,
         live=data.live.delete(at),
         untold=_without(data.untold, at),
         results=data.results.set(at, node.result),
         errors=data.errors.set(at, message) if failed else data.errors,
     )
     error = owner.error
-    if failed and error is None and not owner.plan.step.allow_failures:  # type: ignore[union-attr]
+    if failed and error is None and not tolerated:
         error = node.error or ErrorInfo("ItemFailed", f"item {at}: {message}", retryable=False)
-    d.nodes = d.nodes.delete(node.path)
-    through = not data.live and (data.following == data.total or bool(owner.stopping))
+    if over or node.path not in d.frames:
+        d.nodes = d.nodes.delete(node.path)
+        d.drop_bodies(node)
+    through = not data.live and (data.upcoming is None or bool(owner.stopping))
     d.change(owner.path, data=data, error=error, joined=through)
     if through:
         d.slots = d.slots.remove(owner.path)
@@ -174,7 +181,7 @@ def ask_for_next(d: Draft, path: str) -> None:
     node = d.nodes[path]
     data, limit = node.data, node.plan.step.max_parallel  # type: ignore[union-attr]
     assert isinstance(data, MapData)
-    if not node.stopping and data.following < data.total and (limit is None or len(data.live) < limit):
+    if not node.stopping and data.upcoming is not None and (limit is None or len(data.live) < limit):
         d.slots = d.slots.push(path)
 
 

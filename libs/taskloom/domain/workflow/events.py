@@ -31,6 +31,18 @@ class WorkflowStarted(WorkflowEvent, frozen=True, tag="taskloom.workflow.started
     due_at: datetime | None = None
 
 
+class WorkflowRetried(WorkflowEvent, frozen=True, tag="taskloom.workflow.retried.v1"):
+    """The run had ended and goes on (``restarting``), for the ``number``-th time: ``start`` failed keeps what was done,
+    start begins with nothing. ``steps`` of the top level are not done, ``tolerated`` failed and are done all the same.
+    ``due_at`` is the new time limit."""
+
+    number: int
+    start: Literal["failed", "start"] = "failed"
+    steps: tuple[str, ...] = ()
+    tolerated: int = 0
+    due_at: datetime | None = None
+
+
 class WorkflowPaused(WorkflowEvent, frozen=True, tag="taskloom.workflow.paused.v1"):
     """No further step starts; those that run go on."""
 
@@ -95,24 +107,39 @@ class WorkflowTimedOut(WorkflowEvent, frozen=True, tag="taskloom.workflow.timed-
 
 
 class StepScheduled(StepEvent, frozen=True, tag="taskloom.step.scheduled.v1"):
-    """The step became a task of its own. ``submission`` holds the fields of that task, templates filled in."""
+    """The step became a task of its own. ``submission`` holds the fields of that task, templates filled in;
+    ``restart`` counts how often the run had been retried: it is part of that task's id."""
 
     submission: dict[str, Any]
+    restart: int = 0
+
+
+class StepRetried(StepEvent, frozen=True, tag="taskloom.step.retried.v1"):
+    """The child workflow of the step, which had ended badly, goes on where it failed. ``restart`` tells which one."""
+
+    restart: int = 0
 
 
 class StepStarted(StepEvent, frozen=True, tag="taskloom.step.started.v1"):
-    """A body of steps began: that of a parallel or sequential step, or of a map's item."""
+    """A body of steps began: that of a parallel or sequential step, or of a map's item. ``steps`` are in it."""
+
+    steps: int = 0
 
 
 class BranchTaken(StepEvent, frozen=True, tag="taskloom.step.branch-taken.v1"):
+    """``steps`` are in the branch."""
+
     value: bool
+    steps: int = 0
 
 
 class LoopRound(StepEvent, frozen=True, tag="taskloom.step.loop-round.v1"):
-    """Before round ``n`` (from 1) the condition was looked at: the round begins, or the loop is over."""
+    """Before round ``n`` (from 1) the condition was looked at: the round begins, or the loop is over. There are at most
+    ``limit`` rounds."""
 
     n: int
     condition: bool
+    limit: int = 0
 
 
 class MapExpanded(StepEvent, frozen=True, tag="taskloom.step.map-expanded.v1"):
@@ -170,10 +197,13 @@ class StepCompleted(StepEvent, frozen=True, tag="taskloom.step.completed.v1"):
 
 
 class StepFailed(StepEvent, frozen=True, tag="taskloom.step.failed.v1"):
-    """``handled``: the workflow goes on all the same."""
+    """``handled``: the workflow goes on all the same. ``refused``: there is no task of the step to go on with.
+    ``begun``: it had begun when it failed."""
 
     error: ErrorInfo
     handled: bool = False
+    refused: bool = False
+    begun: bool = True
 
 
 class StepSkipped(StepEvent, frozen=True, tag="taskloom.step.skipped.v1"):
@@ -181,7 +211,10 @@ class StepSkipped(StepEvent, frozen=True, tag="taskloom.step.skipped.v1"):
 
 
 class StepCancelRequested(StepEvent, frozen=True, tag="taskloom.step.cancel-requested.v1"):
+    """``restart`` is that of the task's submission."""
+
     reason: str = ""
+    restart: int = 0
 
 
 class StepCancelled(StepEvent, frozen=True, tag="taskloom.step.cancelled.v1"):
@@ -212,6 +245,7 @@ class StepCompensated(StepEvent, frozen=True, tag="taskloom.step.compensated.v1"
 
 AnyWorkflowEvent = (
     WorkflowStarted
+    | WorkflowRetried
     | WorkflowPaused
     | WorkflowResumed
     | WorkflowStopping
@@ -224,6 +258,7 @@ AnyWorkflowEvent = (
     | WorkflowCancelled
     | WorkflowTimedOut
     | StepScheduled
+    | StepRetried
     | StepStarted
     | BranchTaken
     | LoopRound

@@ -1,16 +1,17 @@
 """``evolve_run(state, event)``: how each event changes a run. Live and replay run this one function."""
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any, Final
 
 from immutables import Map
 
-from taskloom.domain.workflow import ending
+from taskloom.domain.workflow import ending, restarting
 from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow.draft import Draft, draft_of, within
 from taskloom.domain.workflow.plan import plan_in
 from taskloom.domain.workflow.sizes import size_of
-from taskloom.domain.workflow.state import FAILURE_STEPS, ROOT, LoopData, MapData, RunState
+from taskloom.domain.workflow.state import FAILURE_STEPS, ROOT, STEP_ENDED, LoopData, MapData, RunState
 from taskloom.domain.workflow.values import ref_of
 
 UNDO: Final = "undo"
@@ -32,19 +33,22 @@ def open_run(run_input: dict[str, Any]) -> RunState:
     definition, steps = plan.definition, checkpoint.get("steps") or {}
     variables = {**definition.variables, **(checkpoint.get("variables") or {}), **(run_input.get("variables") or {})}
     sizes = {name: size_of(value) for name, value in variables.items()}
+    initial = Map(variables)
     return RunState(
         plan,
-        Map(variables),
+        initial,
         {**definition.context, **(checkpoint.get("context") or {}), **(run_input.get("context") or {})},
         sizes=Map(sizes),
         variables_bytes=sum(sizes.values()),
         restored={name: step.get("result") for name, step in steps.items() if step.get("status") == "completed"},
+        initial=initial,
     )
 
 
-def evolve_run(state: RunState, event: e.WorkflowEvent) -> RunState:
-    """The state after one more event."""
+def evolve_run(state: RunState, event: e.WorkflowEvent, at: datetime | None = None) -> RunState:
+    """The state after one more event, that happened at ``at``."""
     draft = draft_of(state)
+    draft.clock = at
     apply(draft, event)
     return draft.freeze()
 
@@ -111,15 +115,22 @@ def _signal_delivered(d: Draft, event: e.SignalDelivered) -> None:
 
 def _scheduled(d: Draft, event: e.StepScheduled) -> None:
     _take_item(d, event.path)
+    d.begin(event.path, restart=event.restart)
+    d.running += 1
+
+
+def _step_retried(d: Draft, event: e.StepRetried) -> None:
     d.begin(event.path)
     d.running += 1
 
 
 def _step_started(d: Draft, event: e.StepStarted) -> None:
     _take_item(d, event.path)
-    node = d.begin(event.path)
+    node = d.begin(event.path, **restarting.ANEW)
     if node.plan.body is None:
         d.running += 1  # a map's item whose task could not be made: it fails at once, and gives its place back then
+    elif event.path in d.frames:
+        restarting.reopen(d, event.path)
     else:
         d.open_frame(event.path, node.plan.body, event.path)
 
@@ -169,36 +180,39 @@ def _expanded(d: Draft, event: e.MapExpanded) -> None:
 
 
 def _take_item(d: Draft, path: str) -> None:
-    """Makes the node of a map's item that begins; a step's node is there already."""
-    if path in d.nodes:
+    """Makes the node of a map's item that begins, unless its body is gone on with; a step's node is there already."""
+    begun = d.nodes.get(path)
+    if begun is not None and begun.status not in STEP_ENDED:
         return
     owner, _, number = path.rpartition(".")
     node, at = d.nodes[owner], int(number)
     assert isinstance(node.data, MapData)
     assert node.plan.item is not None
     d.slots = d.slots.remove(owner)
-    data = ending.map_data(node.data, following=at + 1, live=node.data.live.set(at, None))
-    d.change(owner, data=data)
-    d.add(path, node.plan.item, owner)
+    again = node.data.again
+    moved = {"following": at + 1} if again is None else {"again": again[1]}
+    d.change(owner, data=ending.map_data(node.data, live=node.data.live.set(at, None), **moved))
+    if begun is None:
+        d.add(path, node.plan.item, owner)
     ending.ask_for_next(d, owner)
 
 
 def _waiting(d: Draft, event: e.WaitStarted) -> None:
-    d.begin(event.path, status="waiting")
+    d.begin(event.path, status="waiting", since=d.clock)
     d.set_timer(event.path, event.due_at)
     if event.condition:
         d.watching = d.watching.push(event.path)
 
 
 def _awaited(d: Draft, event: e.SignalAwaited) -> None:
-    d.begin(event.path, status="waiting")
+    d.begin(event.path, status="waiting", since=d.clock)
     d.set_timer(event.path, event.due_at)
     waiting = d.listeners.get(event.name)
     d.listeners = d.listeners.set(event.name, (waiting or ending.EMPTY_QUEUE).push(event.path))
 
 
 def _requested(d: Draft, event: e.ApprovalRequested) -> None:
-    d.begin(event.path, status="waiting")
+    d.begin(event.path, status="waiting", since=d.clock)
     d.set_timer(event.path, event.due_at)
     d.approvals = d.approvals.push(event.path)
 
@@ -231,6 +245,8 @@ def _failed(d: Draft, event: e.StepFailed) -> None:
     if compensates and d.phase == "steps":
         d.compensate = True
         d.error, d.failed_at = d.error or event.error, d.failed_at or event.path
+    if event.refused:
+        d.change(event.path, restart=None)
     ending.end_step(d, event.path, "failed", error=event.error, handled=event.handled)
 
 
@@ -277,6 +293,7 @@ def _compensating(d: Draft, event: e.StepCompensating) -> None:
     d.undoing, d.undo = d.undo
     assert d.undoing.plan.undo is not None
     d.undo_count -= 1
+    d.undone += 1
     d.agenda = d.agenda.remove(ROOT)
     d.open_frame(within(event.path, UNDO), d.undoing.plan.undo, ROOT)
 
@@ -322,6 +339,7 @@ def _over(d: Draft) -> None:
 
 _CHANGES: Final[dict[type[e.WorkflowEvent], Callable[[Draft, Any], None]]] = {
     e.WorkflowStarted: _started,
+    e.WorkflowRetried: restarting.restart,
     e.WorkflowPaused: _paused,
     e.WorkflowResumed: _resumed,
     e.WorkflowStopping: _run_stopping,
@@ -335,6 +353,7 @@ _CHANGES: Final[dict[type[e.WorkflowEvent], Callable[[Draft, Any], None]]] = {
     e.WorkflowCancelled: _run_cancelled,
     e.WorkflowTimedOut: _run_timed_out,
     e.StepScheduled: _scheduled,
+    e.StepRetried: _step_retried,
     e.StepStarted: _step_started,
     e.BranchTaken: _branch,
     e.LoopRound: _round,

@@ -6,16 +6,19 @@ from msgspec import Struct
 
 from taskloom.domain.values import ErrorInfo
 
-ChildOutcome = Literal["completed", "failed", "cancelled", "timed_out"]
+ChildOutcome = Literal["completed", "failed", "cancelled", "timed_out", "refused"]
+"""How the task of a step ended; refused: it never began, or could not go on."""
 
 
 class ChildEnded(Struct, frozen=True):
-    """The task of the step at ``path`` ended. ``result`` is its structured answer, else its text."""
+    """The task of the step at ``path`` ended. ``result`` is its structured answer, else its text. ``restart`` is that
+    of its submission: a task that was given up by a retry of the run is not heard any more."""
 
     path: str
     outcome: ChildOutcome
     result: Any = None
     error: ErrorInfo | None = None
+    restart: int = 0
 
 
 class TimerDue(Struct, frozen=True):

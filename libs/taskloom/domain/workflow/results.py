@@ -1,7 +1,10 @@
 """What a run gives to others: its result, its progress, its steps, a checkpoint."""
 
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from taskloom.domain.workflow.draft import draft_of, within
 from taskloom.domain.workflow.scope import Scope
@@ -91,22 +94,35 @@ def checkpoint(state: RunState) -> dict[str, Any]:
     }
 
 
-def held_by(state: RunState) -> list[dict[str, Any]]:
-    """What the run waits for now, for people: at most 100 entries ``{"step", "gate"}`` in the order of their paths."""
+class Held(Struct, frozen=True):
+    """A step that waits, and since when where that is known; ``restart`` is part of the id of its task."""
+
+    step: str
+    gate: str
+    since: datetime | None = None
+    restart: int = 0
+
+
+def held_by(state: RunState) -> list[Held]:
+    """What the run waits for now, for people: at most 100 steps in the order of their paths."""
     if state.paused:
-        return [{"step": "", "gate": "paused"}]
+        return [Held("", "paused")]
     waits = []
     for path in sorted(state.nodes):
         node = state.nodes[path]
         if node.status == "waiting":
-            waits.append({"step": path, "gate": node.plan.kind})
+            waits.append(_held(node, node.plan.kind))
         elif node.status == "ready" and path in state.slots:
-            waits.append({"step": path, "gate": "max_parallel_tasks"})
+            waits.append(_held(node, "max_parallel_tasks"))
         elif node.status == "running" and node.plan.needs_slot:
-            waits.append({"step": path, "gate": "task"})
+            waits.append(_held(node, "task"))
         if len(waits) == 100:
             break
     return waits
+
+
+def _held(node: Node, gate: str) -> Held:
+    return Held(node.path, gate, node.since, node.restart or 0)
 
 
 def _sorted(variables: Any) -> dict[str, Any]:

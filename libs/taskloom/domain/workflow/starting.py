@@ -56,14 +56,14 @@ def next_item(work: Work, node: Node) -> None:
     data, plan = node.data, node.plan.item
     assert isinstance(data, MapData)
     assert plan is not None
-    path = within(node.path, data.following)
-    if not plan.needs_slot:
-        work.emit(e.StepStarted(path))
+    assert data.upcoming is not None
+    path = within(node.path, data.upcoming)
+    if plan.body is not None:
+        work.emit(e.StepStarted(path, len(plan.body.steps)))
         return
     try:
-        work.emit(
-            e.StepScheduled(path, _submission(plan, _template_of(plan), Scope(work.d, path, values=work.means.values)))
-        )
+        scope = Scope(work.d, path, values=work.means.values)
+        work.emit(e.StepScheduled(path, _submission(plan, _template_of(plan), scope), work.d.restarts))
     except BadExpression as error:
         # The item has begun before it can fail, so that its end is counted like any other.
         work.emit(e.StepStarted(path))
@@ -75,7 +75,8 @@ def next_round(work: Work, node: Node) -> None:
     step, data = node.plan.step, node.data
     assert isinstance(step, d.LoopStep)
     done = data.n if isinstance(data, LoopData) else 0
-    if done >= (step.max_iterations or DEFAULT_ROUNDS):
+    limit = step.max_iterations or DEFAULT_ROUNDS
+    if done >= limit:
         work.emit(e.StepCompleted(node.path))
         return
     scope = Scope(work.d, within(node.path, done), values=work.means.values) if done else work.scope(node)
@@ -89,7 +90,7 @@ def next_round(work: Work, node: Node) -> None:
     except BadExpression as error:
         fail(work, node, expression_error(error, "loop_condition"))
         return
-    work.emit(e.LoopRound(node.path, done + 1, goes_on))
+    work.emit(e.LoopRound(node.path, done + 1, goes_on, limit))
 
 
 def expire_step(work: Work, node: Node) -> None:
@@ -116,7 +117,8 @@ def _time_out(work: Work, node: Node, limit_s: float | None) -> None:
 
 
 def _task(work: Work, node: Node, _step: d.TaskStep) -> None:
-    work.emit(e.StepScheduled(node.path, _submission(node.plan, _template_of(node.plan), work.scope(node))))
+    submission = _submission(node.plan, _template_of(node.plan), work.scope(node))
+    work.emit(e.StepScheduled(node.path, submission, work.d.restarts))
 
 
 def _template_of(plan: StepPlan) -> d.Template:
@@ -140,6 +142,9 @@ def _submission(plan: StepPlan, template: d.Template, scope: Scope) -> dict[str,
 
 
 def _child(work: Work, node: Node, step: d.ChildStep) -> None:
+    if node.restart is not None:
+        work.emit(e.StepRetried(node.path, node.restart))
+        return
     scope = work.scope(node)
     run_input = {
         **_followed(step, work.d.plan.pinned),
@@ -149,7 +154,7 @@ def _child(work: Work, node: Node, step: d.ChildStep) -> None:
     template = {"kind": "workflow", "name": step.name or step.id, "metadata": step.metadata}
     fields = {**_submission(node.plan, template, scope), "input": run_input}
     check_size("the child workflow", fields, MAX_TASK_BYTES, "hand less to it in variables and context")
-    work.emit(e.StepScheduled(node.path, fields))
+    work.emit(e.StepScheduled(node.path, fields, work.d.restarts))
 
 
 def _followed(step: d.ChildStep, pinned: dict[str, Any]) -> dict[str, Any]:
@@ -164,7 +169,7 @@ def _followed(step: d.ChildStep, pinned: dict[str, Any]) -> dict[str, Any]:
 
 
 def _body(work: Work, node: Node, _step: d.ParallelStep | d.SequentialStep) -> None:
-    work.emit(e.StepStarted(node.path))
+    work.emit(e.StepStarted(node.path, 0 if node.plan.body is None else len(node.plan.body.steps)))
 
 
 def _conditional(work: Work, node: Node, step: d.ConditionalStep) -> None:
@@ -173,7 +178,8 @@ def _conditional(work: Work, node: Node, step: d.ConditionalStep) -> None:
     except BadExpression as error:
         error.within("condition")
         raise
-    work.emit(e.BranchTaken(node.path, holds))
+    body = node.plan.body if holds else node.plan.other
+    work.emit(e.BranchTaken(node.path, holds, 0 if body is None else len(body.steps)))
 
 
 def _loop(work: Work, node: Node, _step: d.LoopStep) -> None:

@@ -29,6 +29,9 @@ MAX_KEPT_SIGNAL_BYTES: Final = 1024 * 1024
 MAX_STARTS: Final = 250_000
 """Steps that one run may start; above it the run fails, since nested loops multiply."""
 
+MAX_RESTARTS: Final = 100
+"""How often one run may be retried; then it is submitted anew, under another id."""
+
 MAX_WATCHING: Final = 1_000
 """Waits for a condition that may be open at once: each is looked at again after each change. One more fails."""
 
@@ -47,7 +50,8 @@ class LoopData(Struct, frozen=True):
 class MapData(Struct, frozen=True):
     """``items`` are those not ended yet, ``live`` the numbers of those that run, ``following`` the next to start.
 
-    ``untold`` are those of a map being stopped that have still to be asked to end.
+    ``untold`` are those of a map being stopped that have still to be asked to end. ``again`` are items that a retry of
+    the run starts before those following, the next one and the list behind it.
     """
 
     items: Map[int, Any] = Map()
@@ -58,13 +62,26 @@ class MapData(Struct, frozen=True):
     results: Map[int, Any] = Map()
     errors: Map[int, str] = Map()
     untold: Map[int, None] = Map()
+    again: "ItemList" = None
+
+    @property
+    def upcoming(self) -> int | None:
+        """The next item to start; None when all have been."""
+        if self.again is not None:
+            return self.again[0]
+        return self.following if self.following < self.total else None
+
+
+ItemList = tuple[int, Any] | None
 
 
 class Node(Struct, frozen=True):
     """A step under way or ended. ``frame`` is the body it runs in, or the map it is an item of.
 
     ``doomed`` says why a step that is ready will be skipped instead. ``joined``: all that runs within it has ended.
-    ``error`` of a step that runs is the first failure within it.
+    ``error`` of a step that runs is the first failure within it. ``restart``: its task was submitted after so many
+    retries of the run; None while it has none. ``since`` is when it became ready, or began to wait. A step that ended
+    badly keeps its bodies, so that a retry can go on.
     """
 
     path: str
@@ -79,6 +96,13 @@ class Node(Struct, frozen=True):
     stopping: str = ""
     branch: bool = False
     data: LoopData | MapData | None = None
+    restart: int | None = None
+    since: datetime | None = None
+
+    @property
+    def done(self) -> bool:
+        """It completed, or failed in a way that its workflow goes on with: a retry leaves it as it is."""
+        return self.status == "completed" or (self.status == "failed" and self.plan.step.on_failure == "continue")
 
 
 class Frame(Struct, frozen=True):
@@ -126,7 +150,8 @@ class RunFields(Struct):
     ``max_parallel_tasks`` places. ``running`` counts the tasks under way, ``started`` all steps so far, ``ended`` all
     that ended. ``watching`` are waits for a condition, ``approvals`` those for a decision;
     ``restored`` are results by step id of the run whose checkpoint this one started from. ``sizes`` are the bytes of
-    each variable, ``refs`` counts results that are kept by reference.
+    each variable, ``refs`` counts results that are kept by reference. ``initial`` are the variables that the run began
+    with, ``restarts`` counts its retries, ``undone`` the compensations that have begun.
     """
 
     plan: Plan
@@ -164,6 +189,9 @@ class RunFields(Struct):
     error: ErrorInfo | None = None
     failed_at: str = ""
     output: Any = None
+    initial: Map[str, Any] = Map()
+    restarts: int = 0
+    undone: int = 0
 
 
 class RunState(RunFields, frozen=True):  # type: ignore[misc]  # the draft is the one that may be set

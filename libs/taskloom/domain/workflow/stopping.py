@@ -11,11 +11,12 @@ from taskloom.domain.workflow.state import ROOT, STEP_ENDED, LoopData, MapData, 
 from taskloom.domain.workflow.work import Work
 
 
-def fail(work: Work, node: Node, error: ErrorInfo) -> None:
-    """The step failed. What depends on it is skipped later; the rest of its body stops now where that is wished."""
+def fail(work: Work, node: Node, error: ErrorInfo, *, refused: bool = False) -> None:
+    """The step failed. What depends on it is skipped later; the rest of its body stops now where that is wished.
+    ``refused``: there is no task of it."""
     d, rule = work.d, node.plan.step.on_failure
     handled = rule == "continue"
-    work.emit(e.StepFailed(node.path, error, handled))
+    work.emit(e.StepFailed(node.path, error, handled, refused, node.status != "ready"))
     if rule == "compensate" and d.phase == "steps" and not d.stopping:
         stop_run(work, "failed", f"{node.path} failed")
     elif not handled:
@@ -57,7 +58,7 @@ def stop_step(work: Work, node: Node, reason: str) -> None:
         work.emit(e.StepCancelled(node.path, reason))
     elif not node.stopping:
         if node.plan.needs_slot:
-            work.emit(e.StepCancelRequested(node.path, reason))
+            work.emit(e.StepCancelRequested(node.path, reason, node.restart or 0))
         else:
             work.emit(e.StepStopping(node.path, reason))
             _stop_within(work, node, reason)
@@ -69,7 +70,7 @@ def break_off(work: Work, error: ErrorInfo) -> None:
     for path in sorted(d.nodes):
         node = d.nodes[path]
         if node.status == "running" and node.plan.needs_slot and not node.stopping:
-            work.emit(e.StepCancelRequested(path, error.message))
+            work.emit(e.StepCancelRequested(path, error.message, node.restart or 0))
     work.emit(e.WorkflowFailed(error, compensated=d.compensated))
 
 

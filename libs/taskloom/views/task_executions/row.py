@@ -33,6 +33,8 @@ class Row(Struct):
 
     ``phase`` is what lies below a pause or a cancel, ``state`` what people see, ``status`` the REST word for it.
     The steps of a workflow are its top-level ones; ``current_step`` is the one that began last and has not ended.
+    ``steps_parts`` are the steps under way, or failed, that have items, rounds or steps of their own: by id how many of
+    those completed and how many there are. ``progress`` counts them: whole percents, never rounded up.
     ``started_at`` is the first attempt's start (the first since the last retry), ``attempt_started_at`` that of the
     attempt under way. ``failed_at`` is set at an end other than completed. Usage and output are sums over all attempts;
     ``output_last_seq`` is the last chunk of the last attempt that reported one, and ``output_ends`` are those of all
@@ -112,6 +114,9 @@ class Row(Struct):
     steps_ended: int = 0
     steps_failed: int = 0
     current_step: str = ""
+    steps_completed: int = 0
+    steps_running: int = 0
+    steps_parts: dict[str, Any] = {}
 
     @property
     def attempts(self) -> int:

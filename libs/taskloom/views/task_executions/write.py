@@ -27,7 +27,7 @@ _CHANGING_TYPES: Final = (
     "bool", "int8", "text", "text", "bool",
     "int8", "int8", "float8", "text", "text",
     "int8", "bytea", "int8", "int8", "int8",
-    "int4", "int4", "int4", "text",
+    "int4", "int4", "int4", "text", "int4", "int4", "bytea",
 )  # fmt: skip
 
 _EDIT_TYPES: Final = {
@@ -225,6 +225,9 @@ def _changing(row: Row) -> tuple[Any, ...]:
         row.steps_ended or None,
         row.steps_failed or None,
         row.current_step or None,
+        row.steps_completed or None,
+        row.steps_running or None,
+        as_json(row.steps_parts),
     )
 
 

@@ -51,6 +51,11 @@ def _until(event: Any) -> str:
 
 WORKFLOW_TEXTS: Final[dict[type[Event], Callable[[Any], str]]] = {
     w.WorkflowStarted: lambda event: f"Workflow {event.name} began with {event.steps} steps",
+    w.WorkflowRetried: lambda event: (
+        "The workflow begins again from its start"
+        if event.start == "start"
+        else f"The workflow goes on: {len(event.steps)} of its steps are not done"
+    ),
     w.WorkflowPaused: lambda event: f"No further step starts{_because(event.reason)}",
     w.WorkflowResumed: lambda event: f"Steps start again{_because(event.reason)}",
     w.WorkflowStopping: lambda event: f"The workflow stops ({event.why}){_because(event.reason)}",
@@ -63,6 +68,7 @@ WORKFLOW_TEXTS: Final[dict[type[Event], Callable[[Any], str]]] = {
     w.WorkflowCancelled: lambda event: f"The workflow was cancelled{_because(event.reason)}",
     w.WorkflowTimedOut: lambda event: f"The workflow passed its limit of {event.limit_s:g} s",
     w.StepScheduled: lambda event: f"Step {event.path} became a task",
+    w.StepRetried: lambda event: f"The child workflow of step {event.path} goes on",
     w.StepStarted: lambda event: f"Step {event.path} began",
     w.BranchTaken: lambda event: f"Step {event.path} took its {'true' if event.value else 'false'} branch",
     w.LoopRound: lambda event: f"Step {event.path} {f'began round {event.n}' if event.condition else 'is through'}",

@@ -14,12 +14,12 @@ from taskloom.domain.refusals import Refusal
 from taskloom.domain.values import ErrorInfo
 from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow import happenings as h
-from taskloom.domain.workflow.advance import advance, start
+from taskloom.domain.workflow.advance import Start, advance, restart, start
 from taskloom.domain.workflow.dump import dump_run, load_run
 from taskloom.domain.workflow.evolve import evolve_run, fold_run, open_run
 from taskloom.domain.workflow.results import run_result
 from taskloom.domain.workflow.state import ENDED, RunState, next_due
-from taskloom.domain.workflow.wanted import CancelChild, EndRun, SubmitChild, wanted
+from taskloom.domain.workflow.wanted import CancelChild, EndRun, RetryChild, SubmitChild, wanted
 from taskloom.testing.clock import START
 
 BOOM = ErrorInfo("ValueError", "boom")
@@ -52,6 +52,8 @@ class Run:
         """Happenings, each with the number of events before it and the time."""
         self.live: list[str] = []
         self.inputs: dict[str, Any] = {}
+        self.lives: dict[str, int] = {}
+        """Of each child the retries of the run before its submission."""
         self.cancelled: list[str] = []
         self.end: EndRun | None = None
         self._take(start(self.state, self.now))
@@ -67,6 +69,10 @@ class Run:
                 assert deed.path not in self.live, "a child may be submitted only once"
                 self.live.append(deed.path)
                 self.inputs[deed.path] = deed.command.input
+                self.lives[deed.path] = deed.restart
+            elif isinstance(deed, RetryChild):
+                assert deed.restart == self.lives[deed.path], "it goes on under the id that it has"
+                self.live.append(deed.path)
             elif isinstance(deed, CancelChild):
                 self.cancelled.append(deed.path)
             elif isinstance(deed, EndRun):
@@ -81,6 +87,17 @@ class Run:
         self.decisions.append((len(self.history), happening, self.now))
         return self._take(decision)
 
+    def retry(self, begin: Start = "failed") -> list[e.WorkflowEvent]:
+        """The run had ended badly and goes on; what was still under way is given up."""
+        self.live, self.end = [], None
+        decision = restart(self.state, begin, self.now)
+        assert not isinstance(decision, Refusal), decision
+        return self._take(decision)
+
+    def ended(self, path: str, outcome: Any, result: Any = None, error: ErrorInfo | None = None) -> h.ChildEnded:
+        """The end of the child of the step."""
+        return h.ChildEnded(path, outcome, result, error, self.lives[path])
+
     def refused(self, happening: h.Happening) -> Refusal:
         decision = advance(self.state, happening, self.now)
         assert isinstance(decision, Refusal), decision
@@ -88,15 +105,15 @@ class Run:
 
     def complete(self, path: str, result: Any = None) -> list[e.WorkflowEvent]:
         self.live.remove(path)
-        return self.when(h.ChildEnded(path, "completed", result))
+        return self.when(self.ended(path, "completed", result))
 
     def fail(self, path: str, error: ErrorInfo = BOOM) -> list[e.WorkflowEvent]:
         self.live.remove(path)
-        return self.when(h.ChildEnded(path, "failed", error=error))
+        return self.when(self.ended(path, "failed", error=error))
 
     def child_cancelled(self, path: str) -> list[e.WorkflowEvent]:
         self.live.remove(path)
-        return self.when(h.ChildEnded(path, "cancelled"))
+        return self.when(self.ended(path, "cancelled"))
 
     def pass_time(self, seconds: float) -> list[e.WorkflowEvent]:
         self.now += timedelta(seconds=seconds)
@@ -133,6 +150,11 @@ class Run:
     @property
     def result(self) -> Any:
         return run_result(self.state)
+
+    @property
+    def status_word(self) -> str:
+        """As ``state.status``, which type checkers take for what it last was."""
+        return self.state.status
 
     def status(self, path: str) -> str:
         node = self.state.nodes.get(path)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow import happenings as h
 from taskloom.domain.workflow.means import ROOM
-from taskloom.domain.workflow.results import checkpoint, held_by, progress, step_counts
+from taskloom.domain.workflow.results import Held, checkpoint, held_by, progress, step_counts
 from taskloom.domain.workflow.state import AT_ONCE, MAX_KEPT_SIGNALS
 from taskloom.testing.clock import START
 from tests.unit.domain.workflow.runs import Run, step, task
@@ -17,7 +17,7 @@ def test_a_paused_run_starts_nothing_until_it_is_resumed() -> None:
     assert run.refused(h.Pause()).state == "paused"
     assert run.complete("a") == [e.StepCompleted("a")]
     assert run.due() is None
-    assert held_by(run.state) == [{"step": "", "gate": "paused"}]
+    assert held_by(run.state) == [Held("", "paused")]
     run.when(h.Resume())
     assert run.live == ["b"]
     assert "not paused" in run.refused(h.Resume()).message
@@ -53,7 +53,7 @@ def test_a_paused_run_can_be_cancelled() -> None:
     run = Run(task("a"), task("b", "a"))
     run.when(h.Pause())
     run.when(h.Cancel())
-    assert held_by(run.state) == [{"step": "a", "gate": "task"}]
+    assert held_by(run.state) == [Held("a", "task", restart=0)]
     run.child_cancelled("a")
     assert run.replayed().state.status == "cancelled"
 

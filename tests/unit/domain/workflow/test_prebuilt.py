@@ -80,4 +80,4 @@ def test_monitoring_goes_round_until_it_is_switched_off() -> None:
             run.when(h.PatchVariables({"monitoring_active": False}))
         run.pass_time(300)
     assert run.replayed().state.status == "completed"
-    assert run.of(e.LoopRound)[-1] == e.LoopRound("watch", 4, False)
+    assert run.of(e.LoopRound)[-1] == e.LoopRound("watch", 4, False, run.of(e.LoopRound)[0].limit)

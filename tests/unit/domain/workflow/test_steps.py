@@ -93,7 +93,7 @@ def test_a_condition_without_a_source_looks_at_variables_then_at_the_last_result
     for result in ({"test_status": "passed"}, {"variables": {"test_status": "passed"}}):
         run = Run(task("test"), branches(condition=DEPLOY, false_steps=[task("no")]))
         events = run.complete("test", result)
-        assert e.BranchTaken("c", True) in events
+        assert e.BranchTaken("c", True, 1) in events
         assert run.live == ["c.yes"]
         assert run.finish().result["results"]["c"] == {"condition_result": True, "results": {"yes": None}}
 
@@ -112,7 +112,7 @@ def test_a_loop_runs_while_its_condition_holds() -> None:
     assert run.live == ["l.1.x"]
     run.finish(lambda _path, wish: {"variables": {"left": 3 - wish["round"]}})
     assert run.scheduled == ["l.1.x", "l.2.x", "l.3.x"]
-    assert run.of(e.LoopRound)[-1] == e.LoopRound("l", 4, False)
+    assert run.of(e.LoopRound)[-1] == e.LoopRound("l", 4, False, 100)
     result = run.result["results"]["l"]
     assert (result["iterations"], result["condition_ended"]) == (3, True)
     assert [one["iteration"] for one in result["loop_results"]] == [1, 2, 3]
