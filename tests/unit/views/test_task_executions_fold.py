@@ -1,5 +1,7 @@
 """The row's fold against what the orchestrator remembers, over histories that ``decide`` makes."""
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from taskloom.domain.task import events as e
 from taskloom.domain.task.evolve import fold as evolve_all
 from taskloom.domain.values import OUTPUT_SEQ_SPAN, ErrorInfo, OutputSummary, Retry
 from taskloom.replay.as_of import up_to
+from taskloom.testing.given import GivenTask
 from taskloom.testing.given import given as given_task
 from taskloom.testing.histories import TaskLife, varied_submission
 from taskloom.views.task_executions.fold import _CHANGES, OutOfSequence, fold, fold_all
@@ -133,4 +136,59 @@ def test_the_row_of_a_workflow_counts_its_top_level_steps() -> None:
         row = fold_all(run.history)
         assert row is not None
         seen.append((row.steps_total, row.steps_ended, row.steps_failed, row.current_step, row.progress))
-    assert seen == [(3, 0, 0, "a", 0.0), (3, 1, 0, "m", 1 / 3), (3, 3, 1, "", 1 / 3)]
+    assert seen == [(3, 0, 0, "a", 0.0), (3, 1, 0, "m", 0.33), (3, 3, 1, "", 0.33)]
+
+
+def _workflow(*steps: dict[str, Any], **definition: Any) -> GivenTask:
+    body = {"definition": {"name": "w", "steps": list(steps), **definition}}
+    return given_task(c.SubmitTask(kind="workflow", input=body))
+
+
+def _step(name: str, **fields: Any) -> dict[str, Any]:
+    return {"step_type": "task", "id": name, "task_template": {"kind": "echo"}, **fields}
+
+
+def _progress(run: GivenTask, *paths: str) -> list[float | None]:
+    """After each of these steps has completed."""
+    seen = []
+    for path in paths:
+        run.when(c.NoteChild(path, "completed"))
+        row = fold_all(run.history)
+        assert row is not None
+        seen.append(row.progress)
+    return seen
+
+
+def test_items_rounds_and_steps_within_a_step_count_in_whole_percents_that_are_never_rounded_up() -> None:
+    wide = {"step_type": "map", "id": "m", "items": [1, 2, 3], "task_template": {"kind": "echo"}}
+    assert _progress(_workflow(wide, _step("z")), "m.0", "m.1", "m.2", "z") == [0.16, 0.33, 0.5, 1.0]
+    both = {"step_type": "parallel", "id": "p", "sub_steps": [_step("x"), _step("y")]}
+    assert _progress(_workflow(both, _step("z")), "p.x", "z", "p.y") == [0.25, 0.75, 1.0]
+    taken = {"step_type": "conditional", "id": "c", "condition": True, "true_steps": [_step("x"), _step("y")]}
+    assert _progress(_workflow(taken), "c.x", "c.y") == [0.5, 1.0]
+    loop = {"step_type": "loop", "id": "l", "max_iterations": 4, "loop_steps": [_step("x"), _step("y")]}
+    rounds = [path for n in (1, 2) for path in (f"l.{n}.x", f"l.{n}.y")]
+    assert _progress(_workflow(loop), *rounds) == [0.0, 0.25, 0.25, 0.5]
+
+
+def test_a_run_that_goes_on_counts_what_is_done_and_what_runs() -> None:
+    wide = {"step_type": "map", "id": "m", "items": [1, 2], "task_template": {"kind": "echo"}}
+    run = _workflow(_step("a", on_failure="continue"), _step("b"), wide, _step("z", depends_on=["m"]))
+    run.when(c.NoteChild("a", "failed"))
+    run.when(c.NoteChild("b", "completed"))
+    run.when(c.NoteChild("m.0", "completed"))
+    run.when(c.NoteChild("m.1", "failed"))
+    failed = fold_all(run.history)
+    assert failed is not None
+    assert (failed.state, failed.steps_ended, failed.steps_failed, failed.steps_running) == ("failed", 4, 2, 0)
+    run.when(c.RetryTask())
+    row = fold_all(run.history)
+    assert row is not None
+    assert (row.state, row.steps_ended, row.steps_completed, row.steps_failed) == ("running", 2, 1, 1)
+    assert (row.steps_running, row.steps_parts, row.progress) == (1, {"m": [1, 2]}, 0.37)
+    run.when(c.NoteChild("m.1", "completed", restart=1))
+    run.when(c.NoteChild("z", "completed", restart=1))
+    done = fold_all(run.history)
+    assert done is not None
+    assert (done.state, done.steps_completed, done.steps_running, done.steps_parts) == ("completed", 3, 0, {})
+    run.check_replay()
