@@ -74,6 +74,11 @@ class WorkflowQuery(Struct, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=10_000, description="Most steps to return")] = 10_000
 
 
+class StepsQuery(Struct, frozen=True):
+    after: Annotated[str, Meta(max_length=1024, description="Steps whose paths come after this one only")] = ""
+    limit: Annotated[int, Meta(ge=1, le=1_000, description="Most steps to return")] = 100
+
+
 class CheckpointQuery(Struct, frozen=True):
     version: Annotated[int, Meta(ge=1, description="Of the task, as in the list; none: as it is now")] | None = None
 

@@ -76,6 +76,18 @@ class Reader:
             raise NotFound("Task not found", task_id=task_id)
         return row
 
+    async def run_row(self, caller: Caller, task_id: str) -> Row:
+        """The row of a workflow's run.
+
+        Raises:
+            NotFound: unknown, or another tenant's.
+            Conflict: the task is no workflow.
+        """
+        row = await self.row(caller, task_id)
+        if row.kind != "workflow":
+            raise Conflict("the task is no workflow", task_id=task_id)
+        return row
+
     async def session(self, caller: Caller, session_id: str) -> Session | None:
         """The session, None when it is unknown, removed, or another tenant's. Waits a moment for one that a task which
         this gateway has just accepted brings into being."""

@@ -28,6 +28,8 @@ from taskloom.views.queues.query import QueueStats
 from taskloom.views.reading import Pool, row, rows
 from taskloom.views.sessions import query as session_rows
 from taskloom.views.sessions.query import Session
+from taskloom.views.steps import query as step_rows
+from taskloom.views.steps.query import StepPage
 from taskloom.views.task_executions import query as task_rows
 from taskloom.views.task_executions.filters import Filters
 from taskloom.views.task_executions.query import Page
@@ -115,6 +117,14 @@ class Views(Protocol):
     async def approvals(
         self, tenant_id: str, filters: approval_rows.Filters, *, limit: int, cursor: str | None
     ) -> approval_rows.Page: ...
+
+    async def steps(self, run: Row, *, after: str, limit: int) -> StepPage:
+        """Steps of a run whose paths come after ``after``. The caller has checked whose run it is."""
+        ...
+
+    async def variables(self, run: Row) -> dict[str, Any]:
+        """The run's variables, sorted by name."""
+        ...
 
     async def key(self, key_hash: str) -> Entity | None:
         """The API key with this SHA-256, whatever tenant it is of; None for none, or a revoked one."""
@@ -269,6 +279,12 @@ class PostgresViews:
         self, tenant_id: str, filters: approval_rows.Filters, *, limit: int, cursor: str | None
     ) -> approval_rows.Page:
         return await approval_rows.list_approvals(self._pool, tenant_id, filters, limit=limit, cursor=cursor)
+
+    async def steps(self, run: Row, *, after: str, limit: int) -> StepPage:
+        return await step_rows.steps_of(self._pool, run, after=after, limit=limit)
+
+    async def variables(self, run: Row) -> dict[str, Any]:
+        return await step_rows.variables_of(self._pool, run)
 
     async def key(self, key_hash: str) -> Entity | None:
         return await entity_rows.find(self._pool, "key", key_hash)

@@ -1,19 +1,12 @@
-"""A run of a workflow in few words, folded from the events of its task."""
+"""A run of a workflow in few words, from its row."""
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct
 
-from services.gateway.problems import Conflict
-from taskloom.domain.envelope import Recorded
-from taskloom.domain.task.events import TaskSubmitted
-from taskloom.domain.workflow.events import WorkflowEvent
-from taskloom.domain.workflow.evolve import fold_run, open_run
-from taskloom.domain.workflow.results import progress, step_counts
-from taskloom.domain.workflow.state import RunState
-from taskloom.views.task_executions.fold import fold_all
+from taskloom.domain.workflow.references import definition_in
+from taskloom.views.task_executions.row import Row
 
 STATUSES: Final = {
     **dict.fromkeys(("scheduled", "waiting", "ready"), "pending"),
@@ -28,7 +21,7 @@ STATUSES: Final = {
 
 class RunStatus(Struct, frozen=True):
     """``status``: pending, running, paused, completed, failed or cancelled. Steps are those of the top level;
-    ``progress_percentage`` is 0 to 100."""
+    ``progress_percentage`` is 0 to 100, never rounded up. ``restarts``: how often the run was retried."""
 
     id: str
     name: str
@@ -40,36 +33,33 @@ class RunStatus(Struct, frozen=True):
     completed_steps: int
     failed_steps: int
     running_steps: int
+    restarts: int
 
 
-def run_status(history: Sequence[Recorded]) -> RunStatus:
-    """The status in a history that begins with the task's first event.
-
-    Raises:
-        Conflict: the task is no workflow.
-    """
-    run, row = _run(history), fold_all(history)
-    assert row is not None
+def run_status(row: Row) -> RunStatus:
+    """The status of a run."""
     return RunStatus(
         id=row.task_id,
-        name=row.name or run.plan.definition.name,
+        name=row.name or str(definition_in(row.input).get("name", "")),
         status=STATUSES[row.state],
-        progress_percentage=round(progress(run), 2),
+        progress_percentage=progress_of(row),
         started_at=row.started_at,
         completed_at=row.completed_at,
-        **step_counts(run),
+        restarts=row.restarts,
+        **counts_of(row),
     )
 
 
-def run_variables(history: Sequence[Recorded]) -> dict[str, Any]:
-    """The run's variables, by name. Raises Conflict: the task is no workflow."""
-    variables = _run(history).variables
-    return {name: variables[name] for name in sorted(variables)}
+def progress_of(row: Row) -> float:
+    """In percent."""
+    return round(100.0 * (row.progress or 0.0), 2)
 
 
-def _run(history: Sequence[Recorded]) -> RunState:
-    submitted = history[0].event
-    if not isinstance(submitted, TaskSubmitted) or submitted.spec.kind != "workflow":
-        raise Conflict("the task is no workflow", task_id=history[0].task_id)
-    events = [recorded.event for recorded in history if isinstance(recorded.event, WorkflowEvent)]
-    return fold_run(open_run(submitted.spec.input), events)
+def counts_of(row: Row) -> dict[str, int]:
+    """Top-level steps by how they stand."""
+    return {
+        "step_count": row.steps_total or len(definition_in(row.input).get("steps", ())),
+        "completed_steps": row.steps_completed,
+        "failed_steps": row.steps_failed,
+        "running_steps": row.steps_running,
+    }

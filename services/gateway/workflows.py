@@ -1,38 +1,61 @@
-"""A workflow's run as people see it, folded from the events of its task."""
+"""A workflow's run as people see it, from the read tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
+from services.gateway.runs import counts_of, progress_of
 from taskloom.domain.envelope import Recorded
-from taskloom.domain.workflow.draft import within
 from taskloom.domain.workflow.events import CheckpointSaved
-from taskloom.domain.workflow.plan import Body, StepPlan
-from taskloom.domain.workflow.results import progress, step_counts
-from taskloom.domain.workflow.state import ROOT, STEP_ENDED, LoopData, Node, RunState
-from taskloom.domain.workflow.wanted import child_id
+from taskloom.views.steps.query import Step, StepPage
+from taskloom.views.task_executions.row import Row
 
 MAX_STEPS_SHOWN: Final = 10_000
 MAX_CHECKPOINTS_SHOWN: Final = 1_000
-_RUN_ONCE: Final = frozenset({"parallel", "sequential", "conditional"})
-"""Kinds whose bodies run once, so that the path of a step in them says all."""
+_RUN_WORDS: Final = {
+    **dict.fromkeys(("scheduled", "waiting", "ready"), "pending"),
+    **dict.fromkeys(("pausing", "paused"), "paused"),
+    **{word: word for word in ("completed", "failed", "cancelled", "timed_out")},
+}
 
 
-class StepSeen(Struct, frozen=True, omit_defaults=True):
-    """``task_id`` is set for a step that is a task of its own."""
+class StepSeen(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A step that has begun, or was skipped; ``status``: running, waiting, completed, failed, skipped or cancelled.
+
+    ``parent`` is the path of the step around it; ``index`` says which item of a map it is, ``iteration`` in which round
+    of a loop it is. ``task_id``, ``attempts`` and ``executor_id`` are there for a step that is a task of its own.
+    ``error`` is also why it was skipped or cancelled. A large ``result`` is a reference: the task has it in full.
+    """
 
     path: str
     status: str
     kind: str
     task_id: str = ""
     error: str = ""
+    error_type: str = ""
+    parent: str = ""
+    index: int | None = None
+    iteration: int | None = None
+    attempts: int = 0
+    executor_id: str = ""
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    result: Any | UnsetType = UNSET
+
+
+class StepsSeen(Struct, frozen=True):
+    """In the order of their paths. ``next`` is the path to go on ``after``, empty on the last page."""
+
+    task_id: str
+    steps: list[StepSeen]
+    next: str = ""
 
 
 class RunSeen(Struct, frozen=True):
     """``progress`` in percent; ``steps`` in the order of their paths; ``counts`` of top-level steps. ``next`` is the
-    path to go on ``after``, empty on the last page."""
+    path to go on ``after``, empty on the last page. ``restarts``: how often the run was retried."""
 
     status: str
     progress: float
@@ -40,6 +63,7 @@ class RunSeen(Struct, frozen=True):
     steps: list[StepSeen]
     variables: dict[str, Any]
     next: str = ""
+    restarts: int = 0
 
 
 class CheckpointSeen(Struct, frozen=True):
@@ -66,51 +90,39 @@ def checkpoints_in(history: Sequence[Recorded]) -> Checkpoints:
     return Checkpoints(saved[-MAX_CHECKPOINTS_SHOWN:])
 
 
-def run_seen(task_id: str, run: RunState, after: str = "", limit: int = MAX_STEPS_SHOWN) -> RunSeen:
-    """The run, with up to ``limit`` steps whose paths come after ``after``."""
-    steps = [step for step in _steps(task_id, run) if step.path > after]
+def run_seen(row: Row, page: StepPage, variables: dict[str, Any]) -> RunSeen:
+    """The run with a page of its steps."""
     return RunSeen(
-        "paused" if run.paused else run.status,
-        round(progress(run), 2),
-        step_counts(run),
-        steps[:limit],
-        {name: run.variables[name] for name in sorted(run.variables)},
-        steps[limit - 1].path if len(steps) > limit else "",
+        status=_RUN_WORDS.get(row.state, "running"),
+        progress=progress_of(row),
+        counts=counts_of(row),
+        steps=[step_seen(step) for step in page.steps],
+        variables=variables,
+        next=page.next,
+        restarts=row.restarts,
     )
 
 
-def _steps(task_id: str, run: RunState) -> list[StepSeen]:
-    seen = {}
-    for path, node in run.nodes.items():
-        own = child_id(task_id, path) if node.plan.needs_slot and node.status not in ("ready", "skipped") else ""
-        error = "" if node.error is None else node.error.message
-        seen[path] = StepSeen(path, node.status, node.plan.kind, own, error)
-    for step in _forgotten(task_id, run, run.plan.root, ROOT, over=False):
-        seen.setdefault(step.path, step)
-    return [seen[path] for path in sorted(seen)]
+def steps_seen(row: Row, page: StepPage) -> StepsSeen:
+    """A page of a run's steps with their results."""
+    return StepsSeen(row.task_id, [step_seen(step, with_result=True) for step in page.steps], page.next)
 
 
-def _forgotten(task_id: str, run: RunState, body: Body, frame: str, *, over: bool) -> Iterator[StepSeen]:
-    """Steps that ended within steps that ended: the run keeps only how they ended. ``over``: this body is through."""
-    for plan in body.steps:
-        path = within(frame, plan.id)
-        node, ended = run.nodes.get(path), run.latest.get(plan.id)
-        if node is None and (not over or ended is None):
-            continue  # has not begun
-        if node is None and ended is not None:
-            own = child_id(task_id, path) if plan.needs_slot and ended.status != "skipped" else ""
-            yield StepSeen(path, ended.status, plan.kind, own, "" if ended.error is None else ended.error.message)
-        for inner, inner_frame, inner_over in _bodies(plan, path, node):
-            yield from _forgotten(task_id, run, inner, inner_frame, over=inner_over)
-
-
-def _bodies(plan: StepPlan, path: str, node: Node | None) -> list[tuple[Body, str, bool]]:
-    """Bodies of a step that has begun, with their path and whether they are through; of a loop the round that runs."""
-    if node is not None and isinstance(node.data, LoopData) and node.data.n and plan.body is not None:
-        return [(plan.body, within(path, node.data.n), False)]
-    if plan.kind not in _RUN_ONCE:
-        return []
-    taken = (plan.body, plan.other)
-    if node is not None and plan.kind == "conditional":
-        taken = (plan.body if node.branch else plan.other, None)
-    return [(body, path, node is None or node.status in STEP_ENDED) for body in taken if body is not None]
+def step_seen(step: Step, *, with_result: bool = False) -> StepSeen:
+    of_map = step.kind == "item"
+    return StepSeen(
+        path=step.path,
+        status=step.status,
+        kind=step.kind,
+        task_id=step.task_id,
+        error=step.error,
+        error_type=step.error_type,
+        parent=step.parent,
+        index=step.number if of_map else None,
+        iteration=None if of_map else step.number,
+        attempts=step.attempts,
+        executor_id=step.executor_id,
+        started_at=step.started_at,
+        completed_at=step.ended_at,
+        result=step.result if with_result and step.status == "completed" else UNSET,
+    )

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterable
 
+from taskloom.views.steps.shape import Shapes
 from taskloom.views.task_executions.row import Row
 
 
@@ -15,6 +16,8 @@ class RowCache:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._rows: OrderedDict[str, Row] = OrderedDict()
+        self.shapes = Shapes()
+        """Those of workflows' runs, by which their events are read."""
 
     def get(self, task_id: str) -> Row | None:
         return self._rows.get(task_id)

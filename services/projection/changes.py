@@ -23,6 +23,8 @@ from taskloom.views.outputs import write as outputs
 from taskloom.views.positions import Move
 from taskloom.views.sessions import write as sessions
 from taskloom.views.sessions.fold import SessionKey, Share, key_of, share, takes_back
+from taskloom.views.steps import write as steps
+from taskloom.views.steps.write import OfRun
 from taskloom.views.task_executions import write as task_executions
 from taskloom.views.task_executions.row import Row
 from taskloom.views.task_executions.write import CountKey
@@ -31,7 +33,8 @@ from taskloom.wire.messages import AuditEntry, ExecutorHeartbeat, OutputChunk
 
 class Changes(Struct):
     """``after``: the rows to write; ``before``: the same as they stand in the table, where a new one is absent.
-    ``tally``: what the events between them add to the metrics; ``of_approvals``: those events that concern approvals.
+    ``tally``: what the events between them add to the metrics; ``of_approvals``: those events that concern approvals;
+    ``of_runs``: those that concern steps and variables of workflows.
     """
 
     after: dict[str, Row] = field(default_factory=dict)
@@ -40,6 +43,7 @@ class Changes(Struct):
     entities: dict[str, Entity] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
     of_approvals: list[Recorded] = field(default_factory=list)
+    of_runs: list[OfRun] = field(default_factory=list)
 
 
 def counts_of(changes: Changes) -> dict[CountKey, int]:
@@ -131,6 +135,7 @@ def write(
         sessions.sum_anew(cursor, taken_back(changes))
     _mark_sessions(cursor, changes)
     approvals.apply(cursor, changes.of_approvals)
+    steps.apply(cursor, changes.of_runs)
     if changes.entities:
         entities.put(cursor, changes.entities.values())
     if heartbeats:

@@ -12,6 +12,7 @@ from psycopg.types.json import set_json_loads
 
 from taskloom.views.outputs import write as outputs
 from taskloom.views.sessions import write as sessions
+from taskloom.views.steps import write as steps
 from taskloom.views.task_executions import write as task_executions
 
 T = TypeVar("T")
@@ -69,7 +70,7 @@ class Database:
             )
             set_json_loads(msgspec.json.decode, connection)
             with connection.cursor() as cursor:
-                for view in (task_executions, sessions, outputs):
+                for view in (task_executions, sessions, outputs, steps):
                     view.prepare(cursor)
             self._connection = connection
         return self._connection

@@ -175,6 +175,17 @@ def lives() -> Iterator[GivenTask]:
     it.when(c.DecideApproval("ok", True, "fine"), after_s=1, command_id="workflow/d", actor="ann")
     yield it
 
+    wide = {"step_type": "map", "id": "m", "items": [1, 2, 3], "task_template": {"kind": "echo"}, "depends_on": ["a"]}
+    it = task("resumed", kind="workflow", input={"definition": {"name": "plan", "steps": [steps[0], wide]}}, query="")
+    boom = ErrorInfo("ValueError", "boom", retryable=False)
+    it.when(c.NoteChild("a", "completed"), after_s=1, command_id="resumed~a/5/0")
+    it.when(c.NoteChild("m.0", "completed"), after_s=1, command_id="resumed~m.0/5/0")
+    it.when(c.NoteChild("m.1", "failed", error=boom), after_s=1, command_id="resumed~m.1/5/0")
+    it.when(c.NoteChild("m.2", "completed"), after_s=1, command_id="resumed~m.2/5/0")
+    it.when(c.RetryTask("mended"), after_s=60, command_id="resumed/r", actor="bob")
+    it.when(c.NoteChild("m.1", "completed", restart=1), after_s=1, command_id="resumed~m.1..2/5/0")
+    yield it
+
 
 def expectation(it: GivenTask) -> dict[str, Any]:
     state: TaskState | None = None

@@ -1,9 +1,9 @@
 """``verify``: folds every task anew from the store and names whatever differs from it, in the store or in the views.
 
 Per task: versions and hash chain of the stored bytes, the read row field by field, the stored output against what its
-attempts reported, its approvals, and whether an open task, and only an open one, stands in ``open_tasks``. Then the
-sums: sessions and counts by status against the task rows, the metrics against those of all events, and rows of tasks
-that the store does not know.
+attempts reported, its approvals, a run's steps and variables, and whether an open task, and only an open one, stands in
+``open_tasks``. Then the sums: sessions and counts by status against the task rows, the metrics against those of all
+events, and rows of tasks that the store does not know.
 
 It reads the store in pages, so its memory does not grow with it, and works beside a running system: a task that seems
 to differ is looked at again until the time limit, since its events may be on their way.
@@ -25,11 +25,13 @@ from taskloom.replay import verify_sql as sql
 from taskloom.replay.verify_approvals import approval_faults
 from taskloom.replay.verify_entities import entity_faults
 from taskloom.replay.verify_metrics import first_second, stored_sums, wrong_sums
+from taskloom.replay.verify_steps import is_run, step_faults
 from taskloom.store.history import HistoryReader
 from taskloom.views.attempts.fold import attempts
 from taskloom.views.metrics.fold import Tally
 from taskloom.views.positions import read_lag
 from taskloom.views.reading import Pool, rows
+from taskloom.views.steps.query import step_row
 from taskloom.views.task_executions.fold import fold
 from taskloom.views.task_executions.query import row_of
 from taskloom.views.task_executions.row import FIELDS, Row
@@ -193,6 +195,8 @@ class Verifier:
                 found[stream.task_id] = faults
         for task_id, faults in (await self._compare_approvals(ids, histories)).items():
             found.setdefault(task_id, []).extend(faults)
+        for task_id, faults in (await self._compare_steps(histories)).items():
+            found.setdefault(task_id, []).extend(faults)
         for task_id, faults in (await self._compare_outputs(histories)).items():
             found.setdefault(task_id, []).extend(faults)
         return found
@@ -231,6 +235,23 @@ class Verifier:
         found: dict[str, list[Difference]] = {}
         for task_id, history in histories.items():
             for place, (is_there, is_due) in approval_faults(history, there.get(task_id, ())).items():
+                found.setdefault(task_id, []).append(difference(task_id, place, is_there, is_due))
+        return found
+
+    async def _compare_steps(self, histories: dict[str, list[Recorded]]) -> dict[str, list[Difference]]:
+        runs = {task_id: history for task_id, history in histories.items() if is_run(history)}
+        if not runs:
+            return {}
+        rows_of: dict[str, list[Any]] = {}
+        for task_id, *columns in await rows(self._pool, sql.STEPS, {"tasks": list(runs)}):
+            rows_of.setdefault(task_id, []).append(step_row(columns))
+        variables: dict[str, dict[str, bytes]] = {}
+        for task_id, name, value in await rows(self._pool, sql.VARIABLES, {"tasks": list(runs)}):
+            variables.setdefault(task_id, {})[bytes(name).decode()] = bytes(value)
+        found: dict[str, list[Difference]] = {}
+        for task_id, history in runs.items():
+            wrong = step_faults(history, rows_of.get(task_id, ()), variables.get(task_id, {}))
+            for place, (is_there, is_due) in wrong.items():
                 found.setdefault(task_id, []).append(difference(task_id, place, is_there, is_due))
         return found
 
@@ -282,6 +303,8 @@ class Verifier:
             ("entity", sql.COUNT_ENTITIES, sql.ENTITY_IDS),
             ("session mark", sql.COUNT_MARKS, sql.MARK_IDS),
             ("approval", sql.COUNT_APPROVALS, sql.APPROVAL_IDS),
+            ("step", sql.COUNT_STEPS, sql.STEP_IDS),
+            ("variable", sql.COUNT_VARIABLES, sql.VARIABLE_IDS),
         ):
             [(there,)] = await rows(self._pool, count)
             if what == "read row" and there <= tasks:

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from taskloom.views.steps.query import FIELDS as STEP_FIELDS
 from taskloom.views.task_executions.row import FIELDS
 
 ROWS: Final = f"SELECT {', '.join(FIELDS)} FROM task_executions WHERE task_id = ANY(%(tasks)s)"
@@ -9,6 +10,10 @@ ROWS: Final = f"SELECT {', '.join(FIELDS)} FROM task_executions WHERE task_id = 
 OPEN: Final = "SELECT task_id FROM open_tasks WHERE task_id = ANY(%(tasks)s)"
 
 APPROVALS: Final = "SELECT task_id, approval FROM approvals WHERE task_id = ANY(%(tasks)s)"
+
+STEPS: Final = f"SELECT task_id, {', '.join(STEP_FIELDS)} FROM task_execution_steps WHERE task_id = ANY(%(tasks)s)"
+
+VARIABLES: Final = "SELECT task_id, name, value FROM run_variables WHERE task_id = ANY(%(tasks)s)"
 
 ENTITIES: Final = "SELECT entity_id, entity FROM entities WHERE entity_id = ANY(%(tasks)s)"
 
@@ -88,6 +93,23 @@ COUNT_APPROVALS: Final = "SELECT count(*) FROM approvals"
 APPROVAL_IDS: Final = """
 SELECT DISTINCT task_id FROM approvals
 WHERE task_id > %(after)s::text COLLATE "C" ORDER BY task_id LIMIT %(limit)s
+"""
+
+COUNT_STEPS: Final = "SELECT count(*) FROM task_execution_steps"
+# Runs with a read row are looked at as tasks.
+STEP_IDS: Final = """
+SELECT DISTINCT task_id FROM task_execution_steps AS step
+WHERE task_id > %(after)s::text COLLATE "C"
+    AND NOT EXISTS (SELECT FROM task_executions AS task WHERE task.task_id = step.task_id)
+ORDER BY task_id LIMIT %(limit)s
+"""
+
+COUNT_VARIABLES: Final = "SELECT count(*) FROM run_variables"
+VARIABLE_IDS: Final = """
+SELECT DISTINCT task_id FROM run_variables AS variable
+WHERE task_id > %(after)s::text COLLATE "C"
+    AND NOT EXISTS (SELECT FROM task_executions AS task WHERE task.task_id = variable.task_id)
+ORDER BY task_id LIMIT %(limit)s
 """
 
 COUNT_OPEN: Final = "SELECT count(*) FROM open_tasks"

@@ -14,9 +14,17 @@ from services.gateway.context import AnyRequest, caller_in, checked_id, gateway_
 from services.gateway.control import ControlCommand, Controlled, read_control
 from services.gateway.docs import Answered, Doc, documented
 from services.gateway.problems import NotFound, decoded
-from services.gateway.runs import RunStatus, run_status, run_variables
-from taskloom.domain.envelope import Recorded
-from taskloom.domain.task.commands import CancelTask, Command, PatchVariables, PauseTask, ResumeTask, SignalTask
+from services.gateway.runs import RunStatus, run_status
+from taskloom.domain.task.commands import (
+    CancelTask,
+    Command,
+    PatchVariables,
+    PauseTask,
+    ResumeTask,
+    RetryTask,
+    SignalTask,
+)
+from taskloom.views.task_executions.row import Row
 
 RUN: Final = "/api/v1/workflows/{run_id:str}"
 T = TypeVar("T")
@@ -83,6 +91,13 @@ async def cancel_run(request: AnyRequest, run_id: FromPath[str]) -> ASGIApp:
 
 
 @post(
+    f"{RUN}/retry", opt=documented(_doc("Let a run that ended badly go on", RetryTask, {"reason": "the disk has room"}))
+)
+async def retry_run(request: AnyRequest, run_id: FromPath[str]) -> ASGIApp:
+    return await _send(request, run_id, read_control(await request.body(), RetryTask))
+
+
+@post(
     f"{RUN}/signal",
     opt=documented(_doc("Send a signal to a run", SignalTask, {"name": "go", "payload": {"build": 7}}, required=True)),
 )
@@ -110,7 +125,8 @@ async def patch_run_variables(request: AnyRequest, run_id: FromPath[str]) -> ASG
     ),
 )
 async def get_run_variables(request: AnyRequest, run_id: FromPath[str]) -> ASGIApp:
-    return json_answer(Variables(run_id, run_variables(await _history(request, run_id))))
+    row = await _row(request, run_id)
+    return json_answer(Variables(run_id, await gateway_of(request).reader.views.variables(row)))
 
 
 @get(
@@ -126,18 +142,18 @@ async def get_run_variables(request: AnyRequest, run_id: FromPath[str]) -> ASGIA
     ),
 )
 async def get_run_status(request: AnyRequest, run_id: FromPath[str]) -> ASGIApp:
-    return json_answer(run_status(await _history(request, run_id)))
+    return json_answer(run_status(await _row(request, run_id)))
 
 
-async def _history(request: AnyRequest, run_id: str) -> list[Recorded]:
-    history = gateway_of(request).reader.history(caller_in(request), _id(run_id), None)
-    return await _of_run(request, run_id, history)
+async def _row(request: AnyRequest, run_id: str) -> Row:
+    return await _of_run(request, run_id, gateway_of(request).reader.run_row(caller_in(request), _id(run_id)))
 
 
 HANDLERS: Final = [
     pause_run,
     resume_run,
     cancel_run,
+    retry_run,
     signal_run,
     patch_run_variables,
     get_run_variables,

@@ -13,8 +13,8 @@ from services.gateway.context import AnyRequest, caller_in, checked_id, gateway_
 from services.gateway.control import ControlCommand, Controlled
 from services.gateway.docs import Answered, Doc, documented
 from services.gateway.problems import decoded
-from services.gateway.queries import CheckpointQuery, WorkflowQuery, read_query
-from services.gateway.workflows import Checkpoints, RunSeen, checkpoints_in, run_seen
+from services.gateway.queries import CheckpointQuery, StepsQuery, WorkflowQuery, read_query
+from services.gateway.workflows import Checkpoints, RunSeen, StepsSeen, checkpoints_in, run_seen, steps_seen
 from taskloom.domain.task.commands import DecideApproval, PatchVariables, Reason, SignalTask
 
 TASK: Final = "/api/v1/tasks/{task_id:str}"
@@ -97,9 +97,30 @@ async def patch_variables(request: AnyRequest, task_id: FromPath[str]) -> ASGIAp
     ),
 )
 async def get_workflow(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
-    query = read_query(pairs_of(request), WorkflowQuery)
-    run = await gateway_of(request).reader.run(caller_in(request), checked_id(task_id))
-    return json_answer(run_seen(task_id, run, query.after, query.limit))
+    query, reader = read_query(pairs_of(request), WorkflowQuery), gateway_of(request).reader
+    row = await reader.run_row(caller_in(request), checked_id(task_id))
+    page = await reader.views.steps(row, after=query.after, limit=query.limit)
+    return json_answer(run_seen(row, page, await reader.views.variables(row)))
+
+
+@get(
+    f"{TASK}/steps",
+    opt=documented(
+        Doc(
+            summary="The steps of a workflow, page by page",
+            tag="Workflows",
+            details="Those that have begun, in the order of their paths, items of maps and rounds of loops too. "
+            "`after` goes on behind a path. Steps of a child workflow are those of its own task.",
+            query=StepsQuery,
+            answers={200: Answered("A page of steps with times, attempts and results", StepsSeen)},
+            errors=(400, 404, 409),
+        )
+    ),
+)
+async def list_steps(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
+    query, reader = read_query(pairs_of(request), StepsQuery), gateway_of(request).reader
+    row = await reader.run_row(caller_in(request), checked_id(task_id))
+    return json_answer(steps_seen(row, await reader.views.steps(row, after=query.after, limit=query.limit)))
 
 
 @get(
@@ -141,5 +162,5 @@ async def get_checkpoint(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp
 
 HANDLERS: Final = [
     *(signal_task, decide_approval, patch_variables),
-    *(get_workflow, list_checkpoints, get_checkpoint),
+    *(get_workflow, list_steps, list_checkpoints, get_checkpoint),
 ]

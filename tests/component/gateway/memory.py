@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 from aiokafka import TopicPartition
+from msgspec import structs
 from psycopg import OperationalError
 
 from services.gateway.known import Known
@@ -28,6 +29,9 @@ from taskloom.domain.task.commands import ExplainTask, SubmitTask
 from taskloom.domain.task.decide import decide
 from taskloom.domain.task.events import TaskEvent
 from taskloom.domain.task.evolve import fold
+from taskloom.domain.workflow.events import StepCompleted, StepFailed, StepScheduled
+from taskloom.domain.workflow.evolve import initial_variables
+from taskloom.domain.workflow.wanted import child_id
 from taskloom.views.approvals.fold import fold_all as fold_approvals
 from taskloom.views.approvals.query import Asked, read_cursor
 from taskloom.views.approvals.query import Filters as ApprovalFilters
@@ -43,6 +47,9 @@ from taskloom.views.queues.query import QueueStats, add_depth
 from taskloom.views.sessions.query import Filters as SessionFilters
 from taskloom.views.sessions.query import Page as SessionPage
 from taskloom.views.sessions.query import Session
+from taskloom.views.steps.fold import fold_all as fold_steps
+from taskloom.views.steps.query import StepPage, StepTask, page_of
+from taskloom.views.steps.shape import Shape
 from taskloom.views.task_executions.filters import Filters
 from taskloom.views.task_executions.fold import fold as fold_row
 from taskloom.views.task_executions.fold import fold_all
@@ -257,6 +264,27 @@ class MemorySystem:
         return value if digest is None else msgspec.json.decode(self.stored[digest])
 
     # The views
+
+    async def steps(self, run: Row, *, after: str, limit: int) -> StepPage:
+        """As PostgreSQL's; the tasks of steps, which do not run here, are made of what the run says of them."""
+        history = self.streams[run.task_id]
+        rows = fold_steps(history, Shape(run.input)).rows
+        tasks: dict[str, StepTask] = {}
+        for recorded in history:
+            event: Any = recorded.event
+            if isinstance(event, StepScheduled):
+                name, kind = child_id(run.task_id, event.path, event.restart), event.submission["kind"]
+                tasks[event.path] = StepTask(name, kind, "running", 1, started_at=recorded.meta.at)
+            elif isinstance(event, StepCompleted | StepFailed) and event.path in tasks:
+                state = "completed" if isinstance(event, StepCompleted) else "failed"
+                ended = {"state": state, "ended_at": recorded.meta.at, "response": getattr(event, "result", None)}
+                tasks[event.path] = structs.replace(tasks[event.path], **ended)
+        return page_of(run, list(rows.values()), list(tasks.values()), after=after, limit=limit)
+
+    async def variables(self, run: Row) -> dict[str, Any]:
+        changed = fold_steps(self.streams[run.task_id], Shape(run.input)).variables
+        variables = {**initial_variables(run.input), **{name: msgspec.json.decode(changed[name]) for name in changed}}
+        return {name: variables[name] for name in sorted(variables)}
 
     def _rows(self, tenant_id: str) -> list[Row]:
         return [row for row in self.rows.values() if row.tenant_id == tenant_id and row.deleted_at is None]

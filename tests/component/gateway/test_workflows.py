@@ -115,7 +115,7 @@ async def test_the_steps_of_a_run_come_in_pages(client: httpx.AsyncClient) -> No
     assert (found, pages) == ([f"s{n:02}" for n in range(25)], 3)
 
 
-async def test_a_run_is_seen_by_its_snapshot_and_what_came_after(
+async def test_a_checkpoint_is_made_of_the_snapshot_and_what_came_after(
     client: httpx.AsyncClient, system: MemorySystem
 ) -> None:
     run = await submit(client, task("a"), task("b", "a"), task("c", "b"))
@@ -126,8 +126,8 @@ async def test_a_run_is_seen_by_its_snapshot_and_what_came_after(
     ends(system, run, "b", 2)
     whole = system.streams[run]
     system.streams[run] = [whole[0], *whole[state.version :]]  # nothing before the snapshot can be read any more
-    seen = (await client.get(f"{TASKS}/{run}/workflow")).json()
-    assert {step["path"]: step["status"] for step in seen["steps"]} == {
+    seen = (await client.get(f"{TASKS}/{run}/workflow/checkpoint")).json()
+    assert {name: step["status"] for name, step in seen["steps"].items()} == {
         "a": "completed",
         "b": "completed",
         "c": "running",

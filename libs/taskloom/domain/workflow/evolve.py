@@ -10,6 +10,7 @@ from taskloom.domain.workflow import ending, restarting
 from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow.draft import Draft, draft_of, within
 from taskloom.domain.workflow.plan import plan_in
+from taskloom.domain.workflow.references import definition_in
 from taskloom.domain.workflow.sizes import size_of
 from taskloom.domain.workflow.state import FAILURE_STEPS, ROOT, STEP_ENDED, LoopData, MapData, RunState
 from taskloom.domain.workflow.values import ref_of
@@ -31,7 +32,7 @@ def open_run(run_input: dict[str, Any]) -> RunState:
     plan = plan_in(run_input)
     checkpoint = run_input.get("checkpoint") or {}
     definition, steps = plan.definition, checkpoint.get("steps") or {}
-    variables = {**definition.variables, **(checkpoint.get("variables") or {}), **(run_input.get("variables") or {})}
+    variables = _variables_in(run_input, definition.variables)
     sizes = {name: size_of(value) for name, value in variables.items()}
     initial = Map(variables)
     return RunState(
@@ -43,6 +44,16 @@ def open_run(run_input: dict[str, Any]) -> RunState:
         restored={name: step.get("result") for name, step in steps.items() if step.get("status") == "completed"},
         initial=initial,
     )
+
+
+def initial_variables(run_input: dict[str, Any]) -> dict[str, Any]:
+    """The variables that a run begins with."""
+    return _variables_in(run_input, definition_in(run_input).get("variables") or {})
+
+
+def _variables_in(run_input: dict[str, Any], defined: dict[str, Any]) -> dict[str, Any]:
+    checkpoint = run_input.get("checkpoint") or {}
+    return {**defined, **(checkpoint.get("variables") or {}), **(run_input.get("variables") or {})}
 
 
 def evolve_run(state: RunState, event: e.WorkflowEvent, at: datetime | None = None) -> RunState:

@@ -149,6 +149,9 @@ def _run_went_on(row: Row, event: w.WorkflowRetried, r: Recorded) -> None:
     goes_on = event.start == "failed"
     row.steps_parts = {name: row.steps_parts[name] for name in event.steps if goes_on and name in row.steps_parts}
     row.steps_running = len(row.steps_parts)
+    row.restarts = event.number
+    if not goes_on:
+        row.steps_since = event.number
     _measure(row)
 
 

@@ -35,6 +35,7 @@ class Row(Struct):
     The steps of a workflow are its top-level ones; ``current_step`` is the one that began last and has not ended.
     ``steps_parts`` are the steps under way, or failed, that have items, rounds or steps of their own: by id how many of
     those completed and how many there are. ``progress`` counts them: whole percents, never rounded up.
+    ``restarts`` counts its retries; ``steps_since`` is the one after which it last began from its start.
     ``started_at`` is the first attempt's start (the first since the last retry), ``attempt_started_at`` that of the
     attempt under way. ``failed_at`` is set at an end other than completed. Usage and output are sums over all attempts;
     ``output_last_seq`` is the last chunk of the last attempt that reported one, and ``output_ends`` are those of all
@@ -117,6 +118,8 @@ class Row(Struct):
     steps_completed: int = 0
     steps_running: int = 0
     steps_parts: dict[str, Any] = {}
+    restarts: int = 0
+    steps_since: int = 0
 
     @property
     def attempts(self) -> int:

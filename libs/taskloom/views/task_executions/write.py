@@ -27,7 +27,7 @@ _CHANGING_TYPES: Final = (
     "bool", "int8", "text", "text", "bool",
     "int8", "int8", "float8", "text", "text",
     "int8", "bytea", "int8", "int8", "int8",
-    "int4", "int4", "int4", "text", "int4", "int4", "bytea",
+    "int4", "int4", "int4", "text", "int4", "int4", "bytea", "int4", "int4",
 )  # fmt: skip
 
 _EDIT_TYPES: Final = {
@@ -228,6 +228,8 @@ def _changing(row: Row) -> tuple[Any, ...]:
         row.steps_completed or None,
         row.steps_running or None,
         as_json(row.steps_parts),
+        row.restarts or None,
+        row.steps_since or None,
     )
 
 

@@ -258,11 +258,11 @@ def definitions(draw: st.DrawFn) -> dict[str, Any]:
     return {"steps": steps, **definition}
 
 
-def _made(definition: dict[str, Any]) -> Run:
+def made(definition: dict[str, Any]) -> Run:
     return Run(*definition["steps"], **{name: value for name, value in definition.items() if name != "steps"})
 
 
-def _go(run: Run, data: st.DataObject | None, failures: int) -> None:
+def go(run: Run, data: st.DataObject | None, failures: int) -> None:
     """Children complete, approvals are given and signals sent, until the run ends; some of it goes wrong instead."""
     for _ in range(600):
         if run.state.status in ENDED:
@@ -308,19 +308,19 @@ def _go(run: Run, data: st.DataObject | None, failures: int) -> None:
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(definitions(), st.data())
 def test_wherever_it_failed_a_retry_leads_to_the_end_of_an_undisturbed_run(definition: Any, data: Any) -> None:
-    undisturbed = _made(definition)
-    _go(undisturbed, None, 0)
+    undisturbed = made(definition)
+    go(undisturbed, None, 0)
     assert undisturbed.state.status == "completed"
-    run = _made(definition)
+    run = made(definition)
     for _ in range(data.draw(st.integers(1, 4))):
-        _go(run, data, data.draw(st.integers(1, 3)))
+        go(run, data, data.draw(st.integers(1, 3)))
         if run.status_word == "completed":
             break
         assert fold_run(open_run(run.input), run.history) == run.state
         run.state = loaded(run.input, run.state)
         run.retry()
         assert run.status_word == "running" or run.state.status in ENDED
-    _go(run, None, 0)
+    go(run, None, 0)
     run.replayed()
     assert run.status_word == "completed"
     assert run.result == undisturbed.result

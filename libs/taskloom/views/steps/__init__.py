@@ -1,0 +1,1 @@
+"""Steps and variables of workflow runs."""
