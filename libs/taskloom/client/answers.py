@@ -213,14 +213,31 @@ class Controlled(Struct, frozen=True):
 
 class RunStep(Struct, frozen=True):
     """``path``: ids from the outermost step inwards, with the round of a loop and the index in a map between them.
-    ``task_id`` is set for a step that is a task of its own; ``status``: ready, running, waiting, completed, failed,
-    skipped or cancelled."""
+    ``task_id`` and ``attempts`` are set for a step that is a task of its own; ``status``: running, waiting, completed,
+    failed, skipped or cancelled. ``parent`` is the path of the step around it, ``index`` the item of a map,
+    ``iteration`` the round of a loop. ``result`` comes with ``steps`` alone; a large one is a reference."""
 
     path: str
     status: str
     kind: str
     task_id: str = ""
     error: str = ""
+    error_type: str = ""
+    parent: str = ""
+    index: int | None = None
+    iteration: int | None = None
+    attempts: int = 0
+    executor_id: str = ""
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    result: Any = None
+
+
+class RunSteps(Struct, frozen=True):
+    """A page of steps in the order of their paths; ``next`` is the path to go on after, empty on the last one."""
+
+    steps: list[RunStep]
+    next: str = ""
 
 
 class Run(Struct, frozen=True):
@@ -231,6 +248,7 @@ class Run(Struct, frozen=True):
     counts: dict[str, int]
     steps: list[RunStep]
     variables: dict[str, Any]
+    restarts: int = 0
 
 
 class BulkRefusal(Struct, frozen=True):

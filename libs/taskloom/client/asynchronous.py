@@ -156,6 +156,14 @@ class AsyncClient:
         """
         return await self.call(calls.run(task_id))
 
+    async def steps(self, task_id: str, *, after: str = "", limit: int = 100) -> a.RunSteps:
+        """Up to ``limit`` steps of a workflow's run whose paths come after ``after``, with times and results.
+
+        Raises:
+            Conflict: the task is no workflow.
+        """
+        return await self.call(calls.steps(task_id, after, limit))
+
     async def cancel(self, task_id: str, reason: str = "", *, grace_s: float | None = None) -> a.Controlled:
         """``grace_s``: seconds between SIGTERM and SIGKILL."""
         wish: Control = {"reason": reason} if grace_s is None else {"reason": reason, "grace_s": grace_s}

@@ -98,6 +98,10 @@ def run(task_id: str) -> Call[a.Run]:
     return Call(a.Run, of(task_id, "workflow"))
 
 
+def steps(task_id: str, after: str = "", limit: int = 100) -> Call[a.RunSteps]:
+    return Call(a.RunSteps, of(task_id, "steps"), params={"after": after, "limit": limit})
+
+
 def control(task_id: str, verb: str, wish: Control) -> Call[a.Controlled]:
     """``verb``: cancel, pause, resume or retry."""
     return Call(

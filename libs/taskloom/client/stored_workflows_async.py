@@ -9,7 +9,7 @@ from taskloom.client import answers as a
 from taskloom.client import workflow_answers as w
 from taskloom.client import workflow_calls as calls
 from taskloom.client.calls import Call
-from taskloom.client.submission import Chosen
+from taskloom.client.submission import Chosen, Control
 from taskloom.client.workflow_calls import Definition, Execution
 
 T = TypeVar("T")
@@ -98,6 +98,15 @@ class AsyncWorkflows:
     async def cancel(self, run_id: str, reason: str = "") -> a.Controlled:
         """Its steps too."""
         return await self._client.call(calls.control(run_id, "cancel", {"reason": reason}))
+
+    async def retry(self, run_id: str, reason: str = "", *, start: bool = False) -> a.Controlled:
+        """A run that ended badly goes on where it failed, or, with ``start``, begins again with nothing done.
+
+        Raises:
+            Conflict: it has not ended badly, or steps of it were undone, so that it can only begin again.
+        """
+        wish: Control = {"reason": reason, "from": "start"} if start else {"reason": reason}
+        return await self._client.call(calls.control(run_id, "retry", wish))
 
     async def templates(self) -> Sequence[w.Template]:
         return (await self._client.call(calls.templates())).templates

@@ -92,7 +92,8 @@ class Executed(Struct, frozen=True):
 
 
 class RunStatus(Struct, frozen=True, kw_only=True):
-    """``status``: pending, running, paused, completed, failed or cancelled; steps are those of the top level."""
+    """``status``: pending, running, paused, completed, failed or cancelled; steps are those of the top level.
+    ``restarts``: how often the run was retried."""
 
     id: str
     name: str
@@ -104,6 +105,7 @@ class RunStatus(Struct, frozen=True, kw_only=True):
     running_steps: int
     started_at: datetime | None = None
     completed_at: datetime | None = None
+    restarts: int = 0
 
 
 class RunVariables(Struct, frozen=True):

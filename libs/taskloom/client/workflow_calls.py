@@ -74,7 +74,7 @@ def runs(name: str, chosen: Chosen) -> Call[a.TaskPage]:
 
 
 def control(run_id: str, verb: str, wish: Control) -> Call[a.Controlled]:
-    """``verb``: cancel, pause or resume."""
+    """``verb``: cancel, pause, resume or retry."""
     return Call(a.Controlled, of(run_id, verb), "POST", body=_given(**wish))
 
 

@@ -1,11 +1,12 @@
 """Rows of steps against the run's state, wherever it fails and however often it goes on."""
 
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from taskloom.domain.envelope import EventMeta, Recorded
+from taskloom.domain.workflow.events import AnyWorkflowEvent
 from taskloom.domain.workflow.state import ENDED
 from taskloom.testing.clock import START
 from taskloom.views.steps.fold import StepRow, fold_all
@@ -18,7 +19,7 @@ from tests.unit.domain.workflow.test_restart import definitions, go, made
 def _recorded(run: Run) -> list[Recorded]:
     digest, sealed = GENESIS, []
     for version, event in enumerate(run.history, start=1):
-        one = seal(event, EventMeta("r", version, START, "default"), digest)
+        one = seal(cast(AnyWorkflowEvent, event), EventMeta("r", version, START, "default"), digest)
         digest = one.digest
         sealed.append(one)
     return sealed
