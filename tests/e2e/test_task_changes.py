@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -51,6 +52,41 @@ async def test_a_failed_task_runs_again_and_its_stream_goes_on(api: Api, client:
     assert (kinds.count("WORKFLOW_FAILED"), kinds.count("TASK_RETRIED"), kinds[-1]) == (1, 1, "WORKFLOW_COMPLETED")
     with pytest.raises(Conflict):
         await client.retry(task_id)
+
+
+async def test_a_run_that_failed_goes_on_within_its_steps_and_completes(
+    api: Api, client: AsyncClient, run: str, tmp_path: Path
+) -> None:
+    flag, log = tmp_path / "flag", tmp_path / "log"
+
+    def step(name: str, command: str, *needs: str) -> dict[str, Any]:
+        once = {"max_attempts": 1}
+        template = {"kind": "shell", "input": {"cmd": f"echo {name} >> {log}; {command}"}, "retry": once}
+        return {"step_type": "task", "id": name, "depends_on": list(needs), "task_template": template}
+
+    inner = {"name": "inner", "steps": [step("x", "true"), step("y", f"test -e {flag}", "x")]}
+    wide = {"step_type": "map", "id": "m", "items": [0, 1], "task_template": {"kind": "shell"}}
+    wide["task_template"] = {**step("m{{ item }}", f"[ {{{{ item }}}} = 0 ] || test -e {flag}")["task_template"]}
+    child = {"step_type": "child", "id": "c", "definition": inner}
+    steps = [step("a", "true"), wide, child, step("z", "true", "a", "m", "c")]
+    await api.submit(task_id=run, tags=[run], kind="workflow", input={"definition": {"name": "w", "steps": steps}})
+    assert (await api.ended(run))["state"] == "failed"
+    assert (await client.workflows.status(run)).failed_steps == 2
+    flag.touch()
+    again = await client.bulk("retry", {"tag": run})
+    assert (again.sent, again.refused, again.unanswered) == (1, [], 0)
+    task = await api.ended(run)
+    assert (task["state"], task["steps"]["failed"]) == ("completed", 0)
+    lines = sorted(log.read_text().split())
+    assert lines == ["a", "m0", "m1", "m1", "x", "y", "y", "z"]
+    shown = {each.path: each for each in (await client.steps(run)).steps}
+    assert {path: each.status for path, each in shown.items()} == dict.fromkeys(
+        ("a", "c", "m", "m.0", "m.1", "z"), "completed"
+    )
+    assert (shown["m.1"].task_id, shown["m.0"].task_id) == (f"{run}~m.1..2", f"{run}~m.0")
+    assert (await client.workflows.status(run)).restarts == 1
+    with pytest.raises(Conflict):
+        await client.workflows.retry(run)
 
 
 async def test_a_waiting_task_moves_when_it_is_given_to_another_executor(
