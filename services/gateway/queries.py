@@ -1,6 +1,6 @@
 """What the query strings of the reads may hold: one struct each, parsed strictly, documented from it."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Annotated, Final, Literal, TypeVar
 
@@ -186,6 +186,19 @@ def read_query(pairs: Iterable[tuple[str, str]], kind: type[Q]) -> Q:
         if field == "$" and "missing required field" in str(error):
             field = str(error).rpartition("field `")[2].rstrip("`")
         raise BadRequest(f"{field}: {error}", field=field) from error
+
+
+def without_wrong(pairs: Iterable[tuple[str, str]], kind: type[Struct], names: Collection[str]) -> list[tuple[str, str]]:
+    """The parameters without those of ``names`` that ``kind`` would refuse: the defaults stand in for them."""
+
+    def fits(name: str, value: str) -> bool:
+        try:
+            msgspec.convert({name: value}, kind, strict=False)
+        except msgspec.ValidationError:
+            return False
+        return True
+
+    return [(name, value) for name, value in pairs if name not in names or fits(name, value)]
 
 
 def metadata_filters(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -13,7 +13,14 @@ from services.gateway.answers import Answer, json_answer
 from services.gateway.context import AnyRequest, caller_in, checked_id, gateway_of, origin_of, pairs_of
 from services.gateway.docs import Answered, Doc, documented
 from services.gateway.problems import BadRequest, NotFound, TooLarge, decoded
-from services.gateway.queries import FilesQuery, SessionEventsQuery, SessionHistoryQuery, SessionsQuery, read_query
+from services.gateway.queries import (
+    FilesQuery,
+    SessionEventsQuery,
+    SessionHistoryQuery,
+    SessionsQuery,
+    read_query,
+    without_wrong,
+)
 from services.gateway.sessions import FileSeen, Turns, budget_of, context_of
 from taskloom.artifacts import BadPath, FileEntry, FileTooLarge, NoSuchFile
 from taskloom.views.sessions.query import BadCursor, Filters, Session
@@ -187,6 +194,7 @@ def history_of(row: Row) -> TaskHistory:
         Doc(
             summary="List sessions, newest first",
             tag=TAG,
+            details="A limit or offset that is no such number counts as if it were left out.",
             query=SessionsQuery,
             answers={200: Answered("One page", SessionList)},
             errors=(400,),
@@ -195,7 +203,8 @@ def history_of(row: Row) -> TaskHistory:
 )
 async def list_sessions(request: AnyRequest) -> ASGIApp:
     gateway = gateway_of(request)
-    query = read_query(pairs_of(request), SessionsQuery)
+    # As in Shannon, whose clients send what their callers gave them.
+    query = read_query(without_wrong(pairs_of(request), SessionsQuery, ("limit", "offset")), SessionsQuery)
     filters = Filters(
         user_id=query.user_id,
         q=query.q,

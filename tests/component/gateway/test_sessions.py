@@ -42,6 +42,16 @@ async def test_a_title_is_cleaned_stored_and_shown_everywhere(client: Client) ->
     assert (await client.get(f"{SESSIONS}?q=nothing")).json()["sessions"] == []
 
 
+@pytest.mark.parametrize("query", ["limit=0", "limit=1000", "limit=many", "offset=-1", "limit=&offset=x"])
+async def test_a_wrong_limit_or_offset_of_the_list_falls_back_and_nothing_else_does(client: Client, query: str) -> None:
+    for task_id in "ab":
+        await submit(client, task_id, session=task_id)
+    found = await client.get(f"{SESSIONS}?{query}")
+    assert (found.status_code, len(found.json()["sessions"])) == (200, 2)
+    refused = await client.get(f"{SESSIONS}?{query}&created_after=soon")
+    assert (refused.status_code, refused.json()["field"]) == (400, "created_after")
+
+
 @pytest.mark.parametrize("title", ["", "   ", "\u200b\x00\ufeff", "x" * 61])
 async def test_a_title_that_nobody_could_see_or_is_too_long_is_a_bad_request(client: Client, title: str) -> None:
     await submit(client, "a")
