@@ -96,6 +96,11 @@ class Feed:
                 async for item in self._live():
                     yield item
 
+    async def had_end(self) -> bool:
+        """Whether the reader had the task's end before, and no retry has taken it back."""
+        await self._find_end_before()
+        return self.ended and not await self._goes_on()
+
     async def _goes_on(self) -> bool:
         """Whether the task has not ended, or was retried after the end that was shown."""
         if self.end is None:

@@ -104,6 +104,18 @@ class Streams:
 
         return Chosen(frames, self)
 
+    async def nothing_left(self, task_id: str, after: Position, types: str) -> bool:
+        """Whether a reader that comes back after ``after`` had all that it asked for, and there will be no more."""
+        if not after.behind_end and not types:
+            return False  # it has not had STREAM_END: that comes
+        feed = Feed(task_id, self._store, self._hub, after=after, quiet_s=self._ping_interval_s)
+        if not after.version or not await feed.had_end() or feed.end is None:
+            return False
+        virtual = enumerate(after_end(feed.end), start=1)
+        left = [event for place, event in virtual if (feed.end.version, place) > (after.version, after.behind_end)]
+        wanted = Wanted(types)
+        return not any(event.type in wanted for event in left)
+
     async def of_many(
         self, what: str, tenant_id: str, choice: Choice, begin: Begin, types: str, told: Callable[[str, int], None]
     ) -> "Chosen":

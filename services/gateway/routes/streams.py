@@ -8,7 +8,7 @@ from litestar import WebSocket, get, websocket
 from litestar.params import FromPath
 from litestar.types import ASGIApp
 
-from services.gateway.answers import json_answer, redirect
+from services.gateway.answers import Answer, json_answer, redirect
 from services.gateway.context import AnyConnection, AnyRequest, caller_in, checked_id, gateway_of, pairs_of
 from services.gateway.docs import Answered, Doc, documented
 from services.gateway.many import Choice
@@ -47,13 +47,17 @@ _EXAMPLE: Final = (
             ),
             query=StreamQuery,
             headers={"Last-Event-ID": "Resume after this id"},
-            answers={200: Answered("Frames", example=_EXAMPLE, media_type="text/event-stream")},
+            answers={
+                200: Answered("Frames", example=_EXAMPLE, media_type="text/event-stream"),
+                204: Answered("The reader had done, by its Last-Event-ID: no more is to come", media_type=""),
+            },
             errors=(400, 404, 503),
         )
     ),
 )
 async def stream_sse(request: AnyRequest) -> ASGIApp:
-    return (await _chosen(request)).sse()
+    stream = await _chosen(request)
+    return Answer(204, b"", []) if await _is_over(request) else stream.sse()
 
 
 @websocket("/api/v1/stream/ws")
@@ -97,6 +101,17 @@ async def _chosen(request: AnyConnection) -> Chosen:
     await gateway.reader.check_owner(caller, checked_id(query.workflow_id, "workflow_id"))
     told = partial(gateway.reader.promise, caller, query.workflow_id)
     return gateway.streams.of_task(query.workflow_id, after, query.types, told)
+
+
+async def _is_over(request: AnyRequest) -> bool:
+    """Whether a browser's EventSource comes back although it had the whole stream: it does so after every stream's
+    end, and only 204 stops it. Others, who send ``last_event_id`` too, are told ``done`` again."""
+    query = read_query(pairs_of(request), StreamQuery)
+    header = request.headers.get("last-event-id", "")
+    if not header or query.last_event_id or query.workflow_id is None:
+        return False
+    after = resume_position(header, "")
+    return await gateway_of(request).streams.nothing_left(query.workflow_id, after, query.types)
 
 
 async def _of_many(request: AnyConnection, caller: Caller, query: StreamQuery) -> Chosen:

@@ -123,6 +123,30 @@ async def test_resuming_after_any_frame_has_no_gap_and_no_double(
     assert [(frame.id, frame.data) for frame in again] == [(frame.id, frame.data) for frame in expected]
 
 
+async def test_a_browser_that_had_done_is_told_by_204_that_there_is_no_more(
+    server: HttpServer, system: MemorySystem
+) -> None:
+    """An EventSource comes back after every end of a stream, with the last id as header, until it gets 204."""
+    submitted(system, *STARTED, completed(0))
+    ids = [frame.id for frame in await whole(server)]
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
+
+        async def status(last: str, **query: str) -> int:
+            params = {"workflow_id": TASK, **query}
+            answer = await client.get("/api/v1/stream/sse", params=params, headers={"Last-Event-ID": last})
+            return answer.status_code
+
+        assert await status(ids[-1]) == 204
+        assert [await status(each) for each in ids[:-1]] == [200] * (len(ids) - 1)
+        assert await status(ids[-2], types="done") == 200
+        # Who does not want to hear of the end comes back with the id of what was sent last.
+        assert await status(ids[-2], types="WORKFLOW_COMPLETED") == 204
+        assert await status(ids[0], types="WORKFLOW_STARTED") == 200, "what came after it was not looked at"
+        assert await status(ids[-1], last_event_id=ids[-1]) == 200, "who says it in the query is told done again"
+        system.record(TASK, [e.TaskRetried("again"), e.TaskQueued("retried"), e.TaskCancelled()])
+        assert await status(ids[-1]) == 200
+
+
 async def test_the_end_waits_for_output_that_is_on_its_way(server: HttpServer, system: MemorySystem) -> None:
     submitted(system, *STARTED, completed(2))
     system.write(TASK, chunk(1, "a"))
