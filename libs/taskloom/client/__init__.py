@@ -39,6 +39,7 @@ from taskloom.client.errors import (
 from taskloom.client.follow import Followed
 from taskloom.client.frames import StreamItem
 from taskloom.client.submission import Submission
+from taskloom.client.webhook_calls import Webhook, WebhookDelivery
 
 __all__ = [
     "AsyncClient",
@@ -74,6 +75,8 @@ __all__ = [
     "TaskPage",
     "TaskSummary",
     "Unreachable",
+    "Webhook",
+    "WebhookDelivery",
     "Why",
     "calls",
 ]

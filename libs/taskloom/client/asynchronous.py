@@ -8,9 +8,10 @@ from typing import Any, Self, TypeVar, Unpack
 
 import httpx
 from httpx_sse import aconnect_sse
+from tenacity import AsyncRetrying
 
+from taskloom.client import access_calls, approval_calls, calls
 from taskloom.client import answers as a
-from taskloom.client import approval_calls, calls
 from taskloom.client import figures as f
 from taskloom.client.approvals_async import AsyncApprovals
 from taskloom.client.calls import Call
@@ -24,11 +25,14 @@ from taskloom.client.connection import (
     url_of,
 )
 from taskloom.client.errors import Busy, NotEnded, refusal_of, unreachable
-from taskloom.client.frames import DONE, PATH, Resume, StreamItem, is_event, item_of
+from taskloom.client.frames import DONE, NO_MORE, PATH, Resume, StreamChoice, StreamItem, is_event, item_of, of_task
+from taskloom.client.keys_async import AsyncKeys
+from taskloom.client.patience import Patience, repeatable
 from taskloom.client.schedules_async import AsyncSchedules
 from taskloom.client.sessions_async import AsyncSessions
 from taskloom.client.stored_workflows_async import AsyncWorkflows
-from taskloom.client.submission import Bulk, Chosen, Control, Submission, TaskChanges, TaskFilter
+from taskloom.client.submission import Bulk, ChosenTasks, Control, Submission, TaskChanges, TaskFilter
+from taskloom.client.webhooks_async import AsyncWebhooks
 
 T = TypeVar("T")
 
@@ -41,11 +45,18 @@ class AsyncClient:
         base_url: str | None = None,
         *,
         api_key: str | None = None,
+        patience_s: float = PATIENCE_S,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """Without ``base_url`` TASKLOOM_URL says where the server is, else it is http://127.0.0.1:8080. ``api_key``, or
-        else TASKLOOM_API_KEY, is sent with every call."""
+        else TASKLOOM_API_KEY, is sent with every call.
+
+        A call that is refused for now (429, 503), or whose connection broke, is repeated when the server says so
+        (Retry-After), or after 0.1 s and more, for ``patience_s`` in all; 0 for never. A submission may be repeated
+        when it has a ``task_id`` or ``idempotency_key``, else only after a 429.
+        """
         self.base_url = url_of(base_url)
+        self._patience = Patience(patience_s)
         self._http = httpx.AsyncClient(
             base_url=self.base_url,
             headers=key_headers(api_key),
@@ -59,6 +70,8 @@ class AsyncClient:
         self.schedules = AsyncSchedules(self)
         self.sessions = AsyncSessions(self)
         self.approvals = AsyncApprovals(self)
+        self.webhooks = AsyncWebhooks(self)
+        self.keys = AsyncKeys(self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -73,6 +86,10 @@ class AsyncClient:
 
     async def raw(self, call: Call[Any]) -> bytes:
         """The answer's JSON as the server sent it."""
+        call = repeatable(call)
+        return await AsyncRetrying(**self._patience.with_call(call))(self._once, call)
+
+    async def _once(self, call: Call[Any]) -> bytes:
         try:
             response = await self._http.request(
                 call.method,
@@ -84,6 +101,7 @@ class AsyncClient:
             )
         except httpx.TransportError as error:
             raise unreachable(self.base_url, error) from error
+        self._patience.server_was_there = True
         if not response.is_success:
             raise refusal_of(response)
         return response.content
@@ -103,7 +121,9 @@ class AsyncClient:
         """The task now, or as of a version or an RFC 3339 time."""
         return await self.call(calls.get(task_id, as_of))
 
-    async def list_tasks(self, *, metadata: Mapping[str, str] | None = None, **chosen: Unpack[Chosen]) -> a.TaskPage:
+    async def list_tasks(
+        self, *, metadata: Mapping[str, str] | None = None, **chosen: Unpack[ChosenTasks]
+    ) -> a.TaskPage:
         """One page, newest first."""
         return await self.call(calls.list_tasks(chosen, metadata))
 
@@ -249,7 +269,15 @@ class AsyncClient:
         """By component; says what is wrong, and never raises for that."""
         return await self.call(calls.health())
 
-    async def stream(
+    async def me(self) -> access_calls.Me:
+        """Who the server takes this client for, and what it may do."""
+        return await self.call(access_calls.me())
+
+    async def audit(self, **chosen: Unpack[access_calls.AuditChoice]) -> access_calls.AuditPage:
+        """One page of the calls that changed something, or wanted to, newest first."""
+        return await self.call(access_calls.audit(chosen))
+
+    def stream(
         self, task_id: str, *, types: str = "", last_event_id: str = "", patience_s: float = PATIENCE_S
     ) -> AsyncGenerator[StreamItem, None]:
         """Events and output from the first one, or after ``last_event_id``, until the task's end: no gap, no double.
@@ -257,7 +285,20 @@ class AsyncClient:
         A stream that is cut is resumed where it was; while nothing is heard, for ``patience_s`` in all. ``types``
         (comma-separated) narrows it. Wrap it in ``contextlib.aclosing`` when you may leave it early.
         """
-        resume = Resume(task_id, types, last_event_id, patience_s)
+        return self._stream(Resume(of_task(task_id, types), last_event_id, patience_s))
+
+    def stream_many(
+        self,
+        *,
+        types: str = "",
+        last_event_id: str = "",
+        patience_s: float = PATIENCE_S,
+        **chosen: Unpack[StreamChoice],
+    ) -> AsyncGenerator[StreamItem, None]:
+        """Events, without output, of all tasks that fit; it is resumed as ``stream`` is, and has no end of its own."""
+        return self._stream(Resume(calls.given(types=types, **chosen), last_event_id, patience_s))
+
+    async def _stream(self, resume: Resume) -> AsyncGenerator[StreamItem, None]:
         while True:
             try:
                 async with aconnect_sse(
@@ -266,6 +307,8 @@ class AsyncClient:
                     if not source.response.is_success:
                         await source.response.aread()
                         raise refusal_of(source.response)
+                    if source.response.status_code == NO_MORE:
+                        return
                     resume.connected()
                     async with aclosing(source.aiter_sse()) as frames:
                         async for frame in frames:

@@ -7,9 +7,10 @@ from typing import Any, Self, TypeVar, Unpack
 
 import httpx
 from httpx_sse import connect_sse
+from tenacity import Retrying
 
+from taskloom.client import access_calls, approval_calls, calls
 from taskloom.client import answers as a
-from taskloom.client import approval_calls, calls
 from taskloom.client import figures as f
 from taskloom.client.approvals import Approvals
 from taskloom.client.calls import Call
@@ -25,11 +26,14 @@ from taskloom.client.connection import (
     url_of,
 )
 from taskloom.client.errors import Busy, NotEnded, refusal_of, unreachable
-from taskloom.client.frames import DONE, PATH, Resume, StreamItem, is_event, item_of
+from taskloom.client.frames import DONE, NO_MORE, PATH, Resume, StreamChoice, StreamItem, is_event, item_of, of_task
+from taskloom.client.keys import Keys
+from taskloom.client.patience import Patience, repeatable
 from taskloom.client.schedules import Schedules
 from taskloom.client.sessions import Sessions
 from taskloom.client.stored_workflows import Workflows
-from taskloom.client.submission import Bulk, Chosen, Control, Submission, TaskChanges, TaskFilter
+from taskloom.client.submission import Bulk, ChosenTasks, Control, Submission, TaskChanges, TaskFilter
+from taskloom.client.webhooks import Webhooks
 
 T = TypeVar("T")
 
@@ -42,11 +46,18 @@ class Client:
         base_url: str | None = None,
         *,
         api_key: str | None = None,
+        patience_s: float = PATIENCE_S,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         """Without ``base_url`` TASKLOOM_URL says where the server is, else it is http://127.0.0.1:8080. ``api_key``, or
-        else TASKLOOM_API_KEY, is sent with every call."""
+        else TASKLOOM_API_KEY, is sent with every call.
+
+        A call that is refused for now (429, 503), or whose connection broke, is repeated when the server says so
+        (Retry-After), or after 0.1 s and more, for ``patience_s`` in all; 0 for never. A submission may be repeated
+        when it has a ``task_id`` or ``idempotency_key``, else only after a 429.
+        """
         self.base_url = url_of(base_url)
+        self._patience = Patience(patience_s)
         self._http = httpx.Client(
             base_url=self.base_url,
             headers=key_headers(api_key),
@@ -58,6 +69,8 @@ class Client:
         self.schedules = Schedules(self)
         self.sessions = Sessions(self)
         self.approvals = Approvals(self)
+        self.webhooks = Webhooks(self)
+        self.keys = Keys(self)
 
     def __enter__(self) -> Self:
         return self
@@ -72,6 +85,10 @@ class Client:
 
     def raw(self, call: Call[Any]) -> bytes:
         """The answer's JSON as the server sent it."""
+        call = repeatable(call)
+        return Retrying(**self._patience.with_call(call))(self._once, call)
+
+    def _once(self, call: Call[Any]) -> bytes:
         try:
             response = self._http.request(
                 call.method,
@@ -83,6 +100,7 @@ class Client:
             )
         except httpx.TransportError as error:
             raise unreachable(self.base_url, error) from error
+        self._patience.server_was_there = True
         if not response.is_success:
             raise refusal_of(response)
         return response.content
@@ -102,7 +120,7 @@ class Client:
         """The task now, or as of a version or an RFC 3339 time."""
         return self.call(calls.get(task_id, as_of))
 
-    def list_tasks(self, *, metadata: Mapping[str, str] | None = None, **chosen: Unpack[Chosen]) -> a.TaskPage:
+    def list_tasks(self, *, metadata: Mapping[str, str] | None = None, **chosen: Unpack[ChosenTasks]) -> a.TaskPage:
         """One page, newest first."""
         return self.call(calls.list_tasks(chosen, metadata))
 
@@ -244,6 +262,14 @@ class Client:
         """By component; says what is wrong, and never raises for that."""
         return self.call(calls.health())
 
+    def me(self) -> access_calls.Me:
+        """Who the server takes this client for, and what it may do."""
+        return self.call(access_calls.me())
+
+    def audit(self, **chosen: Unpack[access_calls.AuditChoice]) -> access_calls.AuditPage:
+        """One page of the calls that changed something, or wanted to, newest first."""
+        return self.call(access_calls.audit(chosen))
+
     def stream(
         self, task_id: str, *, types: str = "", last_event_id: str = "", patience_s: float = PATIENCE_S
     ) -> Iterator[StreamItem]:
@@ -252,7 +278,20 @@ class Client:
         A stream that is cut is resumed where it was; while nothing is heard, for ``patience_s`` in all. ``types``
         (comma-separated) narrows it.
         """
-        resume = Resume(task_id, types, last_event_id, patience_s)
+        return self._stream(Resume(of_task(task_id, types), last_event_id, patience_s))
+
+    def stream_many(
+        self,
+        *,
+        types: str = "",
+        last_event_id: str = "",
+        patience_s: float = PATIENCE_S,
+        **chosen: Unpack[StreamChoice],
+    ) -> Iterator[StreamItem]:
+        """Events, without output, of all tasks that fit; it is resumed as ``stream`` is, and has no end of its own."""
+        return self._stream(Resume(calls.given(types=types, **chosen), last_event_id, patience_s))
+
+    def _stream(self, resume: Resume) -> Iterator[StreamItem]:
         while True:
             try:
                 with connect_sse(
@@ -261,6 +300,8 @@ class Client:
                     if not source.response.is_success:
                         source.response.read()
                         raise refusal_of(source.response)
+                    if source.response.status_code == NO_MORE:
+                        return
                     resume.connected()
                     for frame in source.iter_sse():
                         resume.heard(frame)

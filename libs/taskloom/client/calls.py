@@ -10,7 +10,7 @@ from msgspec import Struct
 from taskloom.client import answers as a
 from taskloom.client import figures as f
 from taskloom.client.errors import ServerFault
-from taskloom.client.submission import Bulk, Chosen, Control, Submission, TaskChanges, TaskFilter
+from taskloom.client.submission import Bulk, ChosenTasks, Control, Submission, TaskChanges, TaskFilter
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ def get(task_id: str, as_of: int | str = "") -> Call[a.Task]:
     return Call(a.Task, of(task_id), params=given(as_of=as_of))
 
 
-def list_tasks(chosen: Chosen, metadata: Mapping[str, str] | None = None) -> Call[a.TaskPage]:
+def list_tasks(chosen: ChosenTasks, metadata: Mapping[str, str] | None = None) -> Call[a.TaskPage]:
     by_metadata = {f"metadata.{name}": value for name, value in (metadata or {}).items()}
     return Call(a.TaskPage, TASKS, params={**given(**chosen), **by_metadata})
 

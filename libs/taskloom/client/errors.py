@@ -14,7 +14,9 @@ class ClientError(TaskloomError):
 
 
 class Unreachable(ClientError):
-    """No server answers at this address."""
+    """No server answers at this address. ``sent``: the call may have reached one all the same."""
+
+    sent: bool = True
 
 
 class NotEnded(ClientError):
@@ -70,10 +72,12 @@ def refusal_of(response: httpx.Response) -> Refused:
 
 def unreachable(base_url: str, error: Exception) -> Unreachable:
     reason = str(error) or type(error).__name__
-    return Unreachable(
+    fault = Unreachable(
         f"no Taskloom answers at {base_url} ({reason}); start one with `make up` or `taskloom up`, "
         "or say where one runs with TASKLOOM_URL"
     )
+    fault.sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+    return fault
 
 
 def _retry_after_s(response: httpx.Response) -> float:

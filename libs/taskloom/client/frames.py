@@ -2,7 +2,8 @@
 
 import json
 from base64 import b64decode
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, TypedDict
 
 import httpx
 from httpx_sse import ServerSentEvent
@@ -12,6 +13,9 @@ from taskloom.client.errors import Busy
 
 DONE: Final = "done"
 PATH: Final = "/api/v1/stream/sse"
+NO_MORE: Final = 204
+"""The server's word to who had the whole stream."""
+
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 2.0
 
@@ -27,6 +31,19 @@ _INNER: Final = {
 }
 
 
+class StreamChoice(TypedDict, total=False):
+    """Which tasks a stream of many tells of; ``all``: of all of the tenant. ``status``: words of the API, only the
+    events that bring a task there. ``since``: an RFC 3339 text; else a session from its beginning, others from now."""
+
+    session_id: str
+    kind: str
+    queue: str
+    tag: str
+    status: str
+    all: bool
+    since: str
+
+
 class StreamItem(Struct, frozen=True):
     """An event, or a piece of output. ``id`` goes into ``last_event_id`` to go on after it; ``type`` is the event's, as
     in a task's list of events, or ``output`` or ``LLM_PARTIAL`` for what the task writes."""
@@ -34,6 +51,10 @@ class StreamItem(Struct, frozen=True):
     id: str
     type: str
     data: dict[str, Any]
+
+    @property
+    def task_id(self) -> str:
+        return str(self.data.get("workflow_id", ""))
 
     @property
     def message(self) -> str:
@@ -59,6 +80,12 @@ class StreamItem(Struct, frozen=True):
         return self.data.get("payload") or {}
 
 
+def of_task(task_id: str, types: str) -> dict[str, str | int]:
+    """What is asked for a task's stream."""
+    # Without this type the server would not tell that the stream is at its end.
+    return {"workflow_id": task_id, **({"types": f"{types},STREAM_END"} if types else {})}
+
+
 def is_event(frame: ServerSentEvent) -> bool:
     """False for the empty event that httpx-sse makes of a comment (a ping) once it has seen an id."""
     return bool(frame.data)
@@ -71,10 +98,9 @@ def item_of(frame: ServerSentEvent) -> StreamItem:
 class Resume:
     """Where a stream goes on, and how long to pause before it is asked for again."""
 
-    def __init__(self, task_id: str, types: str, last_event_id: str, patience_s: float) -> None:
+    def __init__(self, params: Mapping[str, str | int], last_event_id: str, patience_s: float) -> None:
         """``patience_s``: how long the server may be away."""
-        # Without this type the server would not tell that the stream is at its end.
-        self.params = {"workflow_id": task_id} | ({"types": f"{types},STREAM_END"} if types else {})
+        self.params = dict(params)
         self._last_event_id = last_event_id
         self._patience_s = patience_s
         self._pause_s = FIRST_PAUSE_S

@@ -22,6 +22,7 @@ class Retry(TypedDict, total=False):
     max_s: float
     jitter: float
     non_retryable: Sequence[str]
+    max_lost: int
 
 
 class Approval(TypedDict, total=False):
@@ -34,10 +35,40 @@ class Approval(TypedDict, total=False):
     on_timeout: str
 
 
+class Resources(TypedDict, total=False):
+    """What an attempt needs; an executor has to have it free."""
+
+    cpu_cores: float
+    memory_gb: float
+    disk_gb: float
+    gpu_memory_gb: float
+
+
+class Concurrency(TypedDict):
+    """At most ``limit`` attempts with that key at once."""
+
+    key: str
+    limit: int
+
+
+class Budget(TypedDict, total=False):
+    tokens: int
+    cost_usd: float
+
+
+class Affinity(TypedDict, total=False):
+    """Prefer the executor that had the workflow's, the session's or the key's last task, for ``wait_s`` seconds."""
+
+    to: str
+    key: str
+    wait_s: float
+
+
 class Submission(TypedDict, total=False):
     """A task to run: a ``query``, or a ``kind`` with its ``input``. The server has defaults for what is left out.
 
-    ``run_at`` and ``deadline`` are RFC 3339 texts; ``priority`` is 1 to 5 or low, normal, high, urgent, critical.
+    ``run_at`` and ``deadline`` are RFC 3339 texts; ``priority`` is 1 to 5 or low, normal, high, urgent, critical;
+    ``on_dependency_failure`` is fail, skip or continue. From ``mode`` on: what a ``query`` hands to its executor.
     """
 
     query: str
@@ -59,7 +90,23 @@ class Submission(TypedDict, total=False):
     executor_id: str
     capabilities: Sequence[str]
     labels: Mapping[str, str]
+    resources: Resources
+    concurrency: Concurrency
+    affinity: Affinity
+    depends_on: Sequence[str]
+    on_dependency_failure: str
+    budget: Budget
+    callback_url: str
     approval: Approval
+    mode: str
+    model_tier: str
+    model_override: str
+    provider_override: str
+    research_strategy: str
+    max_iterations: int
+    max_concurrent_agents: int
+    enable_verification: bool
+    skill: str
 
 
 class Chosen(TypedDict, total=False):
@@ -82,6 +129,12 @@ class Chosen(TypedDict, total=False):
     cursor: str
     limit: int
     offset: int
+
+
+class ChosenTasks(Chosen, total=False):
+    """``workflow_id``: the tasks of this workflow's own steps."""
+
+    workflow_id: str
 
 
 class TaskChanges(TypedDict, total=False):

@@ -50,7 +50,7 @@ class Server:
         return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
 
     def client(self) -> Client:
-        return Client(URL, transport=httpx.MockTransport(self))
+        return Client(URL, patience_s=0, transport=httpx.MockTransport(self))
 
 
 def answer(body: Any, status: int = 200, **headers: str) -> httpx.Response:

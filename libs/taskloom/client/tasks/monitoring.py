@@ -14,6 +14,9 @@ from taskloom.client.errors import ClientError
 
 MOST_HOURS: Final = 168
 
+METRICS_WITHIN_S: Final = 1.0
+"""Health is told at once, with the metrics that there are by then: where the database is away they are not."""
+
 
 class Monitoring:
     """``retention``: how far back reports look; whole hours, at most a week."""
@@ -54,8 +57,9 @@ class Monitoring:
         }
 
     async def _metrics_or_none(self) -> dict[str, Any]:
-        with suppress(ClientError):
-            return await self.system_metrics()
+        with suppress(ClientError, TimeoutError):
+            async with asyncio.timeout(METRICS_WITHIN_S):
+                return await self.system_metrics()
         return {}
 
 
