@@ -188,7 +188,9 @@ def read_query(pairs: Iterable[tuple[str, str]], kind: type[Q]) -> Q:
         raise BadRequest(f"{field}: {error}", field=field) from error
 
 
-def without_wrong(pairs: Iterable[tuple[str, str]], kind: type[Struct], names: Collection[str]) -> list[tuple[str, str]]:
+def without_wrong(
+    pairs: Iterable[tuple[str, str]], kind: type[Struct], names: Collection[str]
+) -> list[tuple[str, str]]:
     """The parameters without those of ``names`` that ``kind`` would refuse: the defaults stand in for them."""
 
     def fits(name: str, value: str) -> bool:

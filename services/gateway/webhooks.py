@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from services.gateway.control import Controlled, envelope_of
 from services.gateway.entities import Entities
+from services.gateway.ids import derived_id
 from services.gateway.problems import NotFound, Unavailable, refused
 from services.gateway.queries import TaskListQuery
 from services.gateway.read import Reader
@@ -165,7 +166,7 @@ class WebhookDesk:
 
     async def create(self, wish: CreateWebhook, origin: Origin) -> WebhookSeen:
         self.secret(origin.caller)
-        name = wish.webhook_id or f"wh-{uuid_utils.uuid7()}"
+        name = wish.webhook_id or _new_id(origin)
         narrow = wish.filter
         command = SaveWebhook(name, wish.url, wish.events, narrow.kind, narrow.queue, narrow.tag)
         reply = await self._entities.change(ENTITY, command, origin)
@@ -228,6 +229,13 @@ class WebhookDesk:
             raise refused(reply.refusal, name)
         self._recent.add(tenant, name, reply.version)
         return Controlled(True, "Test sent", name, reply.state)
+
+
+def _new_id(origin: Origin) -> str:
+    """The same for a repeat under its key, whose answer is not kept, for the secret that is in it."""
+    if not origin.key:
+        return f"wh-{uuid_utils.uuid7()}"
+    return derived_id("wh", origin.caller.tenant_id, origin.caller.user_id, origin.key)
 
 
 _REPLY_S: Final = 5.0

@@ -28,6 +28,9 @@ from taskloom.domain.task.webhooks import DELIVERY_OF, WEBHOOK
 WEBHOOKS: Final = "/api/v1/webhooks"
 WEBHOOK_PATH: Final = f"{WEBHOOKS}/{{webhook_id:str}}"
 TAG: Final = "Webhooks"
+_NEVER_KEPT: Final = [("Cache-Control", "no-store")]
+"""For answers with a secret: neither caches nor the table of first answers may have it."""
+
 _SEEN: Final[dict[str, Any]] = {
     "webhook_id": "wh-1",
     "url": "https://example.com/hooks",
@@ -82,7 +85,8 @@ def _name(webhook_id: str) -> str:
 async def create_webhook(request: AnyRequest) -> ASGIApp:
     wish = decoded(msgspec.json.Decoder(CreateWebhook).decode, await request.body())
     gateway = gateway_of(request)
-    return json_answer(await gateway.webhooks.create(wish, origin_of(request, gateway)), status=201)
+    made = await gateway.webhooks.create(wish, origin_of(request, gateway))
+    return json_answer(made, status=201, headers=_NEVER_KEPT)
 
 
 @get(
@@ -128,7 +132,8 @@ async def get_webhook(request: AnyRequest, webhook_id: FromPath[str]) -> ASGIApp
 async def update_webhook(request: AnyRequest, webhook_id: FromPath[str]) -> ASGIApp:
     wish = decoded(msgspec.json.Decoder(UpdateWebhook).decode, await request.body())
     gateway = gateway_of(request)
-    return json_answer(await gateway.webhooks.update(_name(webhook_id), wish, origin_of(request, gateway)))
+    changed = await gateway.webhooks.update(_name(webhook_id), wish, origin_of(request, gateway))
+    return json_answer(changed, headers=_NEVER_KEPT if wish.rotate_secret else ())
 
 
 @delete(
@@ -223,7 +228,7 @@ async def redeliver(request: AnyRequest, delivery_id: FromPath[str]) -> ASGIApp:
     ),
 )
 async def callback_secret(request: AnyRequest) -> ASGIApp:
-    return json_answer(Secret(gateway_of(request).webhooks.secret(caller_in(request))))
+    return json_answer(Secret(gateway_of(request).webhooks.secret(caller_in(request))), headers=_NEVER_KEPT)
 
 
 HANDLERS: Final = [

@@ -27,6 +27,18 @@ async def test_a_secret_is_shown_when_it_is_new_and_never_again(client: httpx.As
     assert (renewed["secret_serial"], renewed["secret"] != made["secret"]) == (2, True)
 
 
+async def test_a_repeat_under_its_key_adds_no_second_webhook_and_shows_the_same_secret(
+    client: httpx.AsyncClient,
+) -> None:
+    """Also where no first answer is kept, as of every answer with a secret in it."""
+    key = {"Idempotency-Key": "k"}
+    first, again = [await client.post(WEBHOOKS, json={"url": URL}, headers=key) for _ in range(2)]
+    assert first.status_code == again.status_code == 201
+    assert first.json() == again.json()
+    assert first.headers["cache-control"] == again.headers["cache-control"] == "no-store"
+    assert (await client.get(WEBHOOKS)).json()["total_count"] == 1
+
+
 async def test_no_secret_is_in_an_event(client: httpx.AsyncClient, system: MemorySystem) -> None:
     made = (await client.post(WEBHOOKS, json={"url": URL, "webhook_id": "a"})).json()
     await client.post(f"{WEBHOOKS}/a/test")
