@@ -3,17 +3,23 @@
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
+from taskloom.cli import completing
+from taskloom.cli.listing import Column, print_listing
 from taskloom.cli.remote import HERE, Json, Url, answer
-from taskloom.cli.show import ago, console
+from taskloom.cli.show import ago
+from taskloom.cli.waterfall import first_line
 from taskloom.client import approval_calls as calls
-from taskloom.client.approval_calls import ApprovalChoice, ApprovalPage, Decided
+from taskloom.client.approval_calls import Approval, ApprovalChoice, ApprovalPage, Decided
 
 app = typer.Typer(help="What waits for a decision, and deciding.", no_args_is_help=True, add_completion=False)
 
-Id = Annotated[str, typer.Argument(metavar="APPROVAL", help="Id of the approval, as list shows it.")]
+Id = Annotated[
+    str,
+    typer.Argument(
+        metavar="APPROVAL", help="Id of the approval, as list shows it.", autocompletion=completing.approvals
+    ),
+]
 Feedback = Annotated[str, typer.Option(help="Why; kept in the task's history.")]
 
 
@@ -53,11 +59,16 @@ def _said(done: Decided, word: str) -> None:
 
 
 def _show(page: ApprovalPage) -> None:
-    table = Table("approval", "status", "asked", "message", "approvers", "decided by", "feedback", box=None)
-    for each in page.approvals:
-        who = (Text(", ".join(each.approvers) or "anybody"), Text(each.approved_by), Text(each.feedback))
-        word = each.status if each.approved is None else ("approved" if each.approved else "denied")
-        table.add_row(Text(each.approval_id), word, ago(each.requested_at), Text(each.message), *who)
-    console().print(table if page.approvals else "nothing waits for a decision")
-    if page.next_cursor:
-        console().print(f"more: --cursor {page.next_cursor}")
+    columns = (
+        *(Column("approval"), Column("status"), Column("asked", 2), Column("message", 1, most=50)),
+        *(Column("approvers", 3), Column("decided by", 4), Column("feedback", 5, most=50)),
+    )
+    rows = [_row(each) for each in page.approvals]
+    cursor = f"--cursor {page.next_cursor}" if page.next_cursor else ""
+    print_listing(columns, rows, empty="nothing waits for a decision", cursor=cursor)
+
+
+def _row(each: Approval) -> tuple[str, ...]:
+    word = each.status if each.approved is None else ("approved" if each.approved else "denied")
+    who = (", ".join(each.approvers) or "anybody", each.approved_by, first_line(each.feedback))
+    return (each.approval_id, word, ago(each.requested_at), first_line(each.message), *who)

@@ -30,6 +30,8 @@ VERBS_BESIDE: Final = frozenset(
         "queues",
         "report",
         "keys",
+        "webhooks",
+        "audit",
         "verify",
         "dead-letters",
     }

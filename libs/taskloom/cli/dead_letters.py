@@ -8,12 +8,12 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from taskloom.bus import dead_letters
 from taskloom.bus.dead_letters import Filed
 from taskloom.bus.publish import Publisher
+from taskloom.cli.listing import Column, print_listing
+from taskloom.cli.show import print_json
 from taskloom.errors import TaskloomError
 from taskloom.settings import ServiceSettings, load
 from taskloom.telemetry import configure_logging
@@ -35,18 +35,18 @@ def list_letters(
     since: SINCE = "",
     redriven: Annotated[bool, typer.Option("--all", help="Also those that were sent again.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="At most this many, the newest.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, for scripts.")] = False,
 ) -> None:
     """Lists dead letters, oldest first, with their PLACE."""
     letters = [filed for filed in _run(_read(since)) if redriven or filed.redriven_at is None]
-    table = Table("place", "at", "topic", "key", "field", "reason", "redriven")
-    for column in table.columns:
-        column.overflow = "fold"
-    for filed in letters[-limit:]:
-        letter = filed.letter
-        again = f"{filed.redriven_at:%Y-%m-%d %H:%M:%S}" if filed.redriven_at else ""
-        at, topic = f"{letter.at:%Y-%m-%d %H:%M:%S}", letter.topic.rpartition(".")[2]
-        table.add_row(filed.place, at, topic, escape(letter.key), escape(letter.field), escape(letter.reason), again)
-    console.print(table)
+    if as_json:
+        print_json([_told(filed) for filed in letters[-limit:]])
+        return
+    columns = (
+        *(Column("place"), Column("at", 2), Column("topic", 3), Column("key", 1), Column("field", 4)),
+        *(Column("reason"), Column("redriven", 5)),
+    )
+    print_listing(columns, [_row(filed) for filed in letters[-limit:]], empty="no dead letters")
     console.print(f"{len(letters)} dead letters")
 
 
@@ -78,6 +78,29 @@ def redrive(
     chosen = _pick(letters, places) if places else [filed for filed in letters if filed.redriven_at is None]
     count = _run(_redrive(chosen)) if chosen else 0
     console.print(f"{count} records sent again")
+
+
+def _row(filed: Filed) -> tuple[str, ...]:
+    letter = filed.letter
+    at, topic = f"{letter.at:%Y-%m-%d %H:%M:%S}", letter.topic.rpartition(".")[2]
+    again = f"{filed.redriven_at:%Y-%m-%d %H:%M:%S}" if filed.redriven_at else ""
+    return (filed.place, at, topic, letter.key, letter.field, letter.reason, again)
+
+
+def _told(filed: Filed) -> dict[str, Any]:
+    letter = filed.letter
+    return {
+        "place": filed.place,
+        "at": letter.at,
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "key": letter.key,
+        "field": letter.field,
+        "reason": letter.reason,
+        "value": letter.value.decode("utf-8", "backslashreplace"),
+        "redriven_at": filed.redriven_at,
+    }
 
 
 async def _read(since: str) -> list[Filed]:

@@ -7,9 +7,9 @@ from enum import StrEnum
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
-from rich.table import Table
 
 from taskloom.cli.entity_calls import all_of, change, until_shown
+from taskloom.cli.listing import Column, print_listing
 from taskloom.cli.show import ago, console, moment, print_json
 from taskloom.domain.access import USUAL_SCOPES
 from taskloom.domain.entities.commands import IssueKey, RevokeKey
@@ -75,15 +75,17 @@ def list_keys(tenant: Tenant = DEFAULT_TENANT, as_json: AsJson = False) -> None:
     if as_json:
         print_json([_told(entity, used) for entity in found])
         return
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("key", "begins", "name", "user", "role", "scopes", "made", "expires", "last used"):
-        table.add_column(column, overflow="fold")
+    columns = (
+        *(Column("key"), Column("begins", 5), Column("name", 1, most=30), Column("user", 3), Column("role")),
+        *(Column("scopes", 6), Column("made", 7), Column("expires", 2), Column("last used", 4)),
+    )
+    rows = []
     for entity in found:
         key, key_id = _key(entity), parts_of(entity.entity_id).name
-        expires = moment(key.expires_at) + (" (expired)" if key.has_expired(datetime.now(UTC)) else "")
+        expires = moment(key.expires_at)[:-4] + (" (expired)" if key.has_expired(datetime.now(UTC)) else "")
         texts = (key_id, key.prefix, key.name, key.user_id, key.role, " ".join(key.scopes))
-        table.add_row(*texts, ago(entity.created_at), expires, ago(used.get(key_id)))
-    console().print(table if found else f"the tenant {tenant} has no keys")
+        rows.append((*texts, ago(entity.created_at), expires, ago(used.get(key_id))))
+    print_listing(columns, rows, empty=f"the tenant {tenant} has no keys")
 
 
 @app.command()
@@ -91,11 +93,15 @@ def revoke(
     key_id: Annotated[str, typer.Argument(metavar="KEY", help="Its id, as list shows it: key_…")],
     tenant: Tenant = DEFAULT_TENANT,
     reason: Annotated[str, typer.Option(help="Kept in its history.")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Take a key back, for good. Needs a running orchestrator."""
     if not is_valid_id(key_id):
         raise TaskloomError(f"{key_id!r} is not the id of a key; `taskloom keys list` shows them")
     _run(change(load(ServiceSettings), tenant, key_id, RevokeKey(reason)))
+    if as_json:
+        print_json({"id": key_id, "success": True})
+        return
     console().print(f"{key_id} is revoked; gateways stop taking it within TASKLOOM_KEY_CACHE_S", markup=False)
 
 

@@ -37,6 +37,8 @@ VERBS: Final = {
     "queues": "List queues",
     "report": "Draw what the system has done, hour by hour",
     "keys": "Make, list and revoke API keys",
+    "webhooks": "Who is told of tasks' ends, and what became of it",
+    "audit": "List who changed what, or wanted to",
     "verify": "Check stored history and read tables against each other",
     "dead-letters": "Show and redrive records that could not be applied",
     "config": "Print every setting with default, unit and value",
@@ -91,9 +93,7 @@ def load_verb(verb: str) -> TyperCommand | TyperGroup:
     return cast("TyperCommand | TyperGroup", command)
 
 
-app = typer.Typer(
-    name="taskloom", cls=LazyVerbs, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
-)
+app = typer.Typer(name="taskloom", cls=LazyVerbs, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 @app.callback()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from taskloom.cli.remote import HERE, Json, TaskArgument, Url
+from taskloom.cli.remote import HERE, Json, TaskArgument, Url, connected
 from taskloom.cli.show import print_json
 from taskloom.client import Client
 
@@ -21,7 +21,7 @@ def command(
 ) -> None:
     """Write a task's output to stdout, byte for byte; what it wrote to stderr goes to stderr."""
     streams = [name.strip() for name in stream.split(",") if name.strip()]
-    with Client(url) as client:
+    with connected(url) as client:
         if follow and not as_json:
             _follow(client, task, streams)
             return

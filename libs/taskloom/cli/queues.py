@@ -1,9 +1,8 @@
 """``taskloom queues``: how deep they are and how long tasks wait."""
 
-from rich.table import Table
-
+from taskloom.cli.listing import Column, print_listing
 from taskloom.cli.remote import HERE, Json, Url, answer
-from taskloom.cli.show import ago, console
+from taskloom.cli.show import ago
 from taskloom.client import calls
 from taskloom.client.answers import Queue, Queues
 
@@ -14,22 +13,24 @@ def command(as_json: Json = False, url: Url = HERE) -> None:
 
 
 def _show(found: Queues) -> None:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("queue", overflow="fold")
-    for name in ("waiting", "open", "oldest", "started", "completed", "per second", "wait p50", "p99"):
-        table.add_column(name, justify="right")
-    for queue in found.queues:
-        table.add_row(
-            queue.name,
-            f"{queue.depth:,}",
-            f"{queue.open:,}",
-            ago(queue.oldest_waiting_since),
-            f"{queue.started:,}",
-            f"{queue.completed:,}",
-            f"{queue.completed_per_s:,.1f}",
-            *_waits(queue),
+    columns = (
+        *(
+            Column("queue"),
+            Column("waiting", right=True),
+            Column("open", 1, right=True),
+            Column("oldest", 2, right=True),
+        ),
+        *(Column("started", 6, right=True), Column("completed", 5, right=True), Column("per second", 4, right=True)),
+        *(Column("wait p50", 3, right=True), Column("p99", 3, right=True)),
+    )
+    rows = [
+        (
+            *(queue.name, f"{queue.depth:,}", f"{queue.open:,}", ago(queue.oldest_waiting_since)),
+            *(f"{queue.started:,}", f"{queue.completed:,}", f"{queue.completed_per_s:,.1f}", *_waits(queue)),
         )
-    console().print(table if found.queues else "no queue has open or recent tasks")
+        for queue in found.queues
+    ]
+    print_listing(columns, rows, empty="no queue has open or recent tasks")
 
 
 def _waits(queue: Queue) -> tuple[str, str]:

@@ -5,15 +5,20 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from taskloom.cli import completing
+from taskloom.cli.listing import Column, print_listing
 from taskloom.cli.remote import HERE, Json, Reason, Url, answer
-from taskloom.cli.show import ago, console, moment
+from taskloom.cli.show import ago, console, moment, seconds_text, state_text
 from taskloom.cli.submit import read_input
 from taskloom.client import schedule_calls as calls
 from taskloom.client.schedule_calls import ScheduleWish
 
 app = typer.Typer(help="Tasks that run by the clock.", no_args_is_help=True, add_completion=False)
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the schedule.", show_default=False)]
+Id = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="Id of the schedule.", show_default=False, autocompletion=completing.schedules),
+]
 
 
 @app.command("list")
@@ -132,17 +137,19 @@ def timing(schedule: calls.Schedule) -> str:
 
 
 def _show_page(page: calls.SchedulePage) -> None:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("schedule", "name", "when", "status", "next run", "last run"):
-        table.add_column(name, overflow="fold")
-    for name in ("runs", "failed", "skipped"):
-        table.add_column(name, justify="right")
-    for each in page.schedules:
-        table.add_row(
-            *(each.schedule_id, each.name, timing(each), each.status.lower(), moment(each.next_run_at)),
+    columns = (
+        *(Column("schedule"), Column("name", 1, most=30), Column("when", 2), Column("status"), Column("next run", 3)),
+        *(Column("last run", 6), Column("runs", 5, right=True)),
+        *(Column("failed", 4, right=True), Column("skipped", 7, right=True)),
+    )
+    rows = [
+        (
+            *(each.schedule_id, each.name, timing(each), each.status.lower(), moment(each.next_run_at)[:-4]),
             *(ago(each.last_run_at), f"{each.total_runs:,}", f"{each.failed_runs:,}", f"{each.skipped_runs:,}"),
         )
-    console().print(table if page.schedules else "no schedules")
+        for each in page.schedules
+    ]
+    print_listing(columns, rows, empty="no schedules")
 
 
 def _show_one(schedule: calls.Schedule) -> None:
@@ -169,13 +176,17 @@ def _show_upcoming(found: calls.Preview) -> None:
 
 
 def _show_runs(found: calls.ScheduleRuns) -> None:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("task", "scheduled for", "began", "status", "took", "error"):
-        table.add_column(name, overflow="fold")
-    for each in found.runs:
-        took = "" if each.duration_ms is None else f"{each.duration_ms / 1000:.2f} s"
-        status = each.status.removeprefix("TASK_STATUS_").lower()
-        table.add_row(
-            *(each.task_id, moment(each.scheduled_for), moment(each.triggered_at), status, took, each.error_message)
+    columns = (
+        *(Column("task"), Column("scheduled for", 2), Column("began", 3), Column("state")),
+        *(Column("took", 1, right=True), Column("error", 4, most=60)),
+    )
+    rows = [
+        (
+            *(each.task_id, moment(each.scheduled_for)[:-4], moment(each.triggered_at)[:-4]),
+            state_text(each.status.removeprefix("TASK_STATUS_").lower()),
+            "" if each.duration_ms is None else seconds_text(each.duration_ms / 1000),
+            each.error_message,
         )
-    console().print(table if found.runs else "no runs yet")
+        for each in found.runs
+    ]
+    print_listing(columns, rows, empty="no runs yet")

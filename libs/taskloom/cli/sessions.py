@@ -3,18 +3,23 @@
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from taskloom.cli.remote import HERE, Json, Url, answer
-from taskloom.cli.show import ago, console, moment, state_text
-from taskloom.client import Client
+from taskloom.cli import completing
+from taskloom.cli.listing import Column, print_listing
+from taskloom.cli.remote import HERE, Json, Url, answer, connected
+from taskloom.cli.show import ago, moment, print_json, state_text
+from taskloom.cli.waterfall import first_line
 from taskloom.client import session_calls as calls
 from taskloom.client.session_calls import SessionChoice, SessionHistory, SessionPage
 
 app = typer.Typer(help="Tasks that belong together.", no_args_is_help=True, add_completion=False)
 
-Id = Annotated[str, typer.Argument(metavar="SESSION", help="Id of the session.", show_default=False)]
+Id = Annotated[
+    str,
+    typer.Argument(
+        metavar="SESSION", help="Id of the session.", show_default=False, autocompletion=completing.sessions
+    ),
+]
 
 
 @app.command("list")
@@ -46,36 +51,54 @@ def show(
 
 
 @app.command()
-def title(session: Id, text: Annotated[str, typer.Argument(help="1 to 60 characters.")], url: Url = HERE) -> None:
+def title(
+    session: Id,
+    text: Annotated[str, typer.Argument(help="1 to 60 characters.")],
+    as_json: Json = False,
+    url: Url = HERE,
+) -> None:
     """Give a session a title."""
-    with Client(url) as client:
-        print(client.sessions.title(session, text).title)
+    answer(url, calls.title(session, text), as_json, lambda done: print(done.title))
 
 
 @app.command()
-def delete(session: Id, url: Url = HERE) -> None:
+def delete(session: Id, as_json: Json = False, url: Url = HERE) -> None:
     """Remove a session. Its tasks stay; one submitted under its id later begins a new session."""
-    with Client(url) as client:
+    with connected(url) as client:
         client.sessions.delete(session)
-    print(f"{session} is removed")
+    if as_json:
+        print_json({"session_id": session, "success": True})
+    else:
+        print(f"{session} is removed")
 
 
 def _show_page(page: SessionPage) -> None:
-    table = Table("session", "title", "tasks", "failed", "tokens", "cost", "last", "newest task", box=None)
-    for each in page.sessions:
-        numbers = (f"{each.task_count:,}", f"{each.failed_tasks:,}", f"{each.tokens_used:,}")
-        cost = f"{each.total_cost_usd:.4f}"
-        newest = Text(each.latest_task_query[:40] or each.latest_task_id)
-        table.add_row(Text(each.session_id), Text(each.title), *numbers, cost, ago(each.updated_at), newest)
-    console().print(table if page.sessions else "no sessions")
-    if page.next_cursor:
-        console().print(f"more: --cursor {page.next_cursor}")
+    columns = (
+        *(Column("session"), Column("title", 1, most=40), Column("tasks", right=True), Column("failed", 2, right=True)),
+        *(Column("tokens", 5, right=True), Column("cost", 6, right=True), Column("last", 3)),
+        Column("newest task", 4, most=40),
+    )
+    rows = [
+        (
+            *(each.session_id, each.title, f"{each.task_count:,}", f"{each.failed_tasks:,}"),
+            *(f"{each.tokens_used:,}", f"{each.total_cost_usd:.4f}", ago(each.updated_at)),
+            first_line(each.latest_task_query or each.latest_task_id),
+        )
+        for each in page.sessions
+    ]
+    print_listing(columns, rows, empty="no sessions", cursor=f"--cursor {page.next_cursor}" if page.next_cursor else "")
 
 
 def _show_history(history: SessionHistory) -> None:
-    table = Table("task", "state", "kind", "started", "query", "result", box=None)
-    for task in history.tasks:
-        result = Text((task.error_message or task.result)[:60])
-        row = (Text(task.task_id), state_text(task.state), task.kind, moment(task.started_at))
-        table.add_row(*row, Text(task.query[:40]), result)
-    console().print(table if history.tasks else "no tasks")
+    columns = (
+        *(Column("task"), Column("state"), Column("kind", 3), Column("started", 2)),
+        *(Column("query", 1, most=40), Column("result", 4, most=60)),
+    )
+    rows = [
+        (
+            *(task.task_id, state_text(task.state), task.kind, moment(task.started_at)[:-4]),
+            *(first_line(task.query), first_line(task.error_message or task.result)),
+        )
+        for task in history.tasks
+    ]
+    print_listing(columns, rows, empty="no tasks")

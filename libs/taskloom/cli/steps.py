@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from taskloom.cli.follow_run import follow_run
-from taskloom.cli.remote import HERE, Json, TaskArgument, Url, answer, exit_for
+from taskloom.cli.remote import HERE, Json, TaskArgument, Url, answer, connected, exit_for
 from taskloom.cli.run_tree import run_tree
 from taskloom.cli.show import console, print_json
-from taskloom.client import AsyncClient, Client, Task, calls
+from taskloom.client import AsyncClient, Task, calls
 
 
 def command(
@@ -25,7 +25,7 @@ def command(
     if follow:
         exit_for(asyncio.run(_follow(task, url)))
         return
-    with Client(url) as client:
+    with connected(url) as client:
         console().print(run_tree(client.get(task), client.run(task)))
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, cast
 import msgspec
 import typer
 
-from taskloom.cli.remote import HERE, NOT_ENDED, Json, Url, exit_for
+from taskloom.cli import completing
+from taskloom.cli.remote import HERE, NOT_ENDED, Json, Url, connected, exit_for
 from taskloom.cli.show import console, print_json
 from taskloom.cli.task_view import show_task
 from taskloom.cli.watch import watch
@@ -18,15 +19,20 @@ from taskloom.errors import TaskloomError
 def command(
     query: Annotated[str, typer.Argument(help="What to ask; leave it out with --cmd or --kind.")] = "",
     cmd: Annotated[str, typer.Option(help="A shell task: this command, under bash.")] = "",
-    kind: Annotated[str, typer.Option(help="echo, sleep, shell, python, http, or a kind an executor brings.")] = "",
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="echo, sleep, shell, python, http, or a kind an executor brings.", autocompletion=completing.kinds
+        ),
+    ] = "",
     value: Annotated[
         str, typer.Option("--input", metavar="JSON|@FILE|-", help="Input of the kind: JSON, @file, or - for stdin.")
     ] = "",
     task_id: Annotated[str, typer.Option("--id", help="An id of your own; the same again is the same task.")] = "",
     name: Annotated[str, typer.Option(help="For people.")] = "",
-    queue: Annotated[str, typer.Option(help="Queue; default: default.")] = "",
+    queue: Annotated[str, typer.Option(help="Queue; default: default.", autocompletion=completing.queues)] = "",
     priority: Annotated[str, typer.Option(help="low, normal, high, urgent, critical, or 1 to 5.")] = "",
-    session: Annotated[str, typer.Option(help="Session it belongs to.")] = "",
+    session: Annotated[str, typer.Option(help="Session it belongs to.", autocompletion=completing.sessions)] = "",
     tag: Annotated[list[str] | None, typer.Option(help="A tag; may be repeated.")] = None,
     capability: Annotated[list[str] | None, typer.Option(help="What its executor must have; may be repeated.")] = None,
     run_at: Annotated[str, typer.Option(metavar="TIME", help="Not before this RFC 3339 time.")] = "",
@@ -54,7 +60,7 @@ def command(
         task["retry"] = {"max_attempts": attempts}
     if time_limit is not None:
         task["timeouts"] = {"start_to_close_s": time_limit}
-    with Client(url) as client:
+    with connected(url) as client:
         _run(client, _without_empty(task), key, follow=follow, wait=wait, timeout_s=timeout, as_json=as_json)
 
 

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from taskloom.cli.remote import HERE, AsOf, Json, TaskArgument, Url, answer
+from taskloom.cli.remote import HERE, AsOf, Json, TaskArgument, Url, answer, connected
 from taskloom.cli.show import console, print_json
 from taskloom.cli.waterfall import waterfall
-from taskloom.client import Client, calls
+from taskloom.client import calls
 
 
 def command(
@@ -21,5 +21,5 @@ def command(
     if as_json:
         answer(url, calls.timeline(task, full=full, as_of=as_of), True, print_json)
         return
-    with Client(url) as client:
+    with connected(url) as client:
         console().print(waterfall(client.events(task, as_of=as_of), every=full))

@@ -6,7 +6,7 @@ import typer
 from rich.text import Text
 
 from taskloom.cli.output import write
-from taskloom.cli.remote import HERE, TaskArgument, Url, exit_for
+from taskloom.cli.remote import HERE, TaskArgument, Url, connected, exit_for
 from taskloom.cli.show import console, state_text
 from taskloom.cli.waterfall import first_line
 from taskloom.client import Client, Followed, StreamItem, Task
@@ -18,7 +18,7 @@ def command(
     url: Url = HERE,
 ) -> None:
     """Follow a task's events and output until its end; exit 1 when it did not complete."""
-    with Client(url) as client:
+    with connected(url) as client:
         exit_for(watch(client, task, quiet=quiet))
 
 

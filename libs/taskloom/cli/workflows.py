@@ -5,16 +5,17 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from taskloom.cli.remote import HERE, Json, Reason, Url, answer, exit_for
+from taskloom.cli import completing
+from taskloom.cli.listing import Column, print_listing
+from taskloom.cli.remote import HERE, Json, Reason, Url, answer, connected, exit_for
 from taskloom.cli.show import ago, console, moment, print_json
 from taskloom.cli.submit import read_input
 from taskloom.cli.task_view import show_task
 from taskloom.cli.watch import watch
-from taskloom.client import Client, workflow_calls
 from taskloom.client import workflow_answers as w
+from taskloom.client import workflow_calls
 from taskloom.client.workflow_calls import Execution
 from taskloom.errors import TaskloomError
 
@@ -23,7 +24,12 @@ app = typer.Typer(
 )
 
 INVALID = 1
-Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the stored workflow.", show_default=False)]
+Id = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="Id of the stored workflow.", show_default=False, autocompletion=completing.workflows
+    ),
+]
 File = Annotated[str, typer.Argument(metavar="FILE|-", help="JSON of the definition; - is stdin.", show_default=False)]
 
 
@@ -51,7 +57,7 @@ def show(
     if as_json:
         answer(url, call, True, print_json)
         return
-    with Client(url) as client:
+    with connected(url) as client:
         _show_revisions(client.call(workflow_calls.revisions(name)))
         print_json(client.call(call).definition)
 
@@ -94,7 +100,7 @@ def run(
         wish["version"] = version
     if task_id:
         wish["task_id"] = task_id
-    with Client(url) as client:
+    with connected(url) as client:
         call = workflow_calls.execute(name, wish, idempotency_key=key)
         content = client.raw(call)
         run_id = call.read(content).task_id
@@ -177,21 +183,37 @@ def read_variables(texts: list[str]) -> dict[str, Any]:
 
 
 def _show_page(page: w.WorkflowPage) -> None:
-    table = _table("id", "name", "revision", "version", "steps", "saved", "by")
-    for each in page.workflows:
-        told = (each.id, each.name, str(each.revision), each.version, str(each.steps), ago(each.saved_at))
-        table.add_row(*map(escape, told), escape(each.saved_by or "-"))
-    console().print(table if page.workflows else "no workflow is stored", markup=False)
+    columns = (
+        *(Column("id"), Column("name", 1, most=40), Column("revision", right=True), Column("version", 2)),
+        *(Column("steps", 3, right=True), Column("saved", 4), Column("by", 5)),
+    )
+    rows = [
+        (
+            each.id,
+            each.name,
+            str(each.revision),
+            each.version,
+            str(each.steps),
+            ago(each.saved_at),
+            each.saved_by or "-",
+        )
+        for each in page.workflows
+    ]
+    print_listing(columns, rows, empty="no workflow is stored")
     if page.next_cursor:
         console().print(f"{page.total_count:,} in all; go on with --after {page.next_cursor}", markup=False)
 
 
 def _show_revisions(found: w.WorkflowRevisions) -> None:
-    table = _table("revision", "version", "steps", "saved", "by")
-    for each in found.revisions:
-        by = escape(each.saved_by or "-")
-        table.add_row(str(each.revision), escape(each.version), str(each.steps), moment(each.saved_at), by)
-    console().print(table)
+    columns = (
+        *(Column("revision", right=True), Column("version"), Column("steps", right=True)),
+        *(Column("saved", 1), Column("by", 2)),
+    )
+    rows = [
+        (str(each.revision), each.version, str(each.steps), moment(each.saved_at)[:-4], each.saved_by or "-")
+        for each in found.revisions
+    ]
+    print_listing(columns, rows, empty="no revisions")
 
 
 def _show_saved(saved: w.SavedWorkflow) -> None:

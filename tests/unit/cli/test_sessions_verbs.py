@@ -63,8 +63,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[httpx.Request
 
     made = Client.__init__
 
-    def connected(self: Client, base_url: str | None = None) -> None:
-        made(self, base_url, transport=httpx.MockTransport(handle))
+    def connected(self: Client, base_url: str | None = None, **how: Any) -> None:
+        made(self, base_url, transport=httpx.MockTransport(handle), **how)
 
     monkeypatch.setenv("TASKLOOM_HOME", str(tmp_path))
     monkeypatch.setattr(Client, "__init__", connected)

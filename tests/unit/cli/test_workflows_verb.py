@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.cli.test_verbs import AT, Server, run, server
-
-__all__ = ["server"]  # a fixture
+from tests.unit.cli.conftest import Server
+from tests.unit.cli.test_verbs import AT, run
 
 WORKFLOWS = "/api/v1/workflows"
 REVISION: dict[str, Any] = {"revision": 2, "version": "1.0", "steps": 3, "saved_at": AT, "saved_by": "ann"}
