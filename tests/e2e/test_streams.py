@@ -1,14 +1,19 @@
-"""Streams over HTTP, read by a known client (httpx-sse): whole, resumable anywhere, many at once, cut and gone on."""
+"""Streams over HTTP, read by known clients (httpx-sse, npm's eventsource, Shannon's SDK): whole, resumable anywhere,
+many at once, cut and gone on."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import httpx
 import pytest
 from httpx_sse import SSEError, aconnect_sse
+from shannon import AsyncShannonClient
 
 from taskloom.testing.processes import RunningSystem
+from tests.clients.node import Node
 from tests.e2e.support import Api, Json, door
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -78,29 +83,95 @@ async def test_a_live_stream_can_be_left_and_resumed_again_and_again(api: Api) -
     assert [{"error": "ERROR_OCCURRED", "done": "STREAM_END"}.get(name, name) for name in told] == stored
 
 
-async def test_a_stream_goes_on_after_the_gateway_was_killed(running_system: RunningSystem, api: Api) -> None:
-    lines = 400
-    task_id = await api.submit(kind="shell", input={"cmd": f"for i in $(seq {lines}); do echo $i; sleep 0.02; done"})
+EVENTSOURCE = Path(__file__).parents[1] / "clients" / "eventsource.ts"
+NAMES = (
+    "WORKFLOW_STARTED,TASK_QUEUED,ATTEMPT_ASSIGNED,AGENT_STARTED,OUTPUT_STARTED,output,WORKFLOW_COMPLETED,error,done"
+)
+
+
+async def by_httpx_sse(system: RunningSystem, api: Api, task_id: str, hurt: Callable[[int], None]) -> list[Frame]:
+    """Comes back with the last id after a cut, as the standard asks of clients."""
     found: list[Frame] = []
-    cuts = 0
-    killed = 0
     while not found or found[-1][1] != "done":
         params, headers = {"workflow_id": task_id}, {"Last-Event-ID": found[-1][0]} if found else {}
         try:
             async with aconnect_sse(api.http, "GET", STREAM, params=params, headers=headers) as source:
                 async for event in source.aiter_sse():
                     found.append((event.id, event.event, event.data))
-                    if len(found) > 25 and not killed:
-                        killed = running_system.kill_process("gateway")
+                    hurt(len(found))
         except (httpx.TransportError, SSEError):
-            cuts += 1
-            await running_system.wait_replaced("gateway", killed)
+            await system.wait_all_ready()
+    return found
 
+
+async def by_eventsource(node: Node, url: str) -> tuple[list[Frame], int]:
+    """The npm package, which comes back by itself; frames and how often it was cut."""
+    met = [json.loads(line) for line in (await node.run(EVENTSOURCE, url, NAMES, timeout_s=90)).splitlines()]
+    frames = [(each["id"], each["name"], each["data"]) for each in met if each["met"] == "event"]
+    return frames, sum(each["met"] == "cut" for each in met)
+
+
+async def by_shannon(url: str, task_id: str) -> tuple[list[str], str]:
+    """Types and all messages of output, by Shannon's SDK, which comes back by itself too."""
+    async with AsyncShannonClient(base_url=url, api_key="unused") as client:
+        found = [event async for event in client.stream(task_id, max_retries=20)]
+    return [event.type for event in found], "".join(event.message for event in found if event.type == "output")
+
+
+async def read_by_all_while(
+    system: RunningSystem, api: Api, node: Node, hurt: Callable[[int], None], *, lines: int
+) -> None:
+    """Three known clients read a task's stream from its first event on, and none has a gap or a double."""
+    command = f"for i in $(seq {lines}); do echo $i; sleep 0.02; done"
+    task_id = await api.submit(kind="shell", input={"cmd": command})
+    url = f"{system.url}{STREAM}?workflow_id={task_id}"
+    found, (browser, cuts), (types, output) = await asyncio.gather(
+        by_httpx_sse(system, api, task_id, hurt), by_eventsource(node, url), by_shannon(system.url, task_id)
+    )
+    assert outputs(found) == outputs(browser) == output == "".join(f"{n}\n" for n in range(1, lines + 1))
     assert cuts > 0, "the kill was not felt"
-    assert outputs(found) == "".join(f"{n}\n" for n in range(1, lines + 1))
-    versions = [int(frame[0].partition("-")[0]) for frame in found if frame[1] not in ("output", "done")]
-    assert versions == list(range(1, len(versions) + 1))
-    await running_system.wait_all_ready()
+    for each in (found, browser):
+        versions = [int(frame[0].partition("-")[0]) for frame in each if frame[1] not in ("output", "done")]
+        assert versions == list(range(1, len(versions) + 1))
+        assert each[-1][1:] == ("done", "[DONE]")
+    assert [name for name in types if name != "output"] == [frame[1] for frame in browser if frame[1] != "output"]
+    await system.wait_all_ready()
+
+
+async def test_streams_go_on_by_themselves_after_the_gateway_was_killed(
+    running_system: RunningSystem, api: Api, node: Node
+) -> None:
+    killed = 0
+
+    def kill_once(frames: int) -> None:
+        nonlocal killed
+        if frames > 40 and not killed:
+            killed = running_system.kill_process("gateway")
+
+    await read_by_all_while(running_system, api, node, kill_once, lines=200)
+
+
+@pytest.mark.chaos
+async def test_streams_go_on_by_themselves_however_often_the_gateway_drains_or_dies(
+    running_system: RunningSystem, api: Api, node: Node
+) -> None:
+    at = {60: signal.SIGTERM, 160: signal.SIGKILL, 260: signal.SIGTERM}
+
+    def hurt(frames: int) -> None:
+        if signum := at.pop(frames, None):
+            running_system.kill_process("gateway", signum)
+
+    await read_by_all_while(running_system, api, node, hurt, lines=400)
+    assert not at
+
+
+async def test_a_browsers_client_that_does_not_close_at_done_is_stopped_by_the_server(api: Api, node: Node) -> None:
+    task_id = await api.submit(kind="echo")
+    said = await node.run(EVENTSOURCE, f"{api.http.base_url}{STREAM}?workflow_id={task_id}", NAMES, "--keep")
+    met = [json.loads(line) for line in said.splitlines()]
+    names = [each["name"] for each in met if each["met"] == "event"]
+    assert (names[0], names[-2:], names.count("done")) == ("WORKFLOW_STARTED", ["WORKFLOW_COMPLETED", "done"], 1)
+    assert (met[-1]["met"], met[-1]["status"]) == ("cut", 204)
 
 
 async def test_50_readers_of_one_task_all_get_the_same(running_system: RunningSystem, api: Api) -> None:

@@ -323,7 +323,7 @@ async def title_session(request: AnyRequest, session_id: FromPath[str]) -> ASGIA
             summary="Remove a session",
             tag=TAG,
             details="Its tasks go on and can be read. A task submitted under its id later begins a new session.",
-            answers={204: Answered("Removed, now or before")},
+            answers={204: Answered("Removed, now or before", media_type="")},
             errors=(400, 404, 503),
         )
     ),
