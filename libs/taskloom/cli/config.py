@@ -13,8 +13,10 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from taskloom.settings import PREFIX
 
@@ -27,6 +29,10 @@ SOURCES: Final = {
 }
 _SECRET_NAME: Final = re.compile(r"(secret|token|password|api_?keys?)$")
 _DSN_PASSWORD: Final = re.compile(r"(://[^:/@\s]*:)[^@\s]+(@)|(password=)\S+")
+
+
+TABLE_FROM: Final = 140
+"""Columns of a terminal that the table needs."""
 
 
 class Setting(NamedTuple):
@@ -48,10 +54,26 @@ def command(
         for setting in found:
             print(json.dumps(setting._asdict()))
         return
+    out = Console()
+    out.print(_table(found) if out.width >= TABLE_FROM else _lines(found))
+
+
+def _table(found: list[Setting]) -> Table:
     table = Table("variable", "used by", "default", "set to", "meaning", show_lines=False)
     for setting in found:
         table.add_row(setting.variable, setting.used_by, setting.default, setting.value or "", setting.description)
-    Console().print(table)
+    return table
+
+
+def _lines(found: list[Setting]) -> Group:
+    """For terminals in which the table's columns would be a few letters wide."""
+    parts: list[RenderableType] = []
+    for setting in found:
+        value = f" = {setting.value}" if setting.value else ""
+        parts.append(Text.assemble((setting.variable, "bold"), value, (f"  ({setting.used_by})", "dim")))
+        default = f" Default: {setting.default}" if setting.default else ""
+        parts.append(Padding(Text.assemble(setting.description, (default, "dim")), (0, 0, 0, 2)))
+    return Group(*parts)
 
 
 def settings() -> list[Setting]:

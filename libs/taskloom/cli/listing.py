@@ -55,15 +55,20 @@ def fitting(columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: in
         max(cell_len(column.name), *(cell_len(line) for cell in cells for line in cell.plain.split("\n")))
         for column, cells in zip(columns, by_column, strict=True)
     ]
-    shown = [
+    told = [
         place for place, column in enumerate(columns) if not column.rank or any(cell.plain for cell in by_column[place])
     ]
-    while sum(widths[place] + _GAP for place in shown) - _GAP > width:
-        least = max(shown, key=lambda place: columns[place].rank)
-        if not columns[least].rank:
-            break
-        shown.remove(least)
-    return shown
+    shown, left = list(told), width + _GAP - sum(widths[place] + _GAP for place in told)
+    for place in sorted(told, key=lambda place: -columns[place].rank):
+        if left < 0 and columns[place].rank:
+            shown.remove(place)
+            left += widths[place] + _GAP
+    # A wide column may have made others go that fit now that it has gone itself.
+    for place in sorted(set(told) - set(shown), key=lambda place: columns[place].rank):
+        if widths[place] + _GAP <= left:
+            shown.append(place)
+            left -= widths[place] + _GAP
+    return sorted(shown)
 
 
 def _text(cell: Cell, most: int) -> Text:

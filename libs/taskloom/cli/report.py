@@ -68,7 +68,7 @@ def _hours(trends: list[f.HourlyTrend]) -> Table | Text:
     table.add_column("hour")
     for name in ("completed", "failed", "success", "duration"):
         table.add_column(name, justify="right")
-    table.add_column("")
+    table.add_column("", no_wrap=True, overflow="crop")
     for trend in trends:
         good = bar(trend.completed_tasks, most)
         table.add_row(

@@ -9,6 +9,7 @@ from rich.tree import Tree
 from taskloom.cli.show import state_text
 from taskloom.cli.waterfall import first_line
 from taskloom.client import Run, RunStep, Task
+from taskloom.domain.workflow.references import definition_in
 
 _BODIES: Final = ("steps", "sub_steps", "true_steps", "false_steps", "loop_steps")
 _BRANCHES: Final = {"true_steps": "if so", "false_steps": "if not"}
@@ -28,7 +29,7 @@ _Steps = Mapping[str, RunStep]
 
 def run_tree(task: Task, run: Run) -> Tree:
     """``task`` is the run's own, whose input has the definition."""
-    definition = (task.input or {}).get("definition") or {}
+    definition = _definition(task.input or {})
     title = Text.assemble(
         (task.name or definition.get("name", ""), "bold"), "  ", state_text(run.status), f"  {run.progress:.0f} %"
     )
@@ -36,6 +37,14 @@ def run_tree(task: Task, run: Run) -> Tree:
     over = RunStep("", "skipped", "") if run.status in _ENDS else None
     _grow(tree, definition.get("steps", ()), "", {step.path: step for step in run.steps}, over)
     return tree
+
+
+def _definition(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As it was sent, or as the stored workflow was when the run began; empty for what is no workflow."""
+    try:
+        return definition_in(given)
+    except (LookupError, TypeError):
+        return {}
 
 
 def _grow(

@@ -6,11 +6,14 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
+from taskloom.cli.listing import Column, print_listing
 from taskloom.cli.show import ago, console, moment, seconds_text, span_text, state_text
 from taskloom.cli.waterfall import first_line
 from taskloom.client import Task, TaskPage
 
 MAX_VALUE_CHARS = 4_000
+_OTHERS = 35
+"""Width of a list's other columns, with the gaps between them."""
 
 
 def show_task(task: Task) -> None:
@@ -69,19 +72,20 @@ def _cut(text: str) -> str:
 
 def show_page(page: TaskPage) -> None:
     """Prints a page of a list, newest first, and how to get the next one."""
-    table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
-    table.add_column("task", no_wrap=True, overflow="fold", min_width=41)
-    table.add_column("state", no_wrap=True, width=10)
-    table.add_column("try", justify="right", width=3)
-    table.add_column("took", justify="right", no_wrap=True, width=9)
-    table.add_column("what", no_wrap=True, overflow="ellipsis", ratio=1)
+    out = console()
+    ids = max((len(task.task_id) for task in page.tasks), default=0)
+    columns = (
+        *(Column("task"), Column("state"), Column("try", 2, right=True), Column("took", 1, right=True)),
+        # What else there is has to fit beside it, and it is the one that can be cut.
+        Column("what", most=max(24, out.width - ids - _OTHERS)),
+    )
+    rows = []
     for task in page.tasks:
         what = task.name or task.query or task.kind
         told = f"{what}: {task.error}" if task.error else what
         took = span_text(task.started_at, task.completed_at)
-        table.add_row(task.task_id, state_text(task.state), str(task.attempt), took, Text(first_line(told)))
-    out = console()
-    out.print(table)
+        rows.append((task.task_id, state_text(task.state), str(task.attempt), took, first_line(told)))
+    print_listing(columns, rows, empty="no tasks")
     least = "" if page.total_is_exact else "at least "
     out.print(f"{len(page.tasks):,} of {least}{page.total_count:,}", style="dim")
     if page.next_cursor:

@@ -22,4 +22,5 @@ def command(
         answer(url, calls.timeline(task, full=full, as_of=as_of), True, print_json)
         return
     with connected(url) as client:
-        console().print(waterfall(client.events(task, as_of=as_of), every=full))
+        out = console()
+        out.print(waterfall(client.events(task, as_of=as_of), every=full, width=out.width))

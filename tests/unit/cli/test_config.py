@@ -1,6 +1,8 @@
 import pytest
+from typer.testing import CliRunner
 
 from taskloom.cli.config import Setting, settings
+from taskloom.cli.main import app
 
 
 def find(variable: str, used_by: str) -> Setting:
@@ -31,3 +33,9 @@ def test_what_is_set_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_password_in_a_dsn_is_masked(monkeypatch: pytest.MonkeyPatch, dsn: str, shown: str) -> None:
     monkeypatch.setenv("TASKLOOM_DATABASE_DSN", dsn)
     assert find("TASKLOOM_DATABASE_DSN", "up").value == shown
+
+
+@pytest.mark.parametrize("columns", ["80", "160"])
+def test_names_are_whole_however_wide_the_terminal_is(columns: str) -> None:
+    shown = CliRunner().invoke(app, ["config"], env={"COLUMNS": columns})
+    assert [each.variable for each in settings() if each.variable not in shown.output] == []

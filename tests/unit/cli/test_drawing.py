@@ -70,3 +70,11 @@ def test_signs_of_life_are_drawn_when_asked_for() -> None:
 )
 def test_durations_are_as_short_as_they_can_be(seconds: float, text: str) -> None:
     assert seconds_text(seconds) == text
+
+
+def test_bars_are_short_where_texts_need_the_place() -> None:
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(waterfall(LIFE, width=80))
+    assert max(map(len, (bar.plain for bar in bars(LIFE, 16)))) == 16
+    assert "Attempt 1 started" in captured.get()

@@ -22,6 +22,8 @@ def test_what_matters_least_is_left_out_first_and_what_always_stays_is_not() -> 
     assert shown(45, row) == ["id", "name", "state"]
     assert shown(33, row) == ["id", "state"]
     assert shown(5, row) == ["id", "state"]
+    wide = ("i" * 10, "n" * 30, "s" * 10, "e" * 5, "w" * 5)
+    assert shown(40, wide) == ["id", "state", "error", "when"], "narrow ones, where the wide one does not fit"
 
 
 def test_a_column_that_says_nothing_takes_no_place_and_wide_letters_count_twice() -> None:

@@ -20,7 +20,7 @@ STEPS: list[dict[str, Any]] = [
 ]
 
 
-def drawn(status: str, *steps: RunStep) -> list[str]:
+def drawn(status: str, *steps: RunStep, given: Any = None) -> list[str]:
     task = Task(
         task_id="r",
         status="TASK_STATUS_RUNNING",
@@ -33,7 +33,7 @@ def drawn(status: str, *steps: RunStep) -> list[str]:
         max_attempts=1,
         created_at=datetime.now(UTC),
         name="ship",
-        input={"definition": {"name": "ship", "steps": STEPS}},
+        input=given or {"definition": {"name": "ship", "steps": STEPS}},
     )
     out = Console(width=80, force_terminal=False)
     with out.capture() as captured:
@@ -72,3 +72,10 @@ def test_what_a_run_that_ended_left_out_is_marked_so() -> None:
     lines = drawn("completed", RunStep("build", "completed", "task"), *taken)
 
     assert lines[3:5] == ["│   ├── – deploy  (if so)", "│   └── ✓ mend  (if not)"]
+
+
+def test_the_run_of_a_stored_workflow_has_the_steps_that_it_was_pinned_to() -> None:
+    pinned = {"ship": {"revision": 3, "definition": {"name": "ship", "steps": STEPS}}}
+    stored = drawn("running", RunStep("build", "running", "task"), given={"workflow": "ship", "pinned": pinned})
+    assert stored == drawn("running", RunStep("build", "running", "task"))
+    assert len(drawn("running", given={"something": "else"})) == 1
