@@ -6,8 +6,10 @@ commands; Litestar's own generator would describe them a second time, in its own
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from http import HTTPStatus
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +23,9 @@ from services.gateway.scopes import scope_of
 Json = dict[str, Any]
 Schemas = dict[Any, Json]
 """By the type they describe."""
+
+EXAMPLES: Final = Path(__file__).with_name("examples.json")
+"""Answers by the name of their schema, as a system gave them; cut where they were long."""
 
 _FAILURE: Final = "#/components/responses/{}"
 _REF: Final = "#/components/schemas/{name}"
@@ -198,11 +203,22 @@ def _answer(answered: Answered, schemas: Schemas) -> Json:
     content: Json = {}
     if answered.body is not None:
         content["schema"] = schemas[answered.body]
-    if answered.example is not None:
-        content["example"] = answered.example
+    if (example := answered.example if answered.example is not None else _usual_example(content)) is not None:
+        content["example"] = example
     if not answered.media_type:
         return {"description": answered.description}
     return {"description": answered.description, "content": {answered.media_type: content}}
+
+
+def _usual_example(content: Json) -> Any:
+    """That of the body's type, where the route has none of its own."""
+    return _examples().get(content.get("schema", {}).get("$ref", "").rpartition("/")[2])
+
+
+@cache
+def _examples() -> Json:
+    found: Json = msgspec.json.decode(EXAMPLES.read_bytes())
+    return found
 
 
 def _failure(status: int) -> Json:

@@ -154,7 +154,7 @@ async def get_executor_statistics(request: AnyRequest, executor_id: FromPath[str
             tag="Executors",
             details="The answer lists the caller's tasks that were called back from the reserve of a full executor, by "
             "the one that has a free slot for them; lower priorities first, at most 1,000. What has started stays.",
-            answers={200: Answered("Task ids by executor", dict[str, list[str]])},
+            answers={200: Answered("Task ids by executor", dict[str, list[str]], {"executor-1": ["task-1", "task-2"]})},
             errors=(503,),
         )
     ),

@@ -23,6 +23,8 @@ _READINESS_EXAMPLE: Final = {
     "checks": {"kafka": "ok", "database": "ok", "orchestrator": "ok"},
 }
 
+_METRICS_EXAMPLE: Final = "# TYPE taskloom_gateway_streams_open gauge\ntaskloom_gateway_streams_open 3.0\n"
+_DOCUMENT_EXAMPLE: Final = {"openapi": "3.1.0", "info": {"title": "Taskloom", "version": _VERSION}, "paths": {}}
 _HEALTHY_EXAMPLE: Final = {"status": "healthy", "since": "2026-11-21T08:00:00Z", "detail": ""}
 _COMPONENTS_EXAMPLE: Final = {
     "status": "degraded",
@@ -96,7 +98,7 @@ async def components(request: AnyRequest) -> ASGIApp:
         Doc(
             summary="Metrics in Prometheus' text format",
             tag="Operations",
-            answers={200: Answered("Metrics", media_type="text/plain")},
+            answers={200: Answered("Metrics", example=_METRICS_EXAMPLE, media_type="text/plain")},
         )
     ),
 )
@@ -106,7 +108,13 @@ async def metrics(request: AnyRequest) -> ASGIApp:
 
 @get(
     ["/openapi.json", "/api/v1/openapi.json"],
-    opt=documented(Doc(summary="This document", tag="Operations", answers={200: Answered("OpenAPI 3.1")})),
+    opt=documented(
+        Doc(
+            summary="This document",
+            tag="Operations",
+            answers={200: Answered("OpenAPI 3.1", example=_DOCUMENT_EXAMPLE)},
+        )
+    ),
 )
 async def openapi(request: AnyRequest) -> ASGIApp:
     return json_answer(document_of(request.app))

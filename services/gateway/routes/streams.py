@@ -82,7 +82,10 @@ async def stream_ws(socket: AnySocket) -> None:
                 "STREAM_END, and with 1012 when the gateway drains: come back with the last id."
             ),
             query=StreamQuery,
-            answers={426: Answered("Open a WebSocket", body=Error)},
+            answers={
+                101: Answered("The WebSocket is open", media_type=""),
+                426: Answered("Open a WebSocket", Error, {"error": "this is a WebSocket: ask for an upgrade"}),
+            },
         )
     ),
 )

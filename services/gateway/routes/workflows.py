@@ -123,6 +123,17 @@ async def list_steps(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
     return json_answer(steps_seen(row, await reader.views.steps(row, after=query.after, limit=query.limit)))
 
 
+_CHECKPOINT: Final = {
+    "status": "running",
+    "steps": {
+        "hello": {"status": "completed", "result": {"text": "hello you"}, "error_message": None},
+        "ok": {"status": "waiting", "result": None, "error_message": None},
+    },
+    "variables": {"who": "you"},
+    "context": {},
+}
+
+
 @get(
     f"{TASK}/workflow/checkpoints",
     opt=documented(
@@ -149,7 +160,7 @@ async def list_checkpoints(request: AnyRequest, task_id: FromPath[str]) -> ASGIA
             details="Send it as `input.checkpoint` of a new workflow: top-level steps that had completed are not run "
             "again. Variables and context come with it; large results stand in it in full.",
             query=CheckpointQuery,
-            answers={200: Answered("Steps, variables and context", dict[str, Any])},
+            answers={200: Answered("Steps, variables and context", dict[str, Any], _CHECKPOINT)},
             errors=(400, 404, 409),
         )
     ),
