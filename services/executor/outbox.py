@@ -24,19 +24,46 @@ class Publishes(Protocol):
     async def publish(self, records: Sequence[OutRecord]) -> None: ...
 
 
+class Overflow(Protocol):
+    """Where records wait, in order, that memory has no room for; bounded."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def is_full(self) -> bool: ...
+
+    def push(self, record: OutRecord) -> None: ...
+
+    def pop(self) -> OutRecord: ...
+
+
 class Outbox:
     """A bounded queue with one sender: while a batch is under way the next one collects, so batches grow by load alone.
 
     ``put`` always takes the record, so that an end can be reported whatever happens; whoever makes records waits for
     ``room`` first, which holds it back while ``max_records`` or ``max_bytes`` wait. One batch at a time is under way,
     and a batch that failed is sent again whole: order is kept, a record may be stored twice, none is lost.
+
+    With an ``overflow`` records go there once memory is full, and back as room comes; it is full when that is.
     """
 
-    def __init__(self, publisher: Publishes, *, name: str, max_records: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        publisher: Publishes,
+        *,
+        name: str,
+        max_records: int,
+        max_bytes: int,
+        overflow: Overflow | None = None,
+        batch_bytes: int = BATCH_BYTES,
+    ) -> None:
         self.name = name
         self._publisher = publisher
         self._max_records = max_records
         self._max_bytes = max_bytes
+        self._overflow = overflow
+        self._behind: deque[Done | None] = deque()
+        self._batch_bytes = batch_bytes
         self._queue: deque[tuple[OutRecord, Done | None]] = deque()
         self._bytes = 0
         self._arrived = asyncio.Event()
@@ -46,14 +73,20 @@ class Outbox:
 
     def __len__(self) -> int:
         """Records that Kafka has not acknowledged yet."""
-        return len(self._queue)
+        return len(self._queue) + len(self._behind)
 
     def put(self, record: OutRecord, done: Done | None = None) -> None:
         """Takes a record; ``done`` is called once Kafka has it."""
-        self._queue.append((record, done))
-        self._bytes += len(record.value or b"")
-        if len(self._queue) >= self._max_records or self._bytes >= self._max_bytes:
-            self._has_room.clear()
+        if self._overflow is not None and (self._behind or not self._fits()):
+            self._overflow.push(record)
+            self._behind.append(done)
+            if self._overflow.is_full:
+                self._has_room.clear()
+        else:
+            self._queue.append((record, done))
+            self._bytes += len(record.value or b"")
+            if self._overflow is None and not self._fits():
+                self._has_room.clear()
         if not self._arrived.is_set():
             self._arrived.set()
 
@@ -88,7 +121,7 @@ class Outbox:
         for entry in self._queue:
             batch.append(entry)
             size += len(entry[0].value or b"")
-            if len(batch) >= BATCH_RECORDS or size >= BATCH_BYTES:
+            if len(batch) >= BATCH_RECORDS or size >= self._batch_bytes:
                 break
         return batch
 
@@ -98,8 +131,15 @@ class Outbox:
             self._bytes -= len(record.value or b"")
             if done is not None:
                 done()
-        if len(self._queue) < self._max_records and self._bytes < self._max_bytes:
+        while self._overflow is not None and self._behind and self._fits():
+            record = self._overflow.pop()
+            self._queue.append((record, self._behind.popleft()))
+            self._bytes += len(record.value or b"")
+        if self._fits() if self._overflow is None else not self._overflow.is_full:
             self._has_room.set()
+
+    def _fits(self) -> bool:
+        return len(self._queue) < self._max_records and self._bytes < self._max_bytes
 
     async def _send(self, records: Sequence[OutRecord]) -> None:
         delay = FIRST_RETRY_S

@@ -20,7 +20,7 @@ from taskloom.bus.publish import OutRecord
 from taskloom.domain.task.submission import WEBHOOK_KIND, WEBHOOK_QUEUE
 from taskloom.kinds.schemas import announced
 from taskloom.wire.cloudevents import Attributes, to_headers
-from taskloom.wire.messages import ExecutorHeartbeat, LiveAttempt
+from taskloom.wire.messages import ExecutorHeartbeat, HostMetrics, LiveAttempt
 from taskloom.wire.topics import Topics, partition_of
 
 LOOK_S: Final = 0.5
@@ -45,6 +45,7 @@ class Announcer:
         schemas: Mapping[str, Mapping[str, Any]],
         live: Callable[[], tuple[LiveAttempt, ...]],
         reserve: Reserve,
+        measure: Callable[[], HostMetrics] | None = None,
     ) -> None:
         self.status: Status = "ready"
         self._publisher = publisher
@@ -52,6 +53,7 @@ class Announcer:
         self._topic = Topics(settings.topic_prefix).executors
         self._live = live
         self._reserve = reserve
+        self._measure = measure
         self._prefetch = 0
         self._count = 0
         self._template = ExecutorHeartbeat(
@@ -84,6 +86,8 @@ class Announcer:
         beat = msgspec.structs.replace(
             self._template, status=status, at=datetime.now(UTC), live=self._live(), prefetch=self._prefetch
         )
+        if self._measure is not None:
+            beat = msgspec.structs.replace(beat, metrics=self._measure())
         executor_id = beat.executor_id
         headers = to_headers(
             Attributes(

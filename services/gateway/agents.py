@@ -1,16 +1,24 @@
 """Agents as Shannon's clients know them: something with an id that takes an input and gives back a task.
 
-Two things are offered so: each kind of work that a ready executor runs, and each ready executor itself.
+Three things are offered so: each kind of work that a ready executor runs, each ready executor itself, and each agent
+that the tenant has enrolled, connected or not.
 """
 
-from typing import Annotated, Any, Final
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from services.gateway.problems import BadRequest, NotFound
-from taskloom.domain.values import Identifier
+from taskloom.domain.agents import executor_id_of
+from taskloom.domain.entities.agents import Agent
+from taskloom.domain.entities.entity import Entity
+from taskloom.domain.entities.ids import parts_of
+from taskloom.domain.values import Identifier, Resources
 from taskloom.kinds.inputs import InvalidInput, read, schema
 from taskloom.views.executors.query import Executor
+from taskloom.wire.messages import ExecutorHeartbeat, HostMetrics
 
 NOT_AGENTS: Final = frozenset({"query", "workflow", "webhook"})
 """Kinds that take no input of their own, have their own routes, or are submitted by the platform alone."""
@@ -24,9 +32,32 @@ _BUILT_IN_TEXTS: Final = {
 }
 
 
+class Machine(Struct, frozen=True, kw_only=True):
+    """What an agent of a machine has beyond the others. ``last_seen_at`` by the gateway's clock; ``null``: never."""
+
+    status: Literal["online", "offline"]
+    draining: bool
+    enrolled_at: datetime | None
+    token_prefix: str
+    token_expires_at: datetime | None
+    last_seen_at: datetime | None = None
+    started_at: datetime | None = None
+    executor_id: str = ""
+    gateway: str = ""
+    host: str = ""
+    version: str = ""
+    queues: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    resources: Resources = Resources()
+    slots: int = 0
+    held: int = 0
+    metrics: HostMetrics | None = None
+
+
 class AgentInfo(Struct, frozen=True):
-    """``category``: kind or executor. ``tool``: the kind it runs, empty for an executor, whose input names one.
-    ``input_schema``: JSON Schema of ``input``; ``{}`` takes any object."""
+    """``category``: kind, executor or agent. ``tool``: the kind it runs, empty where the input names one.
+    ``input_schema``: JSON Schema of ``input``; ``{}`` takes any object. ``machine``: of the category agent."""
 
     id: str
     name: str
@@ -35,6 +66,7 @@ class AgentInfo(Struct, frozen=True):
     tool: str
     input_schema: dict[str, Any]
     cost_per_call: float = 0.0
+    machine: Machine | UnsetType = UNSET
 
 
 class AgentList(Struct, frozen=True):
@@ -66,9 +98,9 @@ class ExecutorInput(Struct, frozen=True, forbid_unknown_fields=True):
     input: dict[str, Any] = {}
 
 
-def agents_of(executors: list[Executor]) -> dict[str, AgentInfo]:
-    """All agents by id: kinds first, then executors, each by name. An executor named like a kind is not shown."""
-    ready = [executor.heartbeat for executor in executors if executor.status == "ready"]
+def agents_of(executors: Sequence[Executor], enrolled: Sequence[Entity] = ()) -> dict[str, AgentInfo]:
+    """All agents by id: kinds first, then executors and machines, each by name. One named like a kind is not shown."""
+    ready = [each.heartbeat for each in executors if each.status == "ready" and not each.heartbeat.tenant_id]
     kinds: dict[str, dict[str, Any]] = {}
     for beat in ready:
         for kind in beat.kinds:
@@ -78,24 +110,74 @@ def agents_of(executors: list[Executor]) -> dict[str, AgentInfo]:
         kind: AgentInfo(kind, kind, _BUILT_IN_TEXTS.get(kind, "A kind of work of an executor"), "kind", kind, of_input)
         for kind, of_input in sorted(kinds.items())
     }
-    for beat in sorted(ready, key=lambda each: each.executor_id):
-        if beat.executor_id not in found:
-            offered = sorted(set(beat.kinds) - NOT_AGENTS)
-            text = f"Executor on {beat.host or 'an unknown host'}; runs {', '.join(offered)}"
-            found[beat.executor_id] = AgentInfo(
-                beat.executor_id, beat.executor_id, text, "executor", "", _executor_schema(offered)
-            )
+    others = [_executor(beat) for beat in ready] + machines(executors, enrolled)
+    for agent in sorted(others, key=lambda each: each.id):
+        found.setdefault(agent.id, agent)
     return found
 
 
-def agent_of(executors: list[Executor], agent_id: str) -> AgentInfo:
+def machines(executors: Sequence[Executor], enrolled: Sequence[Entity]) -> list[AgentInfo]:
+    """The enrolled agents, with what their executors last said, by id."""
+    by_id = {each.executor_id: each for each in executors if each.heartbeat.tenant_id}
+    found = []
+    for entity in enrolled:
+        place, agent = parts_of(entity.entity_id), entity.value
+        if isinstance(agent, Agent):
+            name = executor_id_of(place.tenant_id, place.name)
+            found.append(_machine(place.name, name, agent, by_id.get(name)))
+    return sorted(found, key=lambda each: each.id)
+
+
+def _executor(beat: ExecutorHeartbeat) -> AgentInfo:
+    offered = sorted(set(beat.kinds) - NOT_AGENTS)
+    text = f"Executor on {beat.host or 'an unknown host'}; runs {', '.join(offered)}"
+    return AgentInfo(beat.executor_id, beat.executor_id, text, "executor", "", _executor_schema(offered))
+
+
+def _machine(agent_id: str, executor_id: str, agent: Agent, executor: Executor | None) -> AgentInfo:
+    online = executor is not None and executor.status in ("ready", "draining")
+    common: dict[str, Any] = {
+        "status": "online" if online else "offline",
+        "draining": agent.draining,
+        "enrolled_at": agent.enrolled_at,
+        "token_prefix": agent.prefix,
+        "token_expires_at": agent.expires_at,
+        "executor_id": executor_id,
+    }
+    if executor is None:
+        text = agent.description or "Agent that has not connected yet"
+        return AgentInfo(agent_id, agent_id, text, "agent", "", _executor_schema([]), machine=Machine(**common))
+    beat = executor.heartbeat
+    offered = sorted(set(beat.kinds) - NOT_AGENTS)
+    machine = Machine(
+        **common,
+        last_seen_at=beat.at,
+        started_at=beat.started_at,
+        gateway=beat.gateway,
+        host=beat.host,
+        version=beat.version,
+        queues=beat.queues,
+        capabilities=beat.capabilities,
+        labels=beat.labels,
+        resources=beat.resources,
+        slots=beat.slots,
+        held=len(beat.live),
+        metrics=beat.metrics,
+    )
+    text = agent.description or f"Agent on {beat.host or 'an unknown host'}; runs {', '.join(offered)}"
+    return AgentInfo(agent_id, agent_id, text, "agent", "", _executor_schema(offered), machine=machine)
+
+
+def agent_of(executors: Sequence[Executor], enrolled: Sequence[Entity], agent_id: str) -> AgentInfo:
     """
     Raises:
-        NotFound: no ready executor is, or runs, this.
+        NotFound: no ready executor is, or runs, this, and no agent is enrolled under this id.
     """
-    found = agents_of(executors).get(agent_id)
+    found = agents_of(executors, enrolled).get(agent_id)
     if found is None:
-        raise NotFound("Agent not found: no ready executor has this id or runs this kind", agent_id=agent_id)
+        raise NotFound(
+            "Agent not found: no ready executor has this id or runs this kind, and none is enrolled", agent_id=agent_id
+        )
     return found
 
 

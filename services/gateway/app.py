@@ -1,5 +1,6 @@
 """Builds the gateway and runs it: settings in, wired parts out; no logic."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -8,6 +9,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from psycopg import OperationalError
 
+from services.gateway.agent_desk import AgentDesk
 from services.gateway.approvals import Approvals
 from services.gateway.audit import Auditor, AuditTopic
 from services.gateway.bulk import Bulk
@@ -26,6 +28,10 @@ from services.gateway.keys import Keys
 from services.gateway.known import KnownThings
 from services.gateway.lag import LagWatch
 from services.gateway.limits import Limits
+from services.gateway.links.assignments import Reader as AssignmentReader
+from services.gateway.links.door import Door
+from services.gateway.links.hub import LinkParts, Links
+from services.gateway.links.values import PostgresAgentValues
 from services.gateway.live import LiveHub
 from services.gateway.log import EventLog
 from services.gateway.own_tables import own_pool
@@ -45,6 +51,7 @@ from services.gateway.read import Reader
 from services.gateway.readside import PostgresViews
 from services.gateway.ready import OrchestratorPing
 from services.gateway.routes import (
+    agent_links,
     agents,
     approvals,
     audit,
@@ -87,6 +94,7 @@ from taskloom.bus.errors import BusError
 from taskloom.bus.publish import Publisher
 from taskloom.bus.replies import ReplyInbox
 from taskloom.bus.tail import TailConsumer
+from taskloom.keys import DEV_TOKENS
 from taskloom.lifecycle import Runtime
 from taskloom.ops import Readiness
 from taskloom.store.claims import ClaimStore
@@ -100,7 +108,7 @@ _log = telemetry.get_logger(__name__)
 _ROUTES = (
     *(tasks, changes, dependencies, histories, sessions, executors, queues, metrics, streams),
     *(approvals, workflows, definitions, runs, templates, schedules, auth, audit),
-    *(health, agents, unoffered, docs_page, webhooks),
+    *(health, agents, agent_links, unoffered, docs_page, webhooks),
 )
 
 
@@ -135,6 +143,7 @@ def create_app(parts: Parts) -> Litestar:
     ring = KeyRing(parts.views, fresh_s=settings.key_cache_s)
     gatekeeper = gatekeeper_of(settings, ring)
     auditor = Auditor(parts.audit, settings.instance)
+    links = links_of(settings, parts, entities)
     gateway = Gateway(
         auditor=auditor,
         gatekeeper=gatekeeper,
@@ -161,6 +170,8 @@ def create_app(parts: Parts) -> Litestar:
         lag=lag,
         readiness=readiness,
         components=ComponentWatch(readiness, parts.views, lambda: lag.ms, max_lag_s=settings.max_lag_s),
+        links=links,
+        agents=AgentDesk(entities, parts.views, links),
     )
     app = Litestar(
         route_handlers=[
@@ -183,9 +194,25 @@ def create_app(parts: Parts) -> Litestar:
     guard = BrowserGuard(local_only=is_loopback(settings.host), origins=settings.origins)
     limiter = None if parts.rates is None else RateLimiter(parts.rates, fail_open=settings.rate_on_outage == "open")
     once = Idempotency(app.asgi_handler, parts.answers, max_body_bytes=settings.max_body_bytes)
-    app.state["background"] += (once.run, *([] if limiter is None else [limiter.run]))
+    app.state["background"] += (once.run, *(each.run for each in (limiter, links) if each is not None))
     app.asgi_handler = Edge(Throttle(once, settings.plans, limiter), guard, gatekeeper, auditor, limits)
     return app
+
+
+def links_of(settings: GatewaySettings, parts: Parts, entities: Entities) -> Links | None:
+    """The development agents' tokens are good where everybody on this machine may do everything, and nobody else is."""
+    if parts.links is None:
+        return None
+    is_dev = not settings.asks_for_keys and is_loopback(settings.host)
+    door = Door(parts.views, entities, parts.replies.reply_to, DEV_TOKENS if is_dev else {})
+    return Links(
+        *(parts.links, door, parts.views, parts.values),
+        topics=Topics(settings.topic_prefix),
+        partitions=settings.partitions,
+        gateway=settings.instance,
+        at_most=settings.max_agents,
+        check_every_s=settings.key_cache_s,
+    )
 
 
 def gatekeeper_of(settings: GatewaySettings, ring: KeyRing) -> Gatekeeper:
@@ -218,6 +245,7 @@ async def run(settings: GatewaySettings) -> None:
         await runtime.start("listen", server.start())
         runtime.on_drain("answer the requests in work", server.stop)
         runtime.on_drain("cut the streams", app.state["gateway"].streams.close)
+        runtime.on_drain("cut the links of agents", app.state["gateway"].links.close)
         runtime.background("serve", server.run(runtime.stopping))
         await runtime.run_until_stopped()
 
@@ -254,9 +282,8 @@ async def _real_parts(settings: GatewaySettings, runtime: Runtime) -> Parts:
     own = own_pool(settings.database_dsn, max_size=settings.max_own_pool)
     rates = PostgresWindows(own) if settings.plans.any else None
     answers = PostgresAnswers(own, keep_s=settings.answers_kept_s) if settings.answers_kept_s else None
-    if rates is not None or answers is not None:
-        await runtime.start("open the gateway's own tables", own.open(wait=True, timeout=settings.startup_timeout_s))
-        runtime.on_drain("close the gateway's own tables", own.close)
+    await runtime.start("open the gateway's own tables", own.open(wait=True, timeout=settings.startup_timeout_s))
+    runtime.on_drain("close the gateway's own tables", own.close)
 
     sender = CommandSender(publisher, topics, settings.partitions)
     views = PostgresViews(pool, topics.events)
@@ -271,4 +298,23 @@ async def _real_parts(settings: GatewaySettings, runtime: Runtime) -> Parts:
     ping = OrchestratorPing(sender, inbox, settings.instance)
     checks = {"kafka": publisher.ping, "database": views.ping, "orchestrator": ping.check}
     audit_topic = AuditTopic(scribe, topics, settings.partitions)
-    return Parts(settings, sender, inbox, views, histories, values, tail, checks, rates, answers, audit_topic)
+    links = await _link_parts(settings, runtime, publisher, PostgresAgentValues(values, own))
+    return Parts(settings, sender, inbox, views, histories, values, tail, checks, rates, answers, audit_topic, links)
+
+
+async def _link_parts(
+    settings: GatewaySettings, runtime: Runtime, publisher: Publisher, values: PostgresAgentValues
+) -> LinkParts:
+    outputs = Publisher(settings.kafka_bootstrap, f"{settings.instance}-agents")
+    await runtime.start("connect to Kafka for agents' output", outputs.start(settings.startup_timeout_s))
+    runtime.on_drain("close the producer of agents' output", outputs.stop)
+    topic = Topics(settings.topic_prefix).assignments
+    every = [TopicPartition(topic, partition) for partition in range(settings.partitions)]
+
+    def reader(offsets: Mapping[TopicPartition, int] | None) -> AssignmentReader:
+        client_id = f"{settings.instance}-assignments"
+        if offsets is None:
+            return TailConsumer(settings.kafka_bootstrap, every, client_id=client_id, fetch_max_wait_ms=50)
+        return TailConsumer(settings.kafka_bootstrap, offsets, start=offsets, client_id=f"{client_id}-back")
+
+    return LinkParts(publisher, outputs, reader, values)

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 from litestar import Request
 from litestar.connection import ASGIConnection
 
+from services.gateway.agent_desk import AgentDesk
 from services.gateway.approvals import Approvals
 from services.gateway.audit import Auditor
 from services.gateway.bulk import Bulk
@@ -19,6 +20,7 @@ from services.gateway.keys import Keys
 from services.gateway.known import KnownThings
 from services.gateway.lag import LagWatch
 from services.gateway.limits import Limits
+from services.gateway.links.hub import Links
 from services.gateway.problems import BadRequest
 from services.gateway.read import Reader
 from services.gateway.schedules import Schedules
@@ -62,6 +64,8 @@ class Gateway:
     lag: LagWatch
     readiness: Readiness
     components: ComponentWatch
+    links: Links | None
+    agents: AgentDesk
 
 
 def gateway_of(request: AnyConnection) -> Gateway:

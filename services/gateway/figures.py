@@ -143,7 +143,7 @@ class ExecutorStatsList(Struct, frozen=True):
 
 
 async def system_metrics(views: Views, tenant_id: str) -> SystemMetrics:
-    return _system(await views.last_hour(tenant_id), await views.executors())
+    return _system(await views.last_hour(tenant_id), await views.executors(tenant_id))
 
 
 async def performance_report(views: Views, tenant_id: str, hours: int) -> PerformanceReport:
@@ -153,7 +153,7 @@ async def performance_report(views: Views, tenant_id: str, hours: int) -> Perfor
     return PerformanceReport(
         report_timestamp=now.at,
         hours=hours,
-        current_metrics=_system(now, await views.executors()),
+        current_metrics=_system(now, await views.executors(tenant_id)),
         agent_metrics={name: _agent(held) for name, held in sorted(found.executors.items()) if name and held.attempts},
         resource_metrics=_resources(found.kinds.values()),
         workflow_metrics=_workflows(found.kinds.get(WORKFLOW, Hour())),
@@ -163,7 +163,7 @@ async def performance_report(views: Views, tenant_id: str, hours: int) -> Perfor
 
 
 async def queue_statistics(views: Views, tenant_id: str) -> QueueStatistics:
-    queues, executors = await views.queues(tenant_id), await views.executors()
+    queues, executors = await views.queues(tenant_id), await views.executors(tenant_id)
     counts = await views.count_by_status(tenant_id)
     return QueueStatistics(
         total_tasks=sum(counts.values()),
@@ -181,13 +181,13 @@ async def queue_statistics(views: Views, tenant_id: str) -> QueueStatistics:
 
 async def executor_statistics(views: Views, tenant_id: str) -> ExecutorStatsList:
     held = await views.of_executors(tenant_id, None)
-    found = [_executor(each, held.get(each.executor_id, Hour())) for each in await views.executors()]
+    found = [_executor(each, held.get(each.executor_id, Hour())) for each in await views.executors(tenant_id)]
     return ExecutorStatsList(found, len(found))
 
 
 async def statistics_of(views: Views, tenant_id: str, executor_id: str) -> ExecutorStats | None:
     """None when no executor of that id ever registered."""
-    executor = await views.executor(executor_id)
+    executor = await views.executor(executor_id, tenant_id)
     if executor is None:
         return None
     held = await views.of_executors(tenant_id, executor_id)

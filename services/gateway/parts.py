@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from services.gateway.audit import AuditSink
 from services.gateway.first_answers import AnswerTable
+from services.gateway.links.hub import LinkParts
 from services.gateway.live import Tail
 from services.gateway.rate_windows import RateTable
 from services.gateway.readside import Histories, Values, Views
@@ -16,7 +17,7 @@ from taskloom.ops import Check
 @dataclass(frozen=True)
 class Parts:
     """``checks`` are those of /readiness, by name. ``rates`` None: nothing is limited; ``answers`` None: no first
-    answers are kept. ``audit`` None: calls are not written down."""
+    answers are kept. ``audit`` None: calls are not written down. ``links`` None: agents are not taken."""
 
     settings: GatewaySettings
     sender: Sender
@@ -29,3 +30,4 @@ class Parts:
     rates: RateTable | None = None
     answers: AnswerTable | None = None
     audit: AuditSink | None = None
+    links: LinkParts | None = None

@@ -32,7 +32,7 @@ from taskloom.views.steps import query as step_rows
 from taskloom.views.steps.query import StepPage
 from taskloom.views.task_executions import query as task_rows
 from taskloom.views.task_executions.filters import Filters
-from taskloom.views.task_executions.query import Page
+from taskloom.views.task_executions.query import Page, Place
 from taskloom.views.task_executions.row import Row
 from taskloom.wire.messages import AuditEntry
 
@@ -78,9 +78,11 @@ class Views(Protocol):
         """Ids of tasks that an executor has and has not started, low priorities first."""
         ...
 
-    async def executors(self) -> list[Executor]: ...
+    async def executors(self, tenant_id: str | None = None) -> list[Executor]:
+        """All, or, for a tenant, those that run tasks of it: not other tenants' agents."""
+        ...
 
-    async def executor(self, executor_id: str) -> Executor | None: ...
+    async def executor(self, executor_id: str, tenant_id: str | None = None) -> Executor | None: ...
 
     async def queues(self, tenant_id: str) -> list[QueueStats]: ...
 
@@ -128,6 +130,14 @@ class Views(Protocol):
 
     async def key(self, key_hash: str) -> Entity | None:
         """The API key with this SHA-256, whatever tenant it is of; None for none, or a revoked one."""
+        ...
+
+    async def agents_by_token(self, hashes: Sequence[str]) -> list[Entity]:
+        """Agents with these SHA-256 of their tokens, whatever tenant they are of, without revoked ones."""
+        ...
+
+    async def places(self, task_ids: Sequence[str]) -> dict[str, Place]:
+        """Whose the tasks are and how far they are, by id; whatever tenant they are of."""
         ...
 
     async def key_uses(self, tenant_id: str, key_ids: list[str]) -> dict[str, datetime]:
@@ -231,11 +241,13 @@ class PostgresViews:
     async def assigned(self, tenant_id: str, limit: int) -> list[str]:
         return await task_rows.assigned(self._pool, tenant_id, limit)
 
-    async def executors(self) -> list[Executor]:
-        return await executor_rows.list_executors(self._pool)
+    async def executors(self, tenant_id: str | None = None) -> list[Executor]:
+        found = await executor_rows.list_executors(self._pool)
+        return [each for each in found if each.serves(tenant_id)]
 
-    async def executor(self, executor_id: str) -> Executor | None:
-        return await executor_rows.get(self._pool, executor_id)
+    async def executor(self, executor_id: str, tenant_id: str | None = None) -> Executor | None:
+        found = await executor_rows.get(self._pool, executor_id)
+        return found if found is not None and found.serves(tenant_id) else None
 
     async def queues(self, tenant_id: str) -> list[QueueStats]:
         return await queue_rows.list_queues(self._pool, tenant_id)
@@ -288,6 +300,12 @@ class PostgresViews:
 
     async def key(self, key_hash: str) -> Entity | None:
         return await entity_rows.find(self._pool, "key", key_hash)
+
+    async def agents_by_token(self, hashes: Sequence[str]) -> list[Entity]:
+        return await entity_rows.find_all(self._pool, "agent", hashes)
+
+    async def places(self, task_ids: Sequence[str]) -> dict[str, Place]:
+        return await task_rows.places(self._pool, task_ids)
 
     async def key_uses(self, tenant_id: str, key_ids: list[str]) -> dict[str, datetime]:
         return await key_rows.last_used(self._pool, tenant_id, key_ids)

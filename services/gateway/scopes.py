@@ -18,12 +18,15 @@ from taskloom.domain.access import (
     WRITE_SESSIONS,
     WRITE_WORKFLOWS,
 )
+from taskloom.wire import link
 
 PUBLIC: Final = frozenset(
     {"/health", "/readiness", "/metrics", "/openapi.json", "/api/v1/openapi.json", "/docs"}
     | {"/api/v1/auth/register", "/api/v1/auth/refresh"}
+    | {link.PATH, link.VALUES_PATH}
 )
-"""Asked for by probes, scrapers and generators, and before there is a key. None of them names a tenant's things."""
+"""Asked for by probes, scrapers and generators, and before there is a key; agents show their tokens to their own door.
+None of them names a tenant's things."""
 
 PUBLIC_FILES: Final = "/docs/"
 """Below it are the files of the docs page."""
@@ -57,6 +60,7 @@ RULES: Final = (
     Rule("/api/v1/limits", READ_WORKFLOWS, MANAGE_TENANT),
     Rule("/api/v1/executors", READ_WORKFLOWS, EXECUTE_AGENTS),
     Rule("/api/v1/agents", READ_WORKFLOWS, EXECUTE_AGENTS),
+    Rule("/api/v1/agents/{agent_id}/token", MANAGE_KEYS, MANAGE_KEYS),
     Rule("/api/v1/webhooks", MANAGE_TENANT, MANAGE_TENANT),
     Rule("/api/v1/callbacks", MANAGE_TENANT, MANAGE_TENANT),
     Rule("/api/v1/deliveries", WRITE_WORKFLOWS, WRITE_WORKFLOWS),

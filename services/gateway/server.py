@@ -9,17 +9,20 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from services.gateway.sending import StreamCut
 from taskloom import telemetry
 from taskloom.errors import TaskloomError
+from taskloom.wire import link
 
 START_TIMEOUT_S: Final = 10.0
 KEEP_ALIVE_S: Final = 75
 BACKLOG: Final = 2048
 
 MAX_MESSAGE_BYTES: Final = 512
-"""Most that a WebSocket's peer may say in one message; of these one waits, and then no more is read."""
+"""Most that a WebSocket's peer may say in one message; of these one waits, and then no more is read. An agent that was
+let in may say more: ``wire.link.MAX_UP_BYTES``."""
 
 WS_PING_S: Final = 20.0
 WS_SILENT_S: Final = 60.0
@@ -37,6 +40,15 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leaves SIGTERM to the service."""
         yield
+
+
+class _WebSocket(WebSocketsSansIOProtocol):
+    """Takes larger messages from agents, once they have shown their token; those of all others stay small."""
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "websocket.accept" and self.scope["path"] == link.PATH:
+            self.conn.max_message_size = link.MAX_UP_BYTES
+        await super().send(message)
 
 
 class _WithoutCuts(logging.Filter):
@@ -64,7 +76,7 @@ class HttpServer:
         config = uvicorn.Config(
             app,
             http="httptools",
-            ws="websockets-sansio",
+            ws=_WebSocket,
             ws_max_size=MAX_MESSAGE_BYTES,
             ws_ping_interval=WS_PING_S,
             ws_ping_timeout=WS_SILENT_S - WS_PING_S,

@@ -138,6 +138,9 @@ class GatewaySettings(QuotaSettings):
         description="PostgreSQL connections for reads of the views; as many again at most for the event store",
     )
 
+    max_agents: int = Field(
+        1000, ge=1, le=20_000, description="Agents that this gateway holds links of; one more is answered 503"
+    )
     max_own_pool: int = Field(
         4, ge=1, le=100, description="PostgreSQL connections for rate limits and first answers, apart from the reads'"
     )

@@ -160,4 +160,7 @@ def offer_of(message: ExecutorHeartbeat) -> ExecutorOffer:
         prefetch=message.prefetch,
         ready=message.status == "ready",
         resources=message.resources,
+        tenant_id=message.tenant_id,
+        agent_id=message.agent_id,
+        epoch=message.epoch,
     )

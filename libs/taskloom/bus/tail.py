@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -14,7 +14,7 @@ from taskloom.bus.connections import close_consumer, is_broken, ping_client, ret
 from taskloom.bus.errors import BusUnavailable
 from taskloom.bus.publish import MAX_RECORD_BYTES
 
-Start = Literal["end", "beginning"] | datetime
+Start = Literal["end", "beginning"] | datetime | Mapping[TopicPartition, int]
 Records = dict[TopicPartition, list[ConsumerRecord]]
 
 FETCH_BYTES: Final = 8 * 1024 * 1024
@@ -28,7 +28,8 @@ class TailConsumer:
     """Reads ``partitions`` from ``start`` on, and goes on by itself, without a gap, after an outage of Kafka.
 
     ``start``: "end" reads what is published after ``start()`` returned; "beginning" reads all that is there; a datetime
-    (aware) reads from the first record that is not older. After ``stop()``, ``start()`` begins anew at ``start``.
+    (aware) reads from the first record that is not older; offsets by partition read from these on. After ``stop()``,
+    ``start()`` begins anew at ``start``.
     """
 
     def __init__(
@@ -146,6 +147,8 @@ class TailConsumer:
             return dict(self._ends)
         if self._from == "beginning":
             return dict(await consumer.beginning_offsets(self._partitions))
+        if isinstance(self._from, Mapping):
+            return {tp: self._from[tp] for tp in self._partitions}
         assert isinstance(self._from, datetime)
         wanted = int(self._from.timestamp() * 1000)
         found = await consumer.offsets_for_times(dict.fromkeys(self._partitions, wanted))

@@ -24,6 +24,7 @@ VERBS_BESIDE: Final = frozenset(
         "why",
         "workflows",
         "executors",
+        "agents",
         "schedules",
         "sessions",
         "approvals",

@@ -34,6 +34,7 @@ VERBS: Final = {
     "workflows": "Store, look at and run workflows; templates",
     "schedules": "Tasks that run by the clock",
     "executors": "List executors",
+    "agents": "List agents; let one in, drain it, turn it away",
     "queues": "List queues",
     "report": "Draw what the system has done, hour by hour",
     "keys": "Make, list and revoke API keys",
@@ -48,6 +49,7 @@ VERBS: Final = {
     "gateway": "Run the gateway service",
     "orchestrator": "Run the orchestrator service",
     "executor": "Run the executor service",
+    "agent": "Run an agent: an executor that only needs a way to a gateway",
     "projection": "Run the projection service",
 }
 

@@ -41,6 +41,20 @@ class ServiceProcess(ManagedProcess):
         return await is_ready(self.url)
 
 
+class AgentProcess(ServiceProcess):
+    """``taskloom agent`` beside the services, linked to their gateway."""
+
+    def __init__(
+        self, agent_id: str, token: str, gateway_url: str, *, port: int, logs: Path, environment: Mapping[str, str]
+    ) -> None:
+        own = {"TASKLOOM_AGENT_TOKEN": token, "TASKLOOM_GATEWAY_URLS": gateway_url}
+        super().__init__("agent", agent_id, port=port, logs=logs, environment={**environment, **own})
+        self._agent_id = agent_id
+
+    def command(self) -> list[str]:
+        return [*super().command(), "--id", self._agent_id]
+
+
 async def is_ready(url: str) -> bool:
     """Whether ``url``/readiness answers 200 within 2 s."""
     try:

@@ -45,6 +45,12 @@ class LocalSettings(BaseSettings):
     executors: int = Field(1, ge=0, le=64, description="Executor processes")
     projections: int = Field(1, ge=0, le=16, description="Projection processes")
 
+    agents: str = Field(
+        "",
+        description="Agents to run beside the services, comma-separated ids, or ID=TOKEN; agent1 and agent2 need no "
+        "token in open mode",
+    )
+
     start_timeout_s: float = Field(
         90.0, gt=0, le=3600, description="Longest start of the whole system in seconds, jars apart"
     )

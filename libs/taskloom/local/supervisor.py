@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any, Final
 
+from taskloom.keys import DEV_TOKENS
 from taskloom.local.child import ManagedProcess
 from taskloom.local.errors import LocalError, StartFailed
 from taskloom.local.home import Home, run_entry
@@ -15,14 +16,22 @@ from taskloom.local.kafka import EmbeddedKafka
 from taskloom.local.logs import rotate
 from taskloom.local.ports import check_free, free_ports
 from taskloom.local.postgres import EmbeddedPostgres
-from taskloom.local.services import LOOPBACK, ServiceProcess
+from taskloom.local.services import LOOPBACK, AgentProcess, ServiceProcess
 from taskloom.local.settings import LocalSettings
 from taskloom.local.watch import Say, Watch
 
 ROTATE_EVERY_S: Final = 5.0
 SCHEMA_TIMEOUT_S: Final = 60.0
-# Shares of the time to stop, in order: the door, the work, who decides, who records, then the stores.
-_STOP_SHARES: Final = {"gateway": 0.2, "executor": 0.25, "orchestrator": 0.2, "projection": 0.15, "store": 0.2}
+# Shares of the time to stop, in order: agents (without any, theirs is the others'), the door, the work, who decides,
+# who records, then the stores.
+_STOP_SHARES: Final = {
+    "agent": 0.1,
+    "gateway": 0.2,
+    "executor": 0.25,
+    "orchestrator": 0.2,
+    "projection": 0.15,
+    "store": 0.2,
+}
 
 
 class Supervisor:
@@ -80,8 +89,8 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
-        for role, share in _STOP_SHARES.items():
-            await self._stop_all(self._in_role(role), share * self.settings.stop_timeout_s)
+        for role in _STOP_SHARES:
+            await self._stop_all(self._in_role(role), self._time_to_stop_s(role))
         self.home.clear_run()
         self._lock.close()
 
@@ -170,13 +179,36 @@ class Supervisor:
         gateway.url = self.url
         self._services.append(gateway)
         await self._start_all(self._services)
+        await self._start_agents()
 
     def _own(self, service: str, name: str, port: int) -> dict[str, str]:
         own = {"TASKLOOM_INSTANCE": name, "TASKLOOM_OPS_HOST": LOOPBACK, "TASKLOOM_OPS_PORT": str(port)}
         # A drain that would end after the kill is no drain.
-        own["TASKLOOM_DRAIN_TIMEOUT_S"] = f"{max(0.5, _STOP_SHARES[service] * self.settings.stop_timeout_s - 0.5):.1f}"
+        own["TASKLOOM_DRAIN_TIMEOUT_S"] = f"{max(0.5, self._time_to_stop_s(service) - 0.5):.1f}"
         # Stable: an executor that was started again is known to be the same one, and its lost work is seen at once.
         return own | ({"TASKLOOM_EXECUTOR_ID": name} if service == "executor" else {})
+
+    def _time_to_stop_s(self, role: str) -> float:
+        agents = _STOP_SHARES["agent"] if self.settings.agents else 0.0
+        share = _STOP_SHARES[role] if role == "agent" else _STOP_SHARES[role] * (1 - agents)
+        return share * self.settings.stop_timeout_s
+
+    async def _start_agents(self) -> None:
+        """Those of TASKLOOM_AGENTS, once there is a gateway for them."""
+        wanted = [text.strip().partition("=") for text in self.settings.agents.split(",") if text.strip()]
+        if not wanted:
+            return
+        agents = [
+            AgentProcess(
+                *(name, token or DEV_TOKENS.get(name, ""), self.url),
+                port=port,
+                logs=self.home.logs,
+                environment=self._own("agent", name, port),
+            )
+            for (name, _, token), port in zip(wanted, free_ports(len(wanted)), strict=True)
+        ]
+        self._services += agents
+        await self._start_all(agents)
 
     async def _start_all(self, processes: Sequence[ManagedProcess]) -> None:
         try:

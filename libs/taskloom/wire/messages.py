@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from taskloom.domain.agents import agent_id_of
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.task.directives import Directive, PauseAttempt, ResumeAttempt, RunAttempt, StopAttempt
 from taskloom.domain.values import Resources, Stream
@@ -14,6 +15,8 @@ __all__ = [
     "DeadLetter",
     "Directive",
     "ExecutorHeartbeat",
+    "HostMetrics",
+    "LinkTaken",
     "LiveAttempt",
     "Message",
     "OrchestratorHeartbeat",
@@ -38,12 +41,28 @@ class LiveAttempt(Struct, frozen=True, array_like=True):
     attempt: int
 
 
+class HostMetrics(Struct, frozen=True, omit_defaults=True):
+    """An agent's machine. ``cpu_percent`` of all cores since the beat before; network: all bytes since it booted."""
+
+    cpu_percent: float = 0.0
+    cpu_count: int = 0
+    load_1m: float = 0.0
+    memory_used_bytes: int = 0
+    memory_total_bytes: int = 0
+    disk_used_bytes: int = 0
+    disk_total_bytes: int = 0
+    network_sent_bytes: int = 0
+    network_received_bytes: int = 0
+
+
 class ExecutorHeartbeat(Message, frozen=True, tag="taskloom.executor.heartbeat.v1"):
     """Registration and sign of life in one, on the compacted executors topic; key = executor id.
 
     ``slots`` run at once; ``prefetch`` more may wait in the executor. ``live`` are all attempts it holds (running and
     waiting). ``status``: ready takes work, draining finishes what it has, stopped said good-bye.
     ``schemas``: JSON Schemas of the inputs of its kinds, as far as they have one and it is small.
+    ``tenant_id``: whose tasks alone it runs, of an agent; empty: everybody's. ``epoch``: of the agent's link; a beat of
+    an earlier one is not heard. ``gateway``: who holds the link.
     """
 
     executor_id: str
@@ -64,6 +83,15 @@ class ExecutorHeartbeat(Message, frozen=True, tag="taskloom.executor.heartbeat.v
     started_at: datetime | None = None
     interval_s: float = 5.0
     schemas: dict[str, dict[str, Any]] = {}
+    tenant_id: str = ""
+    epoch: int = 0
+    gateway: str = ""
+    metrics: HostMetrics | None = None
+
+    @property
+    def agent_id(self) -> str:
+        """What the agent is called in its tenant; empty for an executor that is no agent."""
+        return agent_id_of(self.executor_id) if self.tenant_id else ""
 
 
 class OrchestratorHeartbeat(Message, frozen=True, tag="taskloom.orchestrator.heartbeat.v1"):
@@ -90,6 +118,19 @@ class OutputChunk(Message, frozen=True, tag="taskloom.attempt.output.v1"):
     text: str = ""
     data: bytes = b""
     tenant_id: str = "default"
+
+
+# Gateway -> gateways, on the assignments topic; key = the agent's executor id.
+
+
+class LinkTaken(Message, frozen=True, tag="taskloom.agent.link-taken.v1"):
+    """A gateway holds the agent's link from here on; whoever held it before lets go. Its offset is the link's epoch."""
+
+    executor_id: str
+    link_id: str
+    incarnation: str
+    gateway: str
+    at: datetime
 
 
 # Orchestrator -> who asked, on the replies topic; key = the command's reply-to.

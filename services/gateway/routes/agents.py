@@ -1,25 +1,26 @@
 """Agents in Shannon's shapes: what can be executed by one call, and the call."""
 
-from typing import Final
+from typing import Annotated, Final, Literal
 
 import msgspec
-from litestar import get, post
+from litestar import delete, get, post
 from litestar.params import FromPath
 from litestar.types import ASGIApp
+from msgspec import Meta, Struct
 
+from services.gateway.agent_desk import AgentChanged, AgentEnrolledOnce, AgentReason, NewAgent
 from services.gateway.agents import (
     AgentInfo,
     AgentList,
     AgentSubmitted,
     ExecuteAgent,
-    agent_of,
-    agents_of,
     submission_for,
 )
 from services.gateway.answers import json_answer
-from services.gateway.context import AnyRequest, checked_id, gateway_of, origin_of
+from services.gateway.context import AnyRequest, caller_in, checked_id, gateway_of, origin_of, pairs_of
 from services.gateway.docs import Answered, Doc, documented
 from services.gateway.problems import decoded
+from services.gateway.queries import read_query
 from services.gateway.routes.tasks import stream_url
 from services.gateway.submit import ACCEPTED
 
@@ -44,20 +45,31 @@ _SUBMITTED: Final = {
 }
 
 
+class AgentsQuery(Struct, frozen=True):
+    category: Literal["", "kind", "executor", "agent"] = ""
+
+
+class RevokeQuery(Struct, frozen=True):
+    reason: Annotated[str, Meta(max_length=4096, description="Kept in its history")] = ""
+
+
 @get(
     AGENTS,
     opt=documented(
         Doc(
             summary="What can be executed by one call",
             tag=TAG,
-            details="Each kind of work that a ready executor runs, then each ready executor itself.",
+            details="Each kind of work that a ready executor runs, then each ready executor itself and each agent that "
+            "the tenant has enrolled; these have a part machine that says whether they are online, and how they are.",
+            query=AgentsQuery,
             answers={200: Answered("Agents", AgentList, {"agents": [_AGENT], "total_count": 1})},
         )
     ),
 )
 async def list_agents(request: AnyRequest) -> ASGIApp:
-    gateway = gateway_of(request)
-    found = [*agents_of(await gateway.reader.views.executors()).values()]
+    gateway, query = gateway_of(request), read_query(pairs_of(request), AgentsQuery)
+    every = (await gateway.agents.all(caller_in(request))).values()
+    found = [each for each in every if query.category in ("", each.category)]
     return json_answer(AgentList(found, len(found)), headers=gateway.lag.header())
 
 
@@ -69,7 +81,7 @@ async def list_agents(request: AnyRequest) -> ASGIApp:
 )
 async def get_agent(request: AnyRequest, agent_id: FromPath[str]) -> ASGIApp:
     gateway, name = gateway_of(request), checked_id(agent_id, "agent_id")
-    return json_answer(agent_of(await gateway.reader.views.executors(), name), headers=gateway.lag.header())
+    return json_answer(await gateway.agents.get(caller_in(request), name), headers=gateway.lag.header())
 
 
 @post(
@@ -92,7 +104,7 @@ async def execute_agent(request: AnyRequest, agent_id: FromPath[str]) -> ASGIApp
     gateway, name = gateway_of(request), checked_id(agent_id, "agent_id")
     gateway.limits.admit_submission()
     wish = decoded(msgspec.json.Decoder(ExecuteAgent).decode, await request.body() or b"{}")
-    agent = agent_of(await gateway.reader.views.executors(), name)
+    agent = await gateway.agents.get(caller_in(request), name)
     accepted = await gateway.submitter.submit(
         msgspec.json.encode(submission_for(agent, wish)), origin_of(request, gateway)
     )
@@ -108,4 +120,98 @@ async def execute_agent(request: AnyRequest, agent_id: FromPath[str]) -> ASGIApp
     return json_answer(body, status=202, headers=headers)
 
 
-HANDLERS: Final = [list_agents, get_agent, execute_agent]
+@post(
+    f"{AGENTS}/{{agent_id:str}}/token",
+    opt=documented(
+        Doc(
+            summary="Enrol an agent, or give it a new token",
+            tag=TAG,
+            details="The answer is the only place where the token is ever shown; one that it had before stops working. "
+            "`taskloom agent --id AGENT --token TOKEN` connects with it. The agent runs tasks of this tenant alone.",
+            body=NewAgent,
+            examples={"for a build machine": {"description": "the build machine under the desk"}},
+            answers={201: Answered("Enrolled", AgentEnrolledOnce)},
+            errors=(400, 409, 503),
+        )
+    ),
+)
+async def enroll_agent(request: AnyRequest, agent_id: FromPath[str]) -> ASGIApp:
+    gateway = gateway_of(request)
+    wish = decoded(msgspec.json.Decoder(NewAgent).decode, await request.body() or b"{}")
+    made = await gateway.agents.enroll(checked_id(agent_id, "agent_id"), wish, origin_of(request, gateway))
+    return json_answer(made, status=201, headers=[("Cache-Control", "no-store")])
+
+
+@delete(
+    f"{AGENTS}/{{agent_id:str}}/token",
+    status_code=200,
+    opt=documented(
+        Doc(
+            summary="Turn an agent away",
+            tag=TAG,
+            details="Its token stops working and its link is cut, within TASKLOOM_KEY_CACHE_S where another gateway "
+            "holds it. It stops what it runs; those attempts end as lost. It can be enrolled again.",
+            query=RevokeQuery,
+            answers={200: Answered("Done", AgentChanged)},
+            errors=(400, 404, 503),
+        )
+    ),
+)
+async def revoke_agent(request: AnyRequest, agent_id: FromPath[str]) -> ASGIApp:
+    gateway, query = gateway_of(request), read_query(pairs_of(request), RevokeQuery)
+    origin = origin_of(request, gateway)
+    return json_answer(await gateway.agents.revoke(checked_id(agent_id, "agent_id"), query.reason, origin))
+
+
+_REASON: Final = {"with a reason": {"reason": "its disk is to be changed"}}
+
+
+@post(
+    f"{AGENTS}/{{agent_id:str}}/drain",
+    status_code=200,
+    opt=documented(
+        Doc(
+            summary="Give an agent no more work",
+            tag=TAG,
+            details="What it has goes on. It lasts, over restarts of both ends, until undrain.",
+            body=AgentReason,
+            examples=_REASON,
+            answers={200: Answered("Done", AgentChanged)},
+            errors=(400, 404, 503),
+        )
+    ),
+)
+async def drain_agent(request: AnyRequest, agent_id: FromPath[str]) -> ASGIApp:
+    gateway, reason = gateway_of(request), await _reason(request)
+    origin = origin_of(request, gateway)
+    return json_answer(await gateway.agents.drain(checked_id(agent_id, "agent_id"), reason, origin))
+
+
+@post(
+    f"{AGENTS}/{{agent_id:str}}/undrain",
+    status_code=200,
+    opt=documented(
+        Doc(
+            summary="Give an agent work again",
+            tag=TAG,
+            body=AgentReason,
+            examples=_REASON,
+            answers={200: Answered("Done", AgentChanged)},
+            errors=(400, 404, 503),
+        )
+    ),
+)
+async def undrain_agent(request: AnyRequest, agent_id: FromPath[str]) -> ASGIApp:
+    gateway, reason = gateway_of(request), await _reason(request)
+    origin = origin_of(request, gateway)
+    return json_answer(await gateway.agents.undrain(checked_id(agent_id, "agent_id"), reason, origin))
+
+
+async def _reason(request: AnyRequest) -> str:
+    return decoded(msgspec.json.Decoder(AgentReason).decode, await request.body() or b"{}").reason
+
+
+HANDLERS: Final = [
+    *(list_agents, get_agent, execute_agent),
+    *(enroll_agent, revoke_agent, drain_agent, undrain_agent),
+]

@@ -1,4 +1,5 @@
-"""Executors: who is there, what they run, how busy they are. They serve all tenants, so no task of anyone is named."""
+"""Executors: who is there, what they run, how busy they are. They serve all tenants, so no task of anyone is named;
+agents serve one, and are shown to no other."""
 
 from datetime import datetime
 from typing import Final
@@ -88,8 +89,8 @@ def info_of(executor: Executor) -> ExecutorInfo:
     ),
 )
 async def list_executors(request: AnyRequest) -> ASGIApp:
-    gateway = gateway_of(request)
-    found = [info_of(executor) for executor in await gateway.reader.views.executors()]
+    gateway, tenant_id = gateway_of(request), caller_in(request).tenant_id
+    found = [info_of(executor) for executor in await gateway.reader.views.executors(tenant_id)]
     return json_answer(ExecutorList(found, len(found)), headers=gateway.lag.header())
 
 
@@ -100,8 +101,8 @@ async def list_executors(request: AnyRequest) -> ASGIApp:
     ),
 )
 async def get_executor(request: AnyRequest, executor_id: FromPath[str]) -> ASGIApp:
-    gateway = gateway_of(request)
-    executor = await gateway.reader.views.executor(checked_id(executor_id, "executor_id"))
+    gateway, tenant_id = gateway_of(request), caller_in(request).tenant_id
+    executor = await gateway.reader.views.executor(checked_id(executor_id, "executor_id"), tenant_id)
     if executor is None:
         raise NotFound("Executor not found", executor_id=executor_id)
     return json_answer(info_of(executor), headers=gateway.lag.header())

@@ -74,7 +74,7 @@ async def get_queue(request: AnyRequest, name: FromPath[str]) -> ASGIApp:
         if name not in (await views.known()).queues | {"default"}:
             raise NotFound("Queue not found: no executor serves it and no open or recent task is in it", name=name)
         stats = QueueStats(name)
-    serving = [each for each in await views.executors() if name in each.heartbeat.queues]
+    serving = [each for each in await views.executors(caller_in(request).tenant_id) if name in each.heartbeat.queues]
     info = QueueInfo(**structs.asdict(stats), agent_workloads=figures.workloads(serving))
     return json_answer(info, headers=gateway.lag.header())
 

@@ -16,6 +16,7 @@ from psycopg import OperationalError
 
 from services.gateway.known import Known
 from taskloom.bus.errors import BusUnavailable, ReplyTimeout
+from taskloom.domain.entities.agents import Agent
 from taskloom.domain.entities.commands import EntityCommand
 from taskloom.domain.entities.entity import Entity
 from taskloom.domain.entities.ids import is_entity_id
@@ -53,7 +54,7 @@ from taskloom.views.steps.shape import Shape
 from taskloom.views.task_executions.filters import Filters
 from taskloom.views.task_executions.fold import fold as fold_row
 from taskloom.views.task_executions.fold import fold_all
-from taskloom.views.task_executions.query import Page, make_cursor
+from taskloom.views.task_executions.query import Page, Place, make_cursor
 from taskloom.views.task_executions.query import read_cursor as read_task_cursor
 from taskloom.views.task_executions.row import Row
 from taskloom.wire.claims import claimed_digest
@@ -316,6 +317,19 @@ class MemorySystem:
                 return entity
         return None
 
+    async def agents_by_token(self, hashes: Sequence[str]) -> list[Entity]:
+        if self.database_away:
+            raise OperationalError("the database is away")
+        return [
+            each
+            for each in self.memory_entities.shown.values()
+            if isinstance(each.value, Agent) and each.value.lookup in hashes and not each.value.removed
+        ]
+
+    async def places(self, task_ids: Sequence[str]) -> dict[str, Place]:
+        found = {task_id: self.rows[task_id] for task_id in task_ids if task_id in self.rows}
+        return {task_id: Place(row.tenant_id, row.attempt, row.phase) for task_id, row in found.items()}
+
     async def key_uses(self, tenant_id: str, key_ids: list[str]) -> dict[str, datetime]:
         return {key: at for (tenant, key), at in self.uses.items() if tenant == tenant_id and key in key_ids}
 
@@ -420,11 +434,12 @@ class MemorySystem:
         rows = [row for row in self._rows(tenant_id) if row.state == "assigned"]
         return [row.task_id for row in sorted(rows, key=lambda row: row.priority)][:limit]
 
-    async def executors(self) -> list[Executor]:
-        return list(self.executors_now)
+    async def executors(self, tenant_id: str | None = None) -> list[Executor]:
+        return [each for each in self.executors_now if each.serves(tenant_id)]
 
-    async def executor(self, executor_id: str) -> Executor | None:
-        return next((each for each in self.executors_now if each.executor_id == executor_id), None)
+    async def executor(self, executor_id: str, tenant_id: str | None = None) -> Executor | None:
+        found = (each for each in self.executors_now if each.executor_id == executor_id and each.serves(tenant_id))
+        return next(found, None)
 
     async def queues(self, tenant_id: str) -> list[QueueStats]:
         found: dict[str, QueueStats] = {}

@@ -38,7 +38,7 @@ PATH_IDS: Final[dict[str, list[str]]] = {
     "session_id": ["session-secret-of-a"],
     "name": ["default", "ci_cd"],
     "executor_id": ["nobody"],
-    "agent_id": ["echo"],
+    "agent_id": ["echo", "agent-secret-of-a"],
     "path": ["nothing"],
     "key_id": ["KEY"],
     "schedule_id": ["SCHEDULE"],
@@ -140,10 +140,13 @@ async def inhabit(app: Litestar, system: MemorySystem, key: str) -> str:
             await client.post(
                 "/api/v1/webhooks", json={"webhook_id": "hook-secret-of-a", "url": "https://example.com/"}
             ),
+            await client.post("/api/v1/agents/agent-secret-of-a/token", json={"description": MARK}),
         ]
         await client.delete("/api/v1/tasks/secret-of-a-that-is-not-there")
         await app.state["gateway"].auditor.close()
-    assert [answer.status_code for answer in answers] == [200, 200, 202, 201, 201], [answer.text for answer in answers]
+    assert [answer.status_code for answer in answers] == [200, 200, 202, 201, 201, 201], [
+        answer.text for answer in answers
+    ]
     at = system.streams["task-secret-of-a"][0].meta.at
     system.write("task-secret-of-a", OutputChunk("task-secret-of-a", 1, 1, "stdout", at, MARK, tenant_id="a"))
     return str(answers[3].json()["schedule_id"])
@@ -209,7 +212,7 @@ def body_of(case: Case) -> bytes:
 
 
 VOLATILE: Final = re.compile(
-    r"\d{4}-\d\d-\d\dT[0-9:.]+(Z|\+00:00)?|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}|(key_|sk_)[0-9a-f]+|eyJ[\w.-]+|whsec_[\w+/=]+"
+    r"\d{4}-\d\d-\d\dT[0-9:.]+(Z|\+00:00)?|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}|(key_|sk_|at_)[0-9a-f]+|eyJ[\w.-]+|whsec_[\w+/=]+"
     # Positions in the log of the installation: how much happens in all of it, and nothing of whom.
     r"|\"uptime_\w+\":[0-9.]+|: ping\n|id: p\d+:\d+(,p\d+:\d+)*\n+"
 )

@@ -151,6 +151,38 @@ class RemoveWebhook(Command, frozen=True, tag="taskloom.webhook.remove.v1"):
     name: Identifier
 
 
+class EnrollAgent(Command, frozen=True, tag="taskloom.agent.enroll.v1"):
+    """Lets an agent in that shows a token with this SHA-256, in hex; ``prefix``: how its text begins. A token that it
+    had before is worth nothing from then on. ``new``: refused when there ever was an agent of this name.
+
+    Without ``expires_at`` the token does not expire.
+    """
+
+    token_hash: KeyHash
+    prefix: KeyPrefix
+    description: Annotated[str, Meta(max_length=1000)] = ""
+    expires_at: UtcTime | None = None
+    new: bool = False
+
+
+class RevokeAgent(Command, frozen=True, tag="taskloom.agent.revoke.v1"):
+    """Its token is worth nothing from then on, and its link is cut. It can be enrolled again."""
+
+    reason: Reason = ""
+
+
+class DrainAgent(Command, frozen=True, tag="taskloom.agent.drain.v1"):
+    """It gets no more work, until ``UndrainAgent``; what it has goes on."""
+
+    reason: Reason = ""
+
+
+class UndrainAgent(Command, frozen=True, tag="taskloom.agent.undrain.v1"):
+    """It gets work again."""
+
+    reason: Reason = ""
+
+
 DefinitionCommand = SaveDefinition | RemoveDefinition
 SessionCommand = TitleSession | RemoveSession
 KeyCommand = IssueKey | RotateKey | RevokeKey
@@ -159,7 +191,8 @@ ScheduleClientCommand = (
 )
 ScheduleCommand = ScheduleClientCommand | FireSchedule | NoteRun
 WebhookCommand = SaveWebhook | RemoveWebhook
-EntityCommand = DefinitionCommand | ScheduleCommand | SessionCommand | KeyCommand | WebhookCommand
+AgentCommand = EnrollAgent | RevokeAgent | DrainAgent | UndrainAgent
+EntityCommand = DefinitionCommand | ScheduleCommand | SessionCommand | KeyCommand | WebhookCommand | AgentCommand
 
 _KIND_OF: Final = {
     **dict.fromkeys(get_args(DefinitionCommand), "definition"),
@@ -167,6 +200,7 @@ _KIND_OF: Final = {
     **dict.fromkeys(get_args(SessionCommand), "session"),
     **dict.fromkeys(get_args(KeyCommand), "key"),
     **dict.fromkeys(get_args(WebhookCommand), "webhook"),
+    **dict.fromkeys(get_args(AgentCommand), "agent"),
 }
 ENTITY_CLIENT_COMMANDS: Final = (
     *get_args(DefinitionCommand),
@@ -174,6 +208,7 @@ ENTITY_CLIENT_COMMANDS: Final = (
     *get_args(SessionCommand),
     *get_args(KeyCommand),
     *get_args(WebhookCommand),
+    *get_args(AgentCommand),
 )
 ENTITY_COMMANDS: Final = (*ENTITY_CLIENT_COMMANDS, NoteRun)
 """Those that travel."""

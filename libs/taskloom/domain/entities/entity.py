@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from msgspec import Struct, structs
 
-from taskloom.domain.entities import definitions, keys, schedules, sessions, webhooks
+from taskloom.domain.entities import agents, definitions, keys, schedules, sessions, webhooks
+from taskloom.domain.entities.agents import Agent
 from taskloom.domain.entities.asked import Asked
 from taskloom.domain.entities.commands import EntityCommand
 from taskloom.domain.entities.definitions import Definition
@@ -23,7 +24,7 @@ from taskloom.domain.task.caller import Caller
 REMEMBERED_COMMANDS: Final = 128
 """Commands whose ids an entity remembers, newest first to stay; older repeats are decided anew."""
 
-Value = Definition | Schedule | Session | ApiKey | Webhooks
+Value = Definition | Schedule | Session | ApiKey | Webhooks | Agent
 
 _MODULES: Final[dict[str, Any]] = {
     "definition": definitions,
@@ -31,6 +32,7 @@ _MODULES: Final[dict[str, Any]] = {
     "session": sessions,
     "key": keys,
     "webhook": webhooks,
+    "agent": agents,
 }
 """By the kind in the id: a module with ``decide`` and ``evolve``."""
 

@@ -121,6 +121,27 @@ class WebhookRemoved(Event, frozen=True, tag="taskloom.webhook.removed.v1"):
     serial: int = 1
 
 
+class AgentEnrolled(Event, frozen=True, tag="taskloom.agent.enrolled.v1"):
+    """``token_hash``: SHA-256 of its token, in hex; the text itself is nowhere. One after another: a new token."""
+
+    token_hash: str
+    prefix: str
+    description: str = ""
+    expires_at: datetime | None = None
+
+
+class AgentRevoked(Event, frozen=True, tag="taskloom.agent.revoked.v1"):
+    reason: str = ""
+
+
+class AgentDrained(Event, frozen=True, tag="taskloom.agent.drained.v1"):
+    reason: str = ""
+
+
+class AgentUndrained(Event, frozen=True, tag="taskloom.agent.undrained.v1"):
+    reason: str = ""
+
+
 DefinitionEvent = DefinitionSaved | DefinitionRemoved
 SessionEvent = SessionTitled | SessionRemoved
 ScheduleEvent = (
@@ -135,6 +156,7 @@ ScheduleEvent = (
 )
 KeyEvent = KeyIssued | KeyRotated | KeyRevoked
 WebhookEvent = WebhookSaved | WebhookRemoved
-EntityEvent = DefinitionEvent | ScheduleEvent | SessionEvent | KeyEvent | WebhookEvent
+AgentEvent = AgentEnrolled | AgentRevoked | AgentDrained | AgentUndrained
+EntityEvent = DefinitionEvent | ScheduleEvent | SessionEvent | KeyEvent | WebhookEvent | AgentEvent
 
 ENTITY_EVENTS: Final = get_args(EntityEvent)

@@ -83,8 +83,13 @@ class ExecutorPool:
             standing.usable = self._share(standing.offer)
 
     def hear(self, offer: ExecutorOffer) -> list[Lease]:
-        """Notes a heartbeat. Gives the leases of an earlier incarnation: those attempts are lost."""
+        """Notes a heartbeat. Gives the leases of an earlier incarnation: those attempts are lost.
+
+        One that came over a link of an agent that another has taken the place of is not heard.
+        """
         known = self._standings.get(offer.executor_id)
+        if known is not None and offer.epoch < known.offer.epoch:
+            return []
         if known is not None and known.offer.incarnation == offer.incarnation:
             known.silent_beats, known.refused_until_beat = 0, False
             if known.offer != offer:

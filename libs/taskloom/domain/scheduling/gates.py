@@ -19,7 +19,7 @@ class Gate(Struct, frozen=True, omit_defaults=True):
     """One reason to wait. ``held_by`` names tasks of the same tenant, executors, tasks waited for, or who paused it.
 
     ``gate``: schedule, retry, dependency, approval, pause, cancel, start, step (of a workflow); of ready tasks:
-    executor, queue, kind, capability, label (nobody has it), resources, slot, quarantine, breaker, concurrency,
+    executor, agent, queue, kind, capability, label (nobody has it), resources, slot, quarantine, breaker, concurrency,
     parallel, budget, affinity, rate, priority.
     """
 
@@ -41,7 +41,8 @@ def placement_gates(state: TaskState, scheduler: Scheduler, now: datetime) -> He
     requirement, since = requirement_of(state.spec), state.queued_at
     matching = scheduler.pool.matching(requirement)
     if not matching:
-        return [Gate(gate, detail, since) for gate, detail in _missing(requirement, scheduler).items()], None
+        missing = _missing(requirement, scheduler, state.spec.tenant_id)
+        return [Gate(gate, detail, since) for gate, detail in missing.items()], None
     gates, expected = _places(state, requirement, matching, scheduler)
     gates += _limits(state, scheduler)
     budgets, opens = _budgets(state, scheduler, now)
@@ -202,16 +203,18 @@ def _before(state: TaskState, scheduler: Scheduler, now: datetime) -> tuple[int,
     return 0, []
 
 
-def _missing(requirement: Requirement, scheduler: Scheduler) -> dict[str, str]:
-    """The fewest gates that separate the task from an executor, each with what is wanted."""
+def _missing(requirement: Requirement, scheduler: Scheduler, tenant_id: str) -> dict[str, str]:
+    """The fewest gates that separate the task from an executor, each with what is wanted. Other tenants' agents are not
+    there for it."""
     wanted: dict[str, Any] = {
         "executor": f"executor {requirement.executor_id} is not connected",
+        "agent": "agents run only what names one of them, a queue of theirs, a capability or a label",
         "queue": f"no executor serves queue {requirement.queue!r}",
         "kind": f"no executor runs kind {requirement.kind!r}",
         "capability": f"no executor has all of the capabilities {', '.join(requirement.capabilities)}",
         "label": "no executor has the labels " + ", ".join(f"{name}={value}" for name, value in requirement.labels),
     }
-    offers = [s.offer for s in scheduler.pool.standings() if s.offer.ready]
+    offers = [s.offer for s in scheduler.pool.standings() if s.offer.ready and s.offer.tenant_id in ("", tenant_id)]
     if not offers:
         return {"executor": "no executor is connected"}
     closest, offer = min(((mismatches(requirement, offer), offer) for offer in offers), key=lambda each: len(each[0]))

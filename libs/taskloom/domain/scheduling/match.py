@@ -7,6 +7,9 @@ from msgspec import Struct
 
 from taskloom.domain.values import Resources, TaskSpec
 
+DEFAULT_QUEUE: Final = TaskSpec(kind="").queue
+"""Where tasks wait that name no queue."""
+
 ANY_QUEUE: Final = "*"
 """Among an executor's queues: it takes work from all."""
 
@@ -22,7 +25,8 @@ Amounts = tuple[float, float, float, float]
 class Requirement(Struct, frozen=True):
     """Tasks with equal requirements wait in one line, so that a line is matched against executors once.
 
-    ``resources`` is empty for a task that asks for none.
+    ``resources`` is empty for a task that asks for none. ``tenant_id`` is set where an agent of the tenant may run it:
+    of tasks that ask for something, an executor, a queue of their own, a capability or a label.
     """
 
     queue: str
@@ -31,10 +35,15 @@ class Requirement(Struct, frozen=True):
     capabilities: tuple[str, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     resources: tuple[()] | Amounts = ()
+    tenant_id: str = ""
 
 
 class ExecutorOffer(Struct, frozen=True):
-    """What an executor announces. ``slots`` attempts run at once there, ``prefetch`` more may wait."""
+    """What an executor announces. ``slots`` attempts run at once there, ``prefetch`` more may wait.
+
+    ``tenant_id`` and ``agent_id``: of an agent, whose tasks alone it runs, and what it is called there. ``epoch``: of
+    its link.
+    """
 
     executor_id: str
     incarnation: str
@@ -46,6 +55,12 @@ class ExecutorOffer(Struct, frozen=True):
     prefetch: int = 0
     ready: bool = True
     resources: Resources = NO_RESOURCES
+    tenant_id: str = ""
+    agent_id: str = ""
+    epoch: int = 0
+
+    def is_called(self, name: str) -> bool:
+        return name in (self.executor_id, self.agent_id)
 
 
 def amounts(resources: Resources) -> Amounts:
@@ -59,18 +74,22 @@ def needs_of(spec: TaskSpec) -> tuple[()] | Amounts:
 def requirement_of(spec: TaskSpec) -> Requirement:
     labels = tuple(sorted(spec.labels.items())) if spec.labels else ()
     needs = () if spec.resources is NO_RESOURCES else needs_of(spec)
-    return Requirement(spec.queue, spec.kind, spec.executor_id, spec.capabilities, labels, needs)
+    asks = spec.executor_id or spec.capabilities or labels or spec.queue != DEFAULT_QUEUE
+    tenant_id = spec.tenant_id if asks else ""
+    return Requirement(spec.queue, spec.kind, spec.executor_id, spec.capabilities, labels, needs, tenant_id)
 
 
 def mismatches(requirement: Requirement, offer: ExecutorOffer) -> list[str]:
     """Which gates keep this executor from such tasks for good.
 
-    ``executor``, ``queue``, ``kind``, ``capability``, ``label``, and ``resources`` when the whole of what it offers is
-    too little.
+    ``executor``, ``agent`` (it is one, and of another tenant, or the task asks for nothing), ``queue``, ``kind``,
+    ``capability``, ``label``, and ``resources`` when the whole of what it offers is too little.
     """
     gates = []
-    if requirement.executor_id and requirement.executor_id != offer.executor_id:
+    if requirement.executor_id and not offer.is_called(requirement.executor_id):
         gates.append("executor")
+    if offer.tenant_id and offer.tenant_id != requirement.tenant_id:
+        gates.append("agent")
     if requirement.queue not in offer.queues and ANY_QUEUE not in offer.queues:
         gates.append("queue")
     if requirement.kind not in offer.kinds:

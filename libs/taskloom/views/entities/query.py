@@ -1,5 +1,6 @@
 """Reads of entities by kind and name. Everything is bound to a tenant; a removed one is not there."""
 
+from collections.abc import Sequence
 from typing import Final, LiteralString
 
 import msgspec
@@ -25,6 +26,10 @@ SELECT count(*) FROM entities WHERE tenant_id = %(tenant)s AND kind = %(kind)s A
 FIND: Final[LiteralString] = """
 SELECT entity FROM entities WHERE kind = %(kind)s AND lookup = %(lookup)s AND NOT removed
 ORDER BY entity_id LIMIT 1
+"""
+
+FIND_ALL: Final[LiteralString] = """
+SELECT entity FROM entities WHERE kind = %(kind)s AND lookup = ANY(%(lookups)s) AND NOT removed ORDER BY entity_id
 """
 
 VERSION: Final[LiteralString] = "SELECT version FROM entities WHERE entity_id = %(id)s"
@@ -58,3 +63,9 @@ async def find(pool: Pool, kind: str, lookup: str) -> Entity | None:
     """The one that is found by this text, whatever tenant it is of: for who does not know the tenant yet."""
     found = await row(pool, FIND, {"kind": kind, "lookup": lookup})
     return None if found is None else _decode(found[0])
+
+
+async def find_all(pool: Pool, kind: str, lookups: Sequence[str]) -> list[Entity]:
+    """Those that are found by these texts, whatever tenants they are of."""
+    found = await rows(pool, FIND_ALL, {"kind": kind, "lookups": list(lookups)})
+    return [_decode(stored) for (stored,) in found]

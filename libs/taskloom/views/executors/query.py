@@ -1,4 +1,4 @@
-"""Reads of executors: who is there, what they run, how busy they are. Executors serve all tenants."""
+"""Reads of executors: who is there, what they run, how busy they are. Executors serve all tenants, agents their own."""
 
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, LiteralString
@@ -35,6 +35,10 @@ class Executor(Struct, frozen=True):
     @property
     def executor_id(self) -> str:
         return self.heartbeat.executor_id
+
+    def serves(self, tenant_id: str | None) -> bool:
+        """Whether it runs tasks of the tenant; None: of anybody."""
+        return tenant_id is None or self.heartbeat.tenant_id in ("", tenant_id)
 
     @property
     def load(self) -> float:

@@ -69,6 +69,8 @@ SELECT task_id FROM task_executions
 WHERE task_id = ANY(%(tasks)s) AND tenant_id = %(tenant)s AND deleted_at IS NULL
 """
 
+PLACES: Final = "SELECT task_id, tenant_id, attempt, phase FROM task_executions WHERE task_id = ANY(%(tasks)s)"
+
 ASSIGNED: Final = """
 SELECT task_id FROM task_executions
 WHERE tenant_id = %(tenant)s AND completed_at IS NULL AND state = 'assigned'
@@ -117,6 +119,24 @@ async def known(pool: Pool, tenant_id: str, task_ids: Sequence[str]) -> set[str]
     """Those of the ids that are this tenant's tasks."""
     found = await rows(pool, KNOWN, {"tenant": tenant_id, "tasks": list(task_ids)})
     return {task_id for (task_id,) in found}
+
+
+class Place(Struct, frozen=True):
+    """Whose a task is, and how far: ``attempt`` is the number of the last one."""
+
+    tenant_id: str
+    attempt: int
+    phase: str
+
+    def is_over(self, attempt: int) -> bool:
+        """Whether that attempt has ended, however. False for one that the row does not show yet."""
+        return self.attempt > attempt or (self.attempt == attempt and self.phase not in ("assigned", "running"))
+
+
+async def places(pool: Pool, task_ids: Sequence[str]) -> dict[str, Place]:
+    """By task id, of all tenants: for who has to find out whose a task is."""
+    found = await rows(pool, PLACES, {"tasks": list(task_ids)})
+    return {task_id: Place(*rest) for task_id, *rest in found}
 
 
 async def list_tasks(

@@ -1,0 +1,104 @@
+"""What an agent and a gateway say to each other over a WebSocket: JSON, one message a frame.
+
+The agent opens with ``Hello``, the gateway answers ``Welcome``; from then on both speak when they have something. The
+agent is registered with its first ``Beat``. A
+``Push`` is acknowledged once Kafka has its records; until then the agent keeps it, and sends it again over its next
+link. An ``Order`` has the offset that the agent names in its next ``Hello``, so that none is missed in between.
+"""
+
+from datetime import datetime
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Raw, Struct
+
+from taskloom.domain.task.directives import Directive
+from taskloom.wire.messages import ExecutorHeartbeat
+
+PATH: Final = "/api/v1/agents/link"
+VALUES_PATH: Final = f"{PATH}/values"
+AGENT_HEADER: Final = "x-agent-id"
+PROTOCOL: Final = 1
+
+MAX_UP_BYTES: Final = 4 * 1024 * 1024
+"""Largest message of an agent."""
+
+MAX_DOWN_BYTES: Final = 48 * 1024 * 1024
+"""Largest message to an agent: an order with input and context of 16 MiB each."""
+
+TAKEN_OVER: Final = 4409
+REFUSED: Final = 4401
+GARBLED: Final = 4400
+TOO_SLOW: Final = 4413
+GOING_AWAY: Final = 1012
+
+Lane = Literal["reports", "outputs"]
+
+
+class Item(Struct, frozen=True, array_like=True):
+    """A report (a command) or a piece of output. ``id`` makes a report that comes twice harmless."""
+
+    task_id: str
+    id: str
+    type: str
+    traceparent: str
+    value: Raw
+
+
+class Hello(Struct, frozen=True, tag="hello"):
+    """``after``: offset of the last order that came, -1 for none. ``unacknowledged``: pushes that it will send again.
+
+    ``at`` is by the agent's own clock: only how far that is from the gateway's is taken from it.
+    """
+
+    protocol: int
+    incarnation: str
+    at: datetime
+    after: int = -1
+    unacknowledged: int = 0
+
+
+class Push(Struct, frozen=True, tag="push"):
+    """Records of one lane, in order; ``seq`` rises with each push of the agent's life."""
+
+    seq: int
+    lane: Lane
+    items: list[Item]
+
+
+class Beat(Struct, frozen=True, tag="beat"):
+    """A sign of life; only the newest counts, so none is acknowledged or kept."""
+
+    at: datetime
+    beat: ExecutorHeartbeat
+
+
+class Welcome(Struct, frozen=True, tag="welcome"):
+    """``epoch``: of this link; ``tenant_id`` and ``executor_id``: who the agent is."""
+
+    epoch: int
+    gateway: str
+    tenant_id: str
+    executor_id: str
+
+
+class Order(Struct, frozen=True, tag="order"):
+    """A directive; -1 is the offset of one that the gateway itself makes."""
+
+    offset: int
+    directive: Directive
+
+
+class Ack(Struct, frozen=True, tag="ack"):
+    """Kafka has the push. ``refused`` of its items are in no topic: they were of tasks that the agent does not have."""
+
+    seq: int
+    refused: int = 0
+
+
+Up = Hello | Push | Beat
+Down = Welcome | Order | Ack
+
+encode: Final = msgspec.json.Encoder().encode
+decode_up: Final = msgspec.json.Decoder(Up).decode
+decode_down: Final = msgspec.json.Decoder(Down).decode

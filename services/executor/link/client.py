@@ -1,0 +1,317 @@
+"""The agent's end of the link: connects, comes back after a cut, and loses nothing in between.
+
+A push stays here until the gateway acknowledges it, and goes again over the next link, in its order. Orders are handed
+on in the order of their offsets; the last one's is named when the link is opened again.
+"""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Raw, Struct
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+from services.executor.link.settings import AgentSettings
+from taskloom import telemetry
+from taskloom.bus.errors import BusUnavailable
+from taskloom.bus.publish import OutRecord
+from taskloom.client.connection import reads_environment
+from taskloom.settings import SettingsError
+from taskloom.wire import link as wire
+
+HANDSHAKE_S: Final = 10.0
+WELCOME_S: Final = 60.0
+MAX_ORDERS: Final = 20_000
+"""Orders that wait to be carried out; above it the link is dropped, and they are asked for again by offset."""
+
+_log = telemetry.get_logger(__name__)
+_links = telemetry.counter("agent_links", "Links that were opened")
+_pending = telemetry.gauge("agent_pushes_unacknowledged", "Pushes that the gateway has not acknowledged")
+
+
+class AgentRefused(SettingsError):
+    """The gateway does not let this agent in."""
+
+
+class AgentReplaced(SettingsError):
+    """Another process connected as this agent."""
+
+
+class _Beat(Struct, frozen=True, tag="beat"):
+    """``wire.Beat`` with the heartbeat as it was encoded."""
+
+    at: datetime
+    beat: Raw
+
+
+class OrderRecord(Struct, frozen=True):
+    """What ``Directives`` reads of a Kafka record."""
+
+    offset: int
+    key: bytes
+    value: bytes
+    topic: str = "link"
+    partition: int = 0
+    headers: tuple[()] = ()
+
+
+class _Pushed(Struct, eq=False):
+    seq: int
+    frame: bytes
+    done: "asyncio.Future[None]"
+
+
+class _Lane:
+    """``outbox.Publishes`` over the link."""
+
+    def __init__(self, name: wire.Lane, push: Callable[[wire.Lane, Sequence[OutRecord]], Awaitable[None]]) -> None:
+        self._name = name
+        self._push = push
+
+    async def publish(self, records: Sequence[OutRecord]) -> None:
+        """Returns when the gateway has acknowledged them, however many links that takes."""
+        await self._push(self._name, records)
+
+
+class _Heartbeats:
+    """``outbox.Publishes`` for heartbeats: those that find no link are not sent, since the next one says it all."""
+
+    def __init__(self, link: "Link") -> None:
+        self._link = link
+
+    async def publish(self, records: Sequence[OutRecord]) -> None:
+        """Raises BusUnavailable: there is no link now."""
+        await self._link.beat(records[-1].value or b"{}")
+
+
+class Link:
+    """``executor_id``: what the agent registers as; known after the first ``Welcome``. ``on_open``: called with each
+    link, once it is open."""
+
+    def __init__(self, settings: AgentSettings, incarnation: str) -> None:
+        self._settings = settings
+        self._incarnation = incarnation
+        self._token = settings.agent_token.get_secret_value()
+        self._turn = random.randrange(len(settings.gateway_urls))
+        self._seq = 0
+        self._after = -1
+        self._unacknowledged: dict[int, _Pushed] = {}
+        self._to_send: deque[_Pushed] = deque()
+        self._some = asyncio.Event()
+        self._orders: deque[OrderRecord] = deque()
+        self._ordered = asyncio.Event()
+        self._socket: ClientConnection | None = None
+        self._opened = asyncio.Event()
+        self.executor_id = ""
+        self.reports = _Lane("reports", self._push)
+        self.outputs = _Lane("outputs", self._push)
+        self.heartbeats = _Heartbeats(self)
+        self.on_open: Callable[[], Awaitable[None]] | None = None
+
+    @property
+    def url(self) -> str:
+        """The gateway that is, or is next, connected to."""
+        return self._settings.gateway_urls[self._turn % len(self._settings.gateway_urls)]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {wire.AGENT_HEADER: self._settings.executor_id, "authorization": f"Bearer {self._token}"}
+
+    async def opened(self) -> None:
+        """Returns once the first link is open."""
+        await self._opened.wait()
+
+    async def ping(self) -> None:
+        """Raises BusUnavailable: there is no link now."""
+        if self._socket is None:
+            raise BusUnavailable(f"no link to {self.url}")
+
+    async def run(self) -> None:
+        """Keeps a link open until cancelled: after a cut the next gateway is tried, after a jittered, growing pause.
+
+        Raises:
+            AgentRefused: the token is not good, or no more.
+            AgentReplaced: another process connected as this agent.
+        """
+        settings = self._settings
+        pause_s = settings.reconnect_first_s
+        while True:
+            began = time.monotonic()
+            was_open = False
+            try:
+                async with self._connected() as socket:
+                    await self._greet(socket)
+                    was_open = True
+                    await self._serve(socket)
+            except InvalidStatus as refused:
+                self._refused(refused)
+            except ConnectionClosed as closed:
+                self._closed(closed)
+            except (OSError, WebSocketException, TimeoutError, msgspec.MsgspecError) as fault:
+                _log.warning("no link", gateway=self.url, reason=repr(fault)[:300])
+            self._turn += 1
+            if was_open and time.monotonic() - began > settings.reconnect_most_s:
+                pause_s = settings.reconnect_first_s
+            await asyncio.sleep(random.uniform(0, pause_s))
+            pause_s = min(settings.reconnect_most_s, pause_s * 2)
+
+    def _connected(self) -> connect:
+        address = urlsplit(self.url)
+        scheme = "wss" if address.scheme == "https" else "ws"
+        settings = self._settings
+        return connect(
+            f"{scheme}://{address.netloc}{address.path}{wire.PATH}",
+            additional_headers=self.headers,
+            open_timeout=HANDSHAKE_S,
+            close_timeout=2.0,
+            ping_interval=settings.link_ping_s,
+            ping_timeout=settings.link_silent_s,
+            max_size=wire.MAX_DOWN_BYTES,
+            compression=None,
+            proxy=True if reads_environment(self.url) else None,
+        )
+
+    def _refused(self, refused: InvalidStatus) -> None:
+        status, body = refused.response.status_code, bytes(refused.response.body or b"")[:500]
+        if status == 401:
+            raise AgentRefused(
+                f"{self.url} does not let agent {self._settings.executor_id!r} in: {_message(body)}"
+            ) from refused
+        _log.warning("no link", gateway=self.url, status=status, reason=_message(body))
+
+    def _closed(self, closed: ConnectionClosed) -> None:
+        code, reason = (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd is not None else (1006, str(closed))
+        if code == wire.REFUSED:
+            raise AgentRefused(f"{self.url} let agent {self._settings.executor_id!r} go: {reason}") from closed
+        if code == wire.TAKEN_OVER:
+            raise AgentReplaced(f"another process connected as agent {self._settings.executor_id!r}") from closed
+        _log.warning("the link was cut", gateway=self.url, code=code, reason=reason, kept=len(self._unacknowledged))
+
+    async def _greet(self, socket: ClientConnection) -> None:
+        hello = wire.Hello(wire.PROTOCOL, self._incarnation, datetime.now(UTC), self._after, len(self._unacknowledged))
+        await socket.send(wire.encode(hello).decode())
+        async with asyncio.timeout(WELCOME_S):
+            welcome = wire.decode_down(await socket.recv())
+        if not isinstance(welcome, wire.Welcome):
+            raise WebSocketException("the gateway did not say welcome")
+        self.executor_id = welcome.executor_id
+        _links.inc()
+        _log.info("link is open", gateway=self.url, epoch=welcome.epoch, sends_again=len(self._unacknowledged))
+
+    async def _serve(self, socket: ClientConnection) -> None:
+        self._to_send = deque(self._unacknowledged[seq] for seq in sorted(self._unacknowledged))
+        self._some.set()
+        self._socket = socket
+        self._opened.set()
+        work = [asyncio.create_task(self._write(socket)), asyncio.create_task(self._read(socket))]
+        if self.on_open is not None:
+            work.append(asyncio.create_task(self._tell(self.on_open)))
+        try:
+            done, _ = await asyncio.wait(work[:2], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            self._socket = None
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+
+    @staticmethod
+    async def _tell(on_open: Callable[[], Awaitable[None]]) -> None:
+        with suppress(BusUnavailable):
+            await on_open()
+
+    async def _write(self, socket: ClientConnection) -> None:
+        while True:
+            await self._some.wait()
+            self._some.clear()
+            while self._to_send:
+                await socket.send(self._to_send.popleft().frame.decode())
+
+    async def _read(self, socket: ClientConnection) -> None:
+        while True:
+            message = wire.decode_down(await socket.recv())
+            if isinstance(message, wire.Ack):
+                self._acknowledged(message)
+            elif isinstance(message, wire.Order):
+                self._ordered_to(message)
+            if len(self._orders) > MAX_ORDERS:
+                raise WebSocketException("more orders than can be carried out; asking again later")
+
+    def _acknowledged(self, ack: wire.Ack) -> None:
+        pushed = self._unacknowledged.pop(ack.seq, None)
+        _pending.set(len(self._unacknowledged))
+        if ack.refused:
+            _log.error("the gateway did not pass all on", seq=ack.seq, refused=ack.refused)
+        if pushed is not None and not pushed.done.done():
+            pushed.done.set_result(None)
+
+    def _ordered_to(self, order: wire.Order) -> None:
+        if 0 <= order.offset <= self._after:
+            return
+        self._after = max(self._after, order.offset)
+        directive = msgspec.json.encode(order.directive)
+        self._orders.append(OrderRecord(order.offset, self.executor_id.encode(), directive))
+        self._ordered.set()
+
+    # For the executor (transport.Transport).
+
+    async def poll(self, timeout_ms: int = 200, max_records: int | None = None) -> dict[Any, list[Any]]:
+        """As ``directives.Polls``."""
+        if not self._orders:
+            self._ordered.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_ms / 1000):
+                    await self._ordered.wait()
+        taken = [self._orders.popleft() for _ in range(min(len(self._orders), max_records or MAX_ORDERS))]
+        return {0: taken} if taken else {}
+
+    async def beat(self, encoded: bytes) -> None:
+        socket = self._socket
+        if socket is None:
+            raise BusUnavailable(f"no link to {self.url}")
+        try:
+            await socket.send(msgspec.json.encode(_Beat(datetime.now(UTC), Raw(encoded))).decode())
+        except (ConnectionClosed, OSError) as error:
+            raise BusUnavailable(f"the link to {self.url} was cut") from error
+
+    async def _push(self, lane: wire.Lane, records: Sequence[OutRecord]) -> None:
+        self._seq += 1
+        push = wire.Push(self._seq, lane, [_item(record) for record in records])
+        pushed = _Pushed(self._seq, wire.encode(push), asyncio.get_running_loop().create_future())
+        self._unacknowledged[pushed.seq] = pushed
+        _pending.set(len(self._unacknowledged))
+        if self._socket is not None:
+            self._to_send.append(pushed)
+            self._some.set()
+        try:
+            await pushed.done
+        finally:
+            self._unacknowledged.pop(pushed.seq, None)
+
+
+def _item(record: OutRecord) -> wire.Item:
+    named = dict(record.headers)
+    return wire.Item(
+        task_id=record.key.decode(),
+        id=named.get("ce_id", b"").decode(),
+        type=named.get("ce_type", b"").decode(),
+        traceparent=named.get("traceparent", b"").decode(),
+        value=Raw(record.value or b"{}"),
+    )
+
+
+def _message(body: bytes) -> str:
+    try:
+        told = msgspec.json.decode(body)
+        return str(told.get("message") or told.get("error") or "")
+    except (msgspec.MsgspecError, AttributeError, UnicodeDecodeError):
+        return body.decode("utf-8", "replace")

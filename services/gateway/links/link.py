@@ -1,0 +1,265 @@
+"""One agent's link: from the WebSocket's opening to its end.
+
+What the agent says is read without delay, so that its pings are answered while Kafka is slow; what it may have under
+way is bounded by its own outboxes, one push a lane, and an agent that sends more is cut.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+import msgspec
+from psycopg import OperationalError
+
+from services.gateway.links.assignments import Orders
+from services.gateway.links.door import Guest
+from services.gateway.links.relay import Relay
+from taskloom import telemetry
+from taskloom.bus.errors import BusError, TooLarge
+from taskloom.bus.publish import OutRecord
+from taskloom.domain.task.directives import Directive, RunAttempt, StopAttempt
+from taskloom.store.errors import ClaimCorrupt, ClaimMissing, StoreUnavailable
+from taskloom.views.reading import TooSlow
+from taskloom.wire import link as wire
+from taskloom.wire.messages import ExecutorHeartbeat, LinkTaken, LiveAttempt
+
+PUSHES_WAITING: Final = 4
+RETRY_S: Final = 0.5
+LOOK_EVERY_BEATS: Final = 6
+"""After so many signs of life the attempts that the agent lists are held against the read side again."""
+
+STALE_GRACE_S: Final = 5.0
+
+_log = telemetry.get_logger(__name__)
+_decoder: msgspec.json.Decoder[Directive | LinkTaken] = msgspec.json.Decoder(Directive | LinkTaken)
+
+Publish = Callable[[Sequence[OutRecord]], Awaitable[None]]
+
+
+class Cut(Exception):
+    """The link ends: with this code and reason for the agent."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code, self.reason = code, reason
+
+
+class Around(Protocol):
+    """What a link needs of the hub."""
+
+    async def register(self, beat: ExecutorHeartbeat) -> None: ...
+
+    async def resolve(self, value: Any) -> Any: ...
+
+    async def places(self, task_ids: Sequence[str]) -> dict[str, Any]: ...
+
+    def publish_of(self, lane: wire.Lane) -> Publish: ...
+
+
+class AgentLink:
+    """``epoch``: the offset of this link's claim."""
+
+    def __init__(
+        self,
+        guest: Guest,
+        hello: wire.Hello,
+        send: Callable[[bytes], Awaitable[None]],
+        receive: Callable[[], Awaitable[bytes]],
+        around: Around,
+        relay: Relay,
+        *,
+        link_id: str,
+        gateway: str,
+        epoch: int,
+    ) -> None:
+        self.guest = guest
+        self.link_id = link_id
+        self._hello = hello
+        self._send = send
+        self._receive = receive
+        self._around = around
+        self._relay = relay
+        self._gateway = gateway
+        self._epoch = epoch
+        self._beat: ExecutorHeartbeat | None = None
+        self._beats = 0
+        self._said = asyncio.Event()
+        self._cut: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lanes: dict[str, asyncio.Queue[wire.Push]] = {
+            "reports": asyncio.Queue(PUSHES_WAITING),
+            "outputs": asyncio.Queue(PUSHES_WAITING),
+        }
+        self._set_skew(hello.at)
+
+    def cut(self, code: int, reason: str) -> None:
+        """Ends the link from outside."""
+        if not self._cut.done():
+            self._cut.set_exception(Cut(code, reason))
+
+    def update(self, guest: Guest) -> None:
+        """The agent as it is now; a drain that began or ended is said at once."""
+        changed, self.guest = guest != self.guest, guest
+        if changed and self._beat is not None:
+            self._said.set()
+
+    async def run(self, orders: Orders, missed: Sequence[Any]) -> None:
+        """Until the agent goes, or a cut. ``missed``: orders since the agent's last one, up to the epoch.
+
+        Raises:
+            Cut: why it ended, where the agent is still there to hear it.
+        """
+        welcome = wire.Welcome(self._epoch, self._gateway, self.guest.tenant_id, self.guest.executor_id)
+        await self._send(wire.encode(welcome))
+        work = [
+            asyncio.create_task(self._read()),
+            asyncio.create_task(self._order(orders, missed)),
+            asyncio.create_task(self._register()),
+            *(asyncio.create_task(self._push(lane)) for lane in self._lanes.values()),
+        ]
+        try:
+            done, _ = await asyncio.wait({*work, self._cut}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+            if not self._cut.done():
+                self._cut.cancel()
+        if self._said.is_set() and self._beat is not None:
+            await self._around.register(self._stamped(self._beat))  # its good-bye came with the close
+
+    # From the agent.
+
+    async def _read(self) -> None:
+        """Ends when the agent closes."""
+        while frame := await self._receive():
+            try:
+                message = wire.decode_up(frame)
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                raise Cut(wire.GARBLED, f"not understood: {error}"[:100]) from error
+            if isinstance(message, wire.Beat):
+                self._set_skew(message.at)
+                self._beat = message.beat
+                self._said.set()
+            elif isinstance(message, wire.Push):
+                lane = self._lanes[message.lane]
+                if lane.full():
+                    raise Cut(wire.GARBLED, f"more than {PUSHES_WAITING} pushes of a lane are under way")
+                lane.put_nowait(message)
+            else:
+                raise Cut(wire.GARBLED, "a second hello")
+
+    def _set_skew(self, at: datetime) -> None:
+        self._relay.skew = datetime.now(UTC) - at
+
+    async def _push(self, lane: "asyncio.Queue[wire.Push]") -> None:
+        while True:
+            push = await lane.get()
+            records, refused = await self._relay.records(push)
+            refused += await self._publish(self._around.publish_of(push.lane), records)
+            await self._send(wire.encode(wire.Ack(push.seq, refused)))
+
+    async def _publish(self, publish: Publish, records: Sequence[OutRecord]) -> int:
+        """Returns once Kafka has them, however long it is away; how many it will never take."""
+        while records:
+            try:
+                await publish(records)
+                return 0
+            except TooLarge as error:
+                if len(records) == 1:
+                    _log.error("too large for Kafka", agent=self.guest.executor_id, reason=str(error))
+                    return 1
+                middle = len(records) // 2
+                return await self._publish(publish, records[:middle]) + await self._publish(publish, records[middle:])
+            except BusError as error:
+                _log.warning("Kafka does not take an agent's records", agent=self.guest.executor_id, reason=str(error))
+                await asyncio.sleep(RETRY_S)
+        return 0
+
+    # To Kafka: signs of life.
+
+    async def _register(self) -> None:
+        while True:
+            await self._said.wait()
+            self._said.clear()
+            assert self._beat is not None
+            beat = self._stamped(self._beat)
+            try:
+                await self._around.register(beat)
+            except BusError as error:
+                _log.warning("no heartbeat of an agent", agent=self.guest.executor_id, reason=str(error))
+            if self._beats % LOOK_EVERY_BEATS == 0 and beat.live:
+                await self._stop_what_is_over(beat.live)
+            self._beats += 1
+
+    def _stamped(self, beat: ExecutorHeartbeat) -> ExecutorHeartbeat:
+        """The agent's own words, with what is not for it to say by us: who it is, when it is, and what it may."""
+        now, since = datetime.now(UTC), beat.started_at
+        return msgspec.structs.replace(
+            beat,
+            executor_id=self.guest.executor_id,
+            incarnation=self._hello.incarnation,
+            status="draining" if beat.status == "ready" and self.guest.draining else beat.status,
+            at=now,
+            started_at=None if since is None else min(now, since + self._relay.skew),
+            schemas={},
+            tenant_id=self.guest.tenant_id,
+            epoch=self._epoch,
+            gateway=self._gateway,
+        )
+
+    async def _stop_what_is_over(self, live: Sequence[LiveAttempt]) -> None:
+        """Orders a stop of attempts that were lost while the agent was away, and have ended or were superseded."""
+        try:
+            places = await self._around.places([each.task_id for each in live])
+        except (OperationalError, TooSlow):
+            return
+        for each in live:
+            place = places.get(each.task_id)
+            if place is None or (place.tenant_id == self.guest.tenant_id and not place.is_over(each.attempt)):
+                continue
+            stop = StopAttempt(
+                *(each.task_id, each.attempt, self.guest.executor_id, self._hello.incarnation),
+                grace_s=STALE_GRACE_S,
+                reason="the attempt was lost while the agent was away",
+            )
+            await self._send(wire.encode(wire.Order(-1, stop)))
+
+    # From Kafka: orders.
+
+    async def _order(self, orders: Orders, missed: Sequence[Any]) -> None:
+        for record in missed:
+            await self._pass_on(record)
+        while True:
+            record = await orders.next()
+            if record.offset > self._epoch:
+                await self._pass_on(record)
+            if orders.lost:
+                raise Cut(wire.TOO_SLOW, "too many orders wait; come back")
+
+    async def _pass_on(self, record: Any) -> None:
+        try:
+            message = _decoder.decode(record.value or b"")
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            _log.error("an order cannot be read", agent=self.guest.executor_id, offset=record.offset, error=str(error))
+            return
+        if isinstance(message, LinkTaken):
+            if record.offset > self._epoch:
+                raise Cut(wire.TAKEN_OVER, "another connection of this agent took its place")
+        elif message.incarnation in ("", self._hello.incarnation):
+            if isinstance(message, RunAttempt):
+                self._relay.note_task(message.task_id)
+                message = await self._whole(message)
+            await self._send(wire.encode(wire.Order(record.offset, message)))
+
+    async def _whole(self, order: RunAttempt) -> RunAttempt:
+        """With large values in the place of their references, since the agent cannot follow them. One that cannot be
+        had stays a reference, which the agent fails the attempt with."""
+        try:
+            given, context = await self._around.resolve(order.input), await self._around.resolve(order.context)
+        except (ClaimMissing, ClaimCorrupt, StoreUnavailable) as error:
+            _log.warning("a large value cannot be had", task_id=order.task_id, reason=str(error))
+            return order
+        return msgspec.structs.replace(order, input=given, context=context)
