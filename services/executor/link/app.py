@@ -38,7 +38,12 @@ async def run(settings: AgentSettings) -> None:
         runtime.background("keep the link", link.run(), drains=False)
         if not await _opened(link, runtime):
             return
-        host = Host()
+        spill = Spill(settings.spill_dir, settings.spill_mb * MIB)
+
+        async def close_spill() -> None:
+            spill.close()
+
+        runtime.on_drain("close the file of output", close_spill)
         named = settings.model_copy(update={"executor_id": link.executor_id})
         transport = Transport(
             reports=link.reports,
@@ -47,9 +52,9 @@ async def run(settings: AgentSettings) -> None:
             orders=link,
             values=LinkValues(link),
             checks={"link": link.ping},
-            overflow=Spill(settings.spill_dir, settings.spill_mb * MIB),
+            overflow=spill,
             batch_bytes=PUSH_BYTES,
-            measure=host.measure,
+            measure=Host().measure,
         )
         small = named.model_copy(update={"max_pending_output_mb": KEPT_IN_MEMORY_MIB})
         announce = await serve(small, runtime, transport, incarnation=incarnation)

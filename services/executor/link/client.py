@@ -29,6 +29,7 @@ from taskloom.wire import link as wire
 
 HANDSHAKE_S: Final = 10.0
 WELCOME_S: Final = 60.0
+FIRST_BEAT_AGAIN_S: Final = 0.1
 MAX_ORDERS: Final = 20_000
 """Orders that wait to be carried out; above it the link is dropped, and they are asked for again by offset."""
 
@@ -82,14 +83,25 @@ class _Lane:
 
 
 class _Heartbeats:
-    """``outbox.Publishes`` for heartbeats: those that find no link are not sent, since the next one says it all."""
+    """``outbox.Publishes`` for heartbeats: those that find no link are not sent, since the next one says it all. Only
+    the first, which registers the agent, waits for one."""
 
     def __init__(self, link: "Link") -> None:
         self._link = link
+        self._sent = 0
 
     async def publish(self, records: Sequence[OutRecord]) -> None:
         """Raises BusUnavailable: there is no link now."""
-        await self._link.beat(records[-1].value or b"{}")
+        while True:
+            try:
+                await self._link.beat(records[-1].value or b"{}")
+            except BusUnavailable:
+                if self._sent:
+                    raise
+                await asyncio.sleep(FIRST_BEAT_AGAIN_S)
+            else:
+                self._sent += 1
+                return
 
 
 class Link:

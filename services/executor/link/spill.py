@@ -64,7 +64,12 @@ class Spill:
         self._read_at += _LENGTH.size + length
         self._records -= 1
         if not self._records:
-            self._file.close()
-            self._file, self._read_at, self._end = None, 0, 0
+            self.close()
         _kept.set(self._end - self._read_at)
         return record
+
+    def close(self) -> None:
+        """Throws away what is in it."""
+        if self._file is not None:
+            self._file.close()
+        self._file, self._read_at, self._end, self._records = None, 0, 0, 0

@@ -12,7 +12,7 @@ from services.gateway.links.door import Guest
 from services.gateway.links.hub import Links
 from services.gateway.links.link import Cut
 from services.gateway.openapi import Error
-from services.gateway.problems import NotOffered, Problem, TooLarge
+from services.gateway.problems import Problem, TooLarge, Unavailable
 from services.gateway.refusing import refuse_websocket
 from taskloom import telemetry
 from taskloom.wire import link as wire
@@ -85,7 +85,7 @@ async def store_value(request: AnyRequest) -> ASGIApp:
 async def _admitted(connection: AnyConnection) -> tuple[Links, Guest]:
     links = gateway_of(connection).links
     if links is None:
-        raise NotOffered("this gateway takes no agents")
+        raise Unavailable("this gateway takes no agents")
     headers = dict(connection.headers)
     return links, await links.door.admit(headers, headers.get(wire.AGENT_HEADER, ""))
 
