@@ -122,7 +122,8 @@ async def serve(
         # Beside each other: with Kafka away the word may not get out, and attempts must not wait for that.
         announcing = asyncio.create_task(announcer.announce("draining"))
         last_words_s = min(LAST_WORDS_S, settings.drain_timeout_s / 2)
-        await attempts.drain(settings.drain_timeout_s - last_words_s, min(END_S, last_words_s * 0.7))
+        patience_s = 0.0 if transport.is_over() else settings.drain_timeout_s - last_words_s
+        await attempts.drain(patience_s, min(END_S, last_words_s * 0.7))
         await asyncio.wait({announcing}, timeout=1.0)
         announcing.cancel()
         await asyncio.gather(announcing, return_exceptions=True)

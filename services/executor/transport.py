@@ -24,7 +24,8 @@ from taskloom.wire.topics import Topics, partition_of
 class Transport:
     """``checks``: of /readiness, by name. ``overflow``: where output waits that memory has no room for.
 
-    ``batch_bytes``: most output that goes at once. ``measure``: the host's metrics for each heartbeat.
+    ``batch_bytes``: most output that goes at once. ``measure``: the host's metrics for each heartbeat. ``is_over``:
+    nobody takes results any more, so that what runs is stopped at once.
     """
 
     reports: Publishes
@@ -36,6 +37,7 @@ class Transport:
     overflow: Overflow | None = None
     batch_bytes: int = BATCH_BYTES
     measure: Callable[[], HostMetrics] | None = None
+    is_over: Callable[[], bool] = lambda: False
 
 
 async def over_kafka(settings: ExecutorSettings, runtime: Runtime) -> Transport:

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
+from services.executor.link.settings import AgentSettings
 from services.executor.settings import ExecutorSettings
 from services.gateway.settings import GatewaySettings
 from services.orchestrator.settings import OrchestratorSettings
@@ -130,7 +131,9 @@ def test_index_names_every_decision() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_settings_that_are_named_exist(document: str) -> None:
-    classes = (GatewaySettings, OrchestratorSettings, ExecutorSettings, ProjectionSettings, LocalSettings)
+    classes = (
+        *(GatewaySettings, OrchestratorSettings, ExecutorSettings, AgentSettings, ProjectionSettings, LocalSettings),
+    )
     known = {f"TASKLOOM_{name.upper()}" for settings in classes for name in settings.model_fields} | COMPOSE_VARIABLES
 
     named = set(re.findall(r"\bTASKLOOM_[A-Z_]*[A-Z]\b", (ROOT / document).read_text()))

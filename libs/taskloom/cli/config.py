@@ -25,6 +25,7 @@ SOURCES: Final = {
     "gateway": ("services.gateway.settings", "GatewaySettings"),
     "orchestrator": ("services.orchestrator.settings", "OrchestratorSettings"),
     "executor": ("services.executor.settings", "ExecutorSettings"),
+    "agent": ("services.executor.link.settings", "AgentSettings"),
     "projection": ("services.projection.settings", "ProjectionSettings"),
 }
 _SECRET_NAME: Final = re.compile(r"(secret|token|password|api_?keys?)$")

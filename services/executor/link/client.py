@@ -106,13 +106,13 @@ class _Heartbeats:
 
 class Link:
     """``executor_id``: what the agent registers as; known after the first ``Welcome``. ``on_open``: called with each
-    link, once it is open."""
+    link, once it is open. ``is_over``: the agent was turned away, nobody takes anything of it any more."""
 
     def __init__(self, settings: AgentSettings, incarnation: str) -> None:
         self._settings = settings
         self._incarnation = incarnation
         self._token = settings.agent_token.get_secret_value()
-        self._turn = random.randrange(len(settings.gateway_urls))
+        self._turn = 0
         self._seq = 0
         self._after = -1
         self._unacknowledged: dict[int, _Pushed] = {}
@@ -123,6 +123,7 @@ class Link:
         self._socket: ClientConnection | None = None
         self._opened = asyncio.Event()
         self.executor_id = ""
+        self.is_over = False
         self.reports = _Lane("reports", self._push)
         self.outputs = _Lane("outputs", self._push)
         self.heartbeats = _Heartbeats(self)
@@ -194,6 +195,7 @@ class Link:
     def _refused(self, refused: InvalidStatus) -> None:
         status, body = refused.response.status_code, bytes(refused.response.body or b"")[:500]
         if status == 401:
+            self._end()
             raise AgentRefused(
                 f"{self.url} does not let agent {self._settings.executor_id!r} in: {_message(body)}"
             ) from refused
@@ -201,11 +203,20 @@ class Link:
 
     def _closed(self, closed: ConnectionClosed) -> None:
         code, reason = (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd is not None else (1006, str(closed))
+        if code in (wire.REFUSED, wire.TAKEN_OVER):
+            self._end()
         if code == wire.REFUSED:
             raise AgentRefused(f"{self.url} let agent {self._settings.executor_id!r} go: {reason}") from closed
         if code == wire.TAKEN_OVER:
             raise AgentReplaced(f"another process connected as agent {self._settings.executor_id!r}") from closed
         _log.warning("the link was cut", gateway=self.url, code=code, reason=reason, kept=len(self._unacknowledged))
+
+    def _end(self) -> None:
+        """What still waits will never be acknowledged: who waits for it goes on."""
+        self.is_over = True
+        for pushed in self._unacknowledged.values():
+            if not pushed.done.done():
+                pushed.done.set_result(None)
 
     async def _greet(self, socket: ClientConnection) -> None:
         hello = wire.Hello(wire.PROTOCOL, self._incarnation, datetime.now(UTC), self._after, len(self._unacknowledged))
@@ -296,6 +307,8 @@ class Link:
             raise BusUnavailable(f"the link to {self.url} was cut") from error
 
     async def _push(self, lane: wire.Lane, records: Sequence[OutRecord]) -> None:
+        if self.is_over:
+            return
         self._seq += 1
         push = wire.Push(self._seq, lane, [_item(record) for record in records])
         pushed = _Pushed(self._seq, wire.encode(push), asyncio.get_running_loop().create_future())

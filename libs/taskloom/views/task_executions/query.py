@@ -69,7 +69,7 @@ SELECT task_id FROM task_executions
 WHERE task_id = ANY(%(tasks)s) AND tenant_id = %(tenant)s AND deleted_at IS NULL
 """
 
-PLACES: Final = "SELECT task_id, tenant_id, attempt, phase FROM task_executions WHERE task_id = ANY(%(tasks)s)"
+WHOSE: Final = "SELECT task_id, tenant_id, attempt, phase FROM task_executions WHERE task_id = ANY(%(tasks)s)"
 
 ASSIGNED: Final = """
 SELECT task_id FROM task_executions
@@ -135,7 +135,7 @@ class Place(Struct, frozen=True):
 
 async def places(pool: Pool, task_ids: Sequence[str]) -> dict[str, Place]:
     """By task id, of all tenants: for who has to find out whose a task is."""
-    found = await rows(pool, PLACES, {"tasks": list(task_ids)})
+    found = await rows(pool, WHOSE, {"tasks": list(task_ids)})
     return {task_id: Place(*rest) for task_id, *rest in found}
 
 

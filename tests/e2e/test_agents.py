@@ -1,0 +1,228 @@
+"""Agents: machines behind a WebSocket. What they run, and what becomes of it when network, gateway or agent goes."""
+
+import asyncio
+import os
+import signal
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskloom.testing.eventually import eventually
+from taskloom.testing.processes import RunningSystem
+from tests.e2e.agents import Agent, Network, enroll, running_agent
+from tests.e2e.support import Api, all_processes_gone, door, further_gateway, processes_with
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+LINES = 'for i in $(seq {n}); do echo "line $i"; sleep {s}; done'
+
+
+@pytest.fixture
+async def api(running_system: RunningSystem) -> AsyncIterator[Api]:
+    async with door(running_system) as found:
+        yield found
+
+
+def named() -> str:
+    return f"agent-{uuid.uuid4().hex[:8]}"
+
+
+async def text_of(api: Api, task_id: str) -> str:
+    chunks = (await api.get(f"/tasks/{task_id}/output", limit=1000))["chunks"]
+    assert [each["seq"] for each in chunks] == sorted({each["seq"] for each in chunks})
+    return "".join(each["text"] for each in chunks)
+
+
+async def losses(api: Api, task_id: str) -> int:
+    """Attempts that were lost with their executor."""
+    return sum("was lost with executor" in event["message"] for event in await api.events(task_id))
+
+
+def lines(n: int) -> str:
+    return "".join(f"line {i}\n" for i in range(1, n + 1))
+
+
+async def shell(api: Api, agent: str, cmd: str, **more: Any) -> str:
+    return await api.submit(kind="shell", input={"cmd": cmd}, executor_id=agent, **more)
+
+
+async def wrote(api: Api, task_id: str, text: str) -> None:
+    async def has() -> bool:
+        return text in await text_of(api, task_id)
+
+    await eventually(has, 30.0)
+
+
+async def cut_and_mend(api: Api, network: Network, agent: str, *, cut_s: float) -> None:
+    """While the network is cut a task ends, and another is cancelled: both are known afterwards, with all output."""
+    writes = await shell(api, agent, LINES.format(n=20, s=0.1))
+    stays = await shell(api, agent, "echo up; sleep 300")
+    await wrote(api, writes, "line 3\n")
+    await wrote(api, stays, "up\n")
+    network.cut()
+    cancelled = await api.control(stays, "cancel")
+    assert cancelled.status_code < 300, cancelled.text
+    await asyncio.sleep(cut_s)
+    assert (await api.task(stays))["state"] not in ("completed", "cancelled")
+    network.mend()
+    await api.until(writes, "completed", timeout_s=40)
+    await api.until(stays, "cancelled", timeout_s=40)
+    assert await text_of(api, writes) == lines(20)
+    for task_id in (writes, stays):
+        types = await api.types(task_id)
+        assert types.count("ATTEMPT_ASSIGNED") == 1, types
+
+
+async def test_an_agent_with_a_wrong_clock_runs_what_names_it_and_outlives_a_cut_of_the_network(
+    running_system: RunningSystem, api: Api, tmp_path: Path
+) -> None:
+    name = named()
+    token = await enroll(api, name)
+    async with Network(running_system.url) as network:
+        agent = Agent(running_system, tmp_path, name, token, "http://127.0.0.1:9", network.url, hours=1)
+        async with running_agent(agent):
+            machine = (await api.get(f"/agents/{name}"))["machine"]
+            seen = datetime.fromisoformat(machine["last_seen_at"])
+            assert abs(datetime.now(UTC) - seen) < timedelta(minutes=1)
+            assert machine["metrics"]["memory_total_bytes"] > 0
+
+            plain = await api.submit(kind="shell", input={"cmd": "echo plain"})
+            task_id = await shell(api, name, 'echo out; echo err >&2; echo "${TASKLOOM_AGENT_TOKEN:-none}"')
+            task = await api.until(task_id, "completed")
+            assert (task["executor_id"], task["result"]) == (name, "out\nnone")
+            chunks = (await api.get(f"/tasks/{task_id}/output"))["chunks"]
+            assert abs(datetime.now(UTC) - datetime.fromisoformat(chunks[0]["at"])) < timedelta(minutes=1)
+            large = await api.submit(kind="echo", input={"big": "x" * 200_000}, executor_id=name)
+            assert len((await api.until(large, "completed"))["response"]["big"]) == 200_000
+            assert (await api.until(plain, "completed"))["executor_id"] != name
+
+            await cut_and_mend(api, network, name, cut_s=2.5)
+
+
+async def test_a_second_process_takes_over_and_a_revoked_one_is_cut_off(
+    running_system: RunningSystem, api: Api, tmp_path: Path
+) -> None:
+    name, marker = named(), f"marker-{uuid.uuid4().hex}"
+    token = await enroll(api, name)
+    first = Agent(running_system, tmp_path, name, token)
+    second = Agent(running_system, tmp_path, name, token, drain_timeout_s=2)
+    async with running_agent(first):
+        task_id = await shell(api, name, f"echo up; sleep 300 # {marker}", retry={"max_attempts": 1})
+        await wrote(api, task_id, "up\n")
+        async with running_agent(second):
+            await eventually(lambda: first.exit_code() is not None, 20.0)
+            assert first.exit_code() == 2
+            assert "another process connected" in first.log_path.read_text()
+            await all_processes_gone(marker)
+            lost = await api.ended(task_id)
+            assert (lost["state"], await losses(api, task_id)) == ("failed", 1)
+
+            again = await shell(api, name, f"echo up; sleep 300 # {marker}")
+            await wrote(api, again, "up\n")
+            assert (await api.http.delete(f"/api/v1/agents/{name}/token")).status_code == 200
+            await eventually(lambda: second.exit_code() is not None, 20.0)
+            assert second.exit_code() == 2
+            await all_processes_gone(marker)
+            assert (await api.http.get(f"/api/v1/agents/{name}")).status_code == 404
+
+
+async def test_a_killed_agent_leaves_nothing_running_and_a_killed_gateway_is_left_for_another(
+    running_system: RunningSystem, api: Api, tmp_path: Path
+) -> None:
+    name, marker = named(), f"marker-{uuid.uuid4().hex}"
+    token = await enroll(api, name)
+    async with further_gateway(running_system, tmp_path, f"gateway-{name}") as gateway:
+        agent = Agent(running_system, tmp_path, name, token, gateway.url)
+        async with running_agent(agent):
+            assert (await api.get(f"/agents/{name}"))["machine"]["gateway"] == f"gateway-{name}"
+            task_id = await shell(
+                api,
+                name,
+                f"echo up; sleep 3; echo done # {marker}",
+                retry={"max_attempts": 2, "initial_s": 0.1},
+            )
+            await wrote(api, task_id, "up\n")
+            assert processes_with(marker)
+            agent.kill()
+            await all_processes_gone(marker)
+        agent = Agent(running_system, tmp_path, name, token, gateway.url, running_system.url)
+        async with running_agent(agent):
+            done = await api.until(task_id, "completed", timeout_s=40)
+            assert done["result"] == "up\ndone"
+            assert await losses(api, task_id) == 1
+
+            streams = await shell(api, name, LINES.format(n=30, s=0.1))
+            await wrote(api, streams, "line 3\n")
+            assert (await api.get(f"/agents/{name}"))["machine"]["gateway"] == f"gateway-{name}"
+            gateway.kill()
+            await api.until(streams, "completed", timeout_s=40)
+            assert await text_of(api, streams) == lines(30)
+            assert (await api.types(streams)).count("ATTEMPT_ASSIGNED") == 1
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("cut_s", [12.0, 30.0])
+async def test_a_long_cut_loses_leases_but_no_output_of_what_goes_on(
+    running_system: RunningSystem, api: Api, tmp_path: Path, cut_s: float
+) -> None:
+    """12 s is within the lease. After 30 s the attempt is lost and begins anew; the old one is stopped."""
+    name, marker = named(), f"marker-{uuid.uuid4().hex}"
+    token = await enroll(api, name)
+    async with (
+        Network(running_system.url) as network,
+        running_agent(Agent(running_system, tmp_path, name, token, network.url)),
+    ):
+        retry = {"max_attempts": 2, "initial_s": 0.1}
+        task_id = await shell(api, name, f"{LINES.format(n=40, s=1)} # {marker}", retry=retry)
+        await wrote(api, task_id, "line 2\n")
+        network.cut()
+        await asyncio.sleep(cut_s)
+        network.mend()
+        await api.until(task_id, "completed", timeout_s=120)
+        assert await losses(api, task_id) == (0 if cut_s < 20 else 1)
+        if cut_s < 20:
+            assert await text_of(api, task_id) == lines(40)
+        await all_processes_gone(marker, 20.0)
+
+
+@pytest.mark.chaos
+async def test_output_beyond_the_bound_on_disk_holds_the_command_back(
+    running_system: RunningSystem, api: Api, tmp_path: Path
+) -> None:
+    name = named()
+    token = await enroll(api, name)
+    async with Network(running_system.url) as network:
+        agent = Agent(running_system, tmp_path, name, token, network.url, spill_mb=2)
+        async with running_agent(agent):
+            task_id = await shell(api, name, "echo up; sleep 1; seq 4000000; echo wrote > " + str(tmp_path / "end"))
+            await wrote(api, task_id, "up\n")
+            network.cut()
+            await asyncio.sleep(6)
+            assert not (tmp_path / "end").exists()
+            network.mend()
+            await api.until(task_id, "completed", timeout_s=120)
+            assert (await api.task(task_id))["output"]["bytes"] == 3 + sum(len(f"{n}\n") for n in range(1, 4_000_001))
+
+
+@pytest.mark.chaos
+async def test_an_agent_that_is_stopped_politely_finishes_and_says_good_bye(
+    running_system: RunningSystem, api: Api, tmp_path: Path
+) -> None:
+    name = named()
+    agent = Agent(running_system, tmp_path, name, await enroll(api, name))
+    async with running_agent(agent):
+        task_id = await shell(api, name, "echo up; sleep 2; echo done")
+        await wrote(api, task_id, "up\n")
+        assert agent.pid is not None
+        os.kill(agent.pid, signal.SIGTERM)
+        await api.until(task_id, "completed", timeout_s=20)
+        await eventually(lambda: agent.exit_code() == 0, 20.0)
+
+    async def offline() -> bool:
+        return bool((await api.get(f"/agents/{name}"))["machine"]["status"] == "offline")
+
+    await eventually(offline, 10.0)
