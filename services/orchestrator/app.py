@@ -18,6 +18,7 @@ from services.orchestrator.entities import Entities
 from services.orchestrator.executors import Listener
 from services.orchestrator.gathering import GATHER_FROM, Gathering
 from services.orchestrator.ingest import Ingest
+from services.orchestrator.leases import Leases
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Records
 from services.orchestrator.ownership import Owner
@@ -88,6 +89,7 @@ class Orchestrator:
         timers = Timers()
         records = Records(self.topics, settings.partitions)
         entities = Entities(settings.partitions)
+        self.leases = Leases(self.scheduler, self.stores[0], settings.instance, settings.partitions)
         self.outbox = Outbox(self.publisher, self._published)
         self.owner = Owner(
             self.stores,
@@ -99,6 +101,7 @@ class Orchestrator:
             settings.partitions,
             self._seek,
             entities,
+            self.leases,
         )
         self.loop = CommandLoop(
             self.owner,
@@ -112,6 +115,7 @@ class Orchestrator:
             entities,
             StoredWorkflows(self.stores, settings.partitions),
             StoredWebhooks(self.stores, settings.partitions),
+            self.leases,
             partitions=settings.partitions,
             shards=settings.shards,
             batch_max=settings.batch_max,
@@ -275,6 +279,7 @@ async def run(settings: OrchestratorSettings) -> None:
         runtime.on_drain("hand the partitions over", parts.drain)
         runtime.background("decide commands", parts.command_rounds(runtime.stopping))
         runtime.background("look up usage", parts.budgets.run(runtime.stopping))
+        runtime.background("look at leases", parts.leases.run(runtime.stopping, parts.loop.wake.set))
         runtime.background("show presence", parts.beat(runtime.stopping))
         await runtime.start("open the ops port", ops.start())
         runtime.on_drain("close the ops port", ops.stop)

@@ -16,6 +16,7 @@ from services.orchestrator.decisions import Decisions, EventTooLarge
 from services.orchestrator.entities import Entities
 from services.orchestrator.faults import Faults
 from services.orchestrator.ingest import Ingest, Misplaced, Rejected, dead_letter, with_actor
+from services.orchestrator.leases import Leases
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Records
 from services.orchestrator.ownership import Owner
@@ -30,7 +31,7 @@ from taskloom.domain.entities.commands import EntityCommand
 from taskloom.domain.entities.ids import is_entity_id
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.scheduling.rebalance import in_reserve, moves
-from taskloom.domain.scheduling.scheduler import Scheduler
+from taskloom.domain.scheduling.scheduler import Assignment, Scheduler
 from taskloom.domain.task.caller import Caller
 from taskloom.domain.task.commands import (
     AssignAttempt,
@@ -92,6 +93,7 @@ class CommandLoop:
         entities: Entities,
         stored: StoredWorkflows,
         webhooks: StoredWebhooks,
+        leases: Leases,
         *,
         partitions: int,
         shards: int,
@@ -109,6 +111,7 @@ class CommandLoop:
         self._entities = entities
         self._stored = stored
         self._webhooks = webhooks
+        self._leases = leases
         decisions.webhooks = webhooks.of
         self._faults = Faults()
         self._storing = Storing(
@@ -120,6 +123,7 @@ class CommandLoop:
             outbox,
             records,
             entities,
+            leases,
             partitions=partitions,
             shards=shards,
         )
@@ -174,7 +178,7 @@ class CommandLoop:
             for batch in batches.values():
                 self._steps.settle(batch, now)
                 self._go_on(batches, batch, now)
-            self._assign(batches, now)
+            await self._assign(batches, now)
             self._rebalance(batches)
             batches[0].directives += self._directives
             self._directives = []
@@ -183,7 +187,8 @@ class CommandLoop:
                 *(self._storing.finish(shard, batch, now) for shard, batch in batches.items() if batch)
             )
             self._entities.shrink()
-            if self._decisions.values.missing:
+            if self._decisions.values.missing or self._leases.freed:
+                self._leases.freed = False
                 self.wake.set()
 
     def _tenants(self, envelopes: Sequence[Read], own: Iterable[str]) -> set[str]:
@@ -334,19 +339,45 @@ class CommandLoop:
             metrics.commands.labels(*labels).inc(number)
         self._counts.clear()
 
-    def _assign(self, batches: dict[int, Batch], now: datetime) -> None:
+    async def _assign(self, batches: dict[int, Batch], now: datetime) -> None:
         """Pairs ready tasks with free slots: in the same transaction as the decision that made them ready."""
         for batch in batches.values():
             for state in batch.touched.values():
                 self._scheduler.observe(state)
-        for assignment in self._scheduler.assign(self._batch_max, now):
-            command = AssignAttempt(assignment.executor_id, assignment.incarnation)
-            self._apply_own(batches, assignment.task_id, command, now)
-            assigned = self._memory.get(assignment.task_id)
-            if assigned is not None:
-                self._scheduler.observe(assigned)
+        limited: dict[str, Assignment] = {}
+        for pairing in self._scheduler.assign(self._batch_max, now):
+            if pairing.places:
+                limited[pairing.task_id] = pairing
+            else:
+                self._accept(batches, pairing, now)
+        if limited:
+            await self._assign_limited(batches, limited, now)
         if self._scheduler.more:
             self.wake.set()
+
+    def _accept(self, batches: dict[int, Batch], pairing: Assignment, now: datetime) -> None:
+        command = AssignAttempt(pairing.executor_id, pairing.incarnation)
+        self._apply_own(batches, pairing.task_id, command, now)
+        assigned = self._memory.get(pairing.task_id)
+        if assigned is not None:
+            self._scheduler.observe(assigned)
+
+    async def _assign_limited(self, batches: dict[int, Batch], limited: dict[str, Assignment], now: datetime) -> None:
+        """The same for tasks that need leases: those that get theirs start, the others go back into their lines."""
+        states = {name: state for name in limited if (state := self._memory.get(name)) is not None}
+        pairings = {name: (limited[name], state) for name, state in states.items()}
+        taken = await self._leases.take(pairings, self._owner.epochs)
+        for name, (pairing, state) in pairings.items():
+            if name in taken.granted and self._scheduler.is_paired(pairing):
+                self._accept(batches, pairing, now)
+            else:
+                self._scheduler.withdraw(state)
+            if name in taken.granted or partition_of(name, self._partitions) in taken.fenced:
+                # A lease that did not become an attempt's ends with this batch; a fence is met with it.
+                self._batch_of(batches, name).touched.setdefault(name, state)
+        self._leases.learn(taken)
+        if len(taken.granted) < len(pairings):
+            self.wake.set()  # Slots that they did not get are for others.
 
     def _rebalance(self, batches: dict[int, Batch]) -> None:
         """Calls attempts back from executors' reserves: those asked for, and some when an executor joined."""

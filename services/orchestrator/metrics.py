@@ -21,6 +21,7 @@ rate_tokens = telemetry.gauge("rate_tokens", "Starts that a rate limit allows no
 breakers_open = telemetry.gauge("breakers_open", "Kinds that rest on an executor, by executor and kind counted")
 quarantined = telemetry.gauge("executors_quarantined", "Executors that get no work since they lost attempts")
 homes = telemetry.gauge("affinity_homes", "Workflows, sessions and keys whose last executor is remembered")
+leases = telemetry.counter("leases", "Places of limits asked for", ["outcome"])
 recalled = telemetry.counter("recalled_attempts", "Attempts called back from an executor's reserve")
 
 

@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from services.orchestrator.entities import Entities, entity_of
+from services.orchestrator.leases import Leases
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Records
 from services.orchestrator.patience import patiently
@@ -61,9 +62,11 @@ class Owner:
         partitions: int,
         seek: Callable[[int, int], None],
         entities: Entities,
+        leases: Leases,
     ) -> None:
         self._stores = stores
         self._entities = entities
+        self._leases = leases
         self._memory = memory
         self._scheduler = scheduler
         self._timers = timers
@@ -87,6 +90,10 @@ class Owner:
     def is_careful(self) -> bool:
         """True for a while after events turned out to exist: then no task is taken for new."""
         return time.monotonic() < self._careful_until
+
+    @property
+    def epochs(self) -> dict[int, int]:
+        return {partition: owned.epoch for partition, owned in self._owned.items()}
 
     def owns(self, partition: int) -> bool:
         return partition in self._owned
@@ -158,6 +165,7 @@ class Owner:
             for entity in (task for task in page if is_entity_id(task.task_id)):
                 self._timers.set(entity.task_id, entity.due_at)  # read when it is due
             states += await self._load(store, [task.task_id for task in page if not is_entity_id(task.task_id)])
+        await self._leases.settle(partition, owned.epoch, states)
         directives: list[Directive] = []
         for state in states:
             self._scheduler.observe(state)
@@ -180,6 +188,7 @@ class Owner:
             self.published.pop(partition, None)
             self._rewound.pop(partition, None)
             self._marked.pop(partition, None)
+        self._leases.drop(ours)
         gone = self._memory.drop(ours)
         self._entities.drop(ours)
         self._scheduler.forget(gone)

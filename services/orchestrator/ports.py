@@ -1,9 +1,10 @@
 """What the orchestrator needs of the event store and of Kafka: tests put others in their place."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from taskloom.bus.publish import OutRecord
+from taskloom.domain.scheduling.leases import Limit, Occupied, Taken, Wish
 from taskloom.store.batch import Batch, History, OpenTask, Ownership
 
 
@@ -17,6 +18,11 @@ class Store(Protocol):
     def open_tasks(self, partition: int) -> list[OpenTask]: ...
     def log(self, after: int, limit: int = 1000) -> list[tuple[int, bytes]]: ...
     def claims(self, digests: Sequence[str]) -> dict[str, bytes]: ...
+    def take_leases(self, instance: str, epochs: Mapping[int, int], wishes: Sequence[Wish]) -> Taken: ...
+    def look_at_leases(
+        self, instance: str, limits: Sequence[Limit], gone: Sequence[Limit] = (), *, waits: bool = False
+    ) -> dict[Limit, Occupied]: ...
+    def settle_leases(self, partition: int, epoch: int, held: Sequence[Wish]) -> bool: ...
     def mark_published(self, marks: Sequence[tuple[int, int, int]]) -> None: ...
 
 

@@ -11,6 +11,7 @@ from services.orchestrator.batch import Answer, Batch
 from services.orchestrator.budgets import uses_in
 from services.orchestrator.entities import Entities
 from services.orchestrator.faults import Faults
+from services.orchestrator.leases import Leases
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Parcel, Records, parcel_of, passed_on
 from services.orchestrator.ownership import Owner, due_changed
@@ -40,6 +41,7 @@ class Storing:
         outbox: Outbox,
         records: Records,
         entities: Entities,
+        leases: Leases,
         *,
         partitions: int,
         shards: int,
@@ -52,6 +54,7 @@ class Storing:
         self._outbox = outbox
         self._records = records
         self._entities = entities
+        self._leases = leases
         self._partitions = partitions
         self._shards = shards
 
@@ -100,6 +103,7 @@ class Storing:
                 *batch.entity_snapshots,
             ],
             uses=uses_in(batch.events, self._memory),
+            ended=self._leases.ended(batch.touched.values()),
         )
         positions = await self._owner.store(shard, stored)
         if positions is None:
@@ -107,6 +111,8 @@ class Storing:
         self._owner.moved(moves)
         if stored.uses and self._scheduler.ledger is not None:
             self._scheduler.ledger.add(stored.uses)
+        if stored.ended:
+            self._leases.stored(stored.ended)
         for row in upserts:
             self._memory.rows[row.task_id] = row.due_at
         for task_id in closed:

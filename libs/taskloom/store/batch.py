@@ -6,6 +6,7 @@ from typing import NamedTuple
 from msgspec import Struct, field
 
 from taskloom.domain.envelope import Recorded
+from taskloom.domain.scheduling.leases import Limit
 from taskloom.domain.scheduling.quotas import Use
 
 
@@ -39,9 +40,16 @@ class SnapshotRow(NamedTuple):
     state: bytes
 
 
+class Lease(NamedTuple):
+    """A task's place of a limit."""
+
+    limit: Limit
+    task_id: str
+
+
 class Batch(Struct):
     """One transaction. A task in ``open`` and ``closed`` is closed; claims are ``(sha256 in hex, bytes)``;
-    ``uses``: what attempts that ended in it used, each scope and period once."""
+    ``uses``: what attempts that ended in it used, each scope and period once; ``ended``: their leases of limits."""
 
     events: list[Recorded] = field(default_factory=list)
     moves: list[OffsetMove] = field(default_factory=list)
@@ -50,6 +58,7 @@ class Batch(Struct):
     claims: list[tuple[str, bytes]] = field(default_factory=list)
     snapshots: list[SnapshotRow] = field(default_factory=list)
     uses: list[Use] = field(default_factory=list)
+    ended: list[Lease] = field(default_factory=list)
 
 
 class Ownership(Struct, frozen=True):

@@ -6,7 +6,7 @@ as slow as four binary arrays; and its retry reports a conflict for events that 
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -14,10 +14,12 @@ from eventsourcing.persistence import IntegrityError, StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from psycopg.rows import TupleRow, tuple_row
 
+from taskloom.domain.scheduling.leases import Limit, Occupied, Taken, Wish
 from taskloom.store import sql
 from taskloom.store.batch import Batch
 from taskloom.store.connect import Row
 from taskloom.store.errors import Fenced, VersionConflict
+from taskloom.store.leases import end_leases, look_at_leases, settle_leases, take_leases
 from taskloom.wire.topics import partition_of
 
 Cursor = psycopg.Cursor[TupleRow]
@@ -64,6 +66,8 @@ class ShardRecorder(PostgresApplicationRecorder):
         self._write_open_rows(curs, batch)
         self._upsert_snapshots(curs, batch)
         self._add_uses(curs, batch)
+        if batch.ended:
+            end_leases(curs, batch.ended)
 
     def _insert_log(self, cursor: Cursor, stored_events: Sequence[StoredEvent]) -> list[int]:
         if not stored_events:
@@ -162,6 +166,21 @@ class ShardRecorder(PostgresApplicationRecorder):
     def mark_published(self, marks: Sequence[tuple[int, int, int]]) -> None:
         with self.datastore.get_connection() as connection:
             connection.execute(sql.MARK_PUBLISHED, [list(column) for column in zip(*marks, strict=True)], prepare=True)
+
+    def take_leases(self, instance: str, epochs: Mapping[int, int], wishes: Sequence[Wish]) -> Taken:
+        with self.datastore.get_connection() as connection, connection.transaction():
+            return take_leases(connection.cursor(row_factory=tuple_row, binary=True), instance, epochs, wishes)
+
+    def look_at_leases(
+        self, instance: str, limits: Sequence[Limit], gone: Sequence[Limit], waits: bool
+    ) -> dict[Limit, Occupied]:
+        with self.datastore.get_connection() as connection, connection.transaction():
+            cursor = connection.cursor(row_factory=tuple_row, binary=True)
+            return look_at_leases(cursor, instance, limits, gone, waits)
+
+    def settle_leases(self, partition: int, epoch: int, held: Sequence[Wish]) -> bool:
+        with self.datastore.get_connection() as connection, connection.transaction():
+            return settle_leases(connection.cursor(row_factory=tuple_row, binary=True), partition, epoch, held)
 
     def select(self, query: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Rows of a query, values as binary."""

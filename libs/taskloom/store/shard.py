@@ -5,12 +5,13 @@ For one thread (the shard's writer); reads may come from others, as far as the p
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import structlog
 from eventsourcing.persistence import InterfaceError, InternalError, OperationalError, PersistenceError
 
+from taskloom.domain.scheduling.leases import Limit, Occupied, Taken, Wish
 from taskloom.domain.scheduling.quotas import Scope, Use
 from taskloom.store import sql
 from taskloom.store.application import ShardApplication
@@ -107,6 +108,25 @@ class ShardStore:
         """What the scopes used in these periods, over all shards; what used nothing is absent."""
         tenants, sessions = [s.tenant_id for s in scopes], [s.session_id for s in scopes]
         return [Use(*row) for row in self._read(lambda app: app.rows.select_uses(tenants, sessions, periods))]
+
+    def take_leases(self, instance: str, epochs: Mapping[int, int], wishes: Sequence[Wish]) -> Taken:
+        """Grants places of limits, in the order of the wishes, those of a task all or none; see ``leases.py``.
+
+        ``instance``: the asking orchestrator's name; ``epochs``: by partition, those of its ownership.
+        """
+        return self._read(lambda app: app.rows.take_leases(instance, epochs, wishes))
+
+    def look_at_leases(
+        self, instance: str, limits: Sequence[Limit], gone: Sequence[Limit] = (), *, waits: bool = False
+    ) -> dict[Limit, Occupied]:
+        """How limits stand, for an orchestrator that waits for them. ``gone``: what it waits for no longer; ``waits``:
+        it is to be noted that it still does for the others, which is forgotten after 2 s."""
+        return self._read(lambda app: app.rows.look_at_leases(instance, limits, gone, waits))
+
+    def settle_leases(self, partition: int, epoch: int, held: Sequence[Wish]) -> bool:
+        """At a take-over: leases of the partition that no live attempt holds end, those that are missing are added.
+        False when the partition has another owner by now; then nothing was changed."""
+        return self._read(lambda app: app.rows.settle_leases(partition, epoch, held))
 
     def body(self, task_id: str, version: int) -> bytes:
         """The stored bytes of one event.

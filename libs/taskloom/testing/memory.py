@@ -5,29 +5,49 @@ not at all, an older epoch or offset is fenced, a version exists once.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from taskloom.bus.errors import BusUnavailable
 from taskloom.bus.publish import OutRecord
 from taskloom.domain.envelope import Recorded
-from taskloom.store.batch import Batch, History, OffsetMove, OpenTask, Ownership, SnapshotRow
+from taskloom.domain.scheduling.leases import MAX_SHOWN, Holder, Limit, Occupied, Taken, Wish, grant, limits_of
+from taskloom.store.batch import Batch, History, Lease, OffsetMove, OpenTask, Ownership, SnapshotRow
 from taskloom.store.errors import Fenced, VersionConflict
 from taskloom.wire.recorded import unseal
 from taskloom.wire.topics import partition_of
 
 
 @dataclass
+class InMemoryShared:
+    """The tables that all shards have together. ``waits``: who waits for a limit, in their order."""
+
+    offsets: dict[int, Ownership] = field(default_factory=dict)
+    leases: dict[Lease, tuple[Wish, datetime]] = field(default_factory=dict)
+    waits: dict[Limit, list[str]] = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+
+@dataclass
 class InMemoryDatabase:
     """What one shard's tables hold; shared by the stores of several owners."""
 
+    shared: InMemoryShared = field(default_factory=InMemoryShared)
+
     log: list[bytes] = field(default_factory=list)
     streams: dict[str, list[bytes]] = field(default_factory=dict)
-    offsets: dict[int, Ownership] = field(default_factory=dict)
     open: dict[str, OpenTask] = field(default_factory=dict)
     snapshots: dict[str, SnapshotRow] = field(default_factory=dict)
     claims: dict[str, bytes] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def lock(self) -> threading.RLock:
+        return self.shared.lock
+
+    @property
+    def offsets(self) -> dict[int, Ownership]:
+        return self.shared.offsets
 
 
 class InMemoryShardStore:
@@ -53,6 +73,8 @@ class InMemoryShardStore:
             self._check(batch)
             for move in batch.moves:
                 self._move(move)
+            for lease in batch.ended:
+                database.shared.leases.pop(lease, None)
             closed = set(batch.closed)
             database.open.update({row.task_id: row for row in batch.open})
             for task_id in closed:
@@ -62,6 +84,63 @@ class InMemoryShardStore:
                 if row.task_id not in database.snapshots or database.snapshots[row.task_id].version < row.version:
                     database.snapshots[row.task_id] = row
             return [self._append(recorded) for recorded in batch.events]
+
+    def take_leases(self, instance: str, epochs: Mapping[int, int], wishes: Sequence[Wish]) -> Taken:
+        shared = self._database.shared
+        with shared.lock:
+            ours = [wish for wish in wishes if self._is_owner(wish.partition, epochs.get(wish.partition))]
+            limits = limits_of(ours)
+            occupied = {limit: self._occupied(instance, limit) for limit in limits}
+            having = {(lease.limit, lease.task_id) for lease in shared.leases}
+            granted, full = grant(ours, occupied, having)
+            self._hold(granted)
+            for limit in limits:
+                waits = shared.waits.setdefault(limit, [])
+                if limit in full and instance not in waits:
+                    waits.append(instance)
+                elif limit not in full and instance in waits:
+                    waits.remove(instance)
+            fenced = frozenset(wish.partition for wish in wishes if wish not in ours)
+            found = {limit: self._occupied(instance, limit) for limit in full}
+            return Taken(frozenset(wish.task_id for wish in granted), fenced, found)
+
+    def look_at_leases(
+        self, instance: str, limits: Sequence[Limit], gone: Sequence[Limit] = (), *, waits: bool = False
+    ) -> dict[Limit, Occupied]:
+        with self._database.shared.lock:
+            for limit in gone:
+                if instance in self._database.shared.waits.get(limit, []):
+                    self._database.shared.waits[limit].remove(instance)
+            return {limit: self._occupied(instance, limit) for limit in limits}
+
+    def settle_leases(self, partition: int, epoch: int, held: Sequence[Wish]) -> bool:
+        shared = self._database.shared
+        with shared.lock:
+            if not self._is_owner(partition, epoch):
+                return False
+            wanted = {Lease(limit, wish.task_id) for wish in held for limit, _ in wish.places}
+            stale = [lease for lease, (by, _) in shared.leases.items() if by.partition == partition]
+            for lease in set(stale) - wanted:
+                del shared.leases[lease]
+            self._hold(held)
+            return True
+
+    def _is_owner(self, partition: int, epoch: int | None) -> bool:
+        known = self._database.offsets.get(partition)
+        return known is not None and known.epoch == epoch
+
+    def _occupied(self, instance: str, limit: Limit) -> Occupied:
+        shared = self._database.shared
+        rows = [(lease, by, since) for lease, (by, since) in shared.leases.items() if lease.limit == limit]
+        waits = shared.waits.get(limit, [])
+        older = waits.index(instance) if instance in waits else len(waits)
+        holders = (Holder(lease.task_id, by.tenant_id, since) for lease, by, since in rows[:MAX_SHOWN])
+        return Occupied(len(rows), older, tuple(holders))
+
+    def _hold(self, wishes: Sequence[Wish]) -> None:
+        for wish in wishes:
+            for limit, _ in wish.places:
+                self._database.shared.leases[Lease(limit, wish.task_id)] = (wish, datetime.now(UTC))
 
     def load(self, task_ids: Sequence[str]) -> dict[str, History]:
         database = self._database

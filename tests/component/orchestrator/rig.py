@@ -1,7 +1,7 @@
 """Orchestrators without Kafka: their command loops, a clock that stands still, topics in memory, any event store."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ from services.orchestrator.decisions import Decisions
 from services.orchestrator.entities import Entities
 from services.orchestrator.executors import Listener
 from services.orchestrator.ingest import Ingest
+from services.orchestrator.leases import Leases
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Records
 from services.orchestrator.ownership import Owner
@@ -26,6 +27,7 @@ from services.orchestrator.values import RunValues
 from taskloom.domain.entities.commands import EntityCommand
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.scheduling.executors import ExecutorPool
+from taskloom.domain.scheduling.leases import Limit, Occupied, Taken, Wish
 from taskloom.domain.scheduling.scheduler import Scheduler
 from taskloom.domain.task import commands as c
 from taskloom.domain.task.directives import Directive
@@ -81,6 +83,17 @@ class WatchedStore:
     def claims(self, digests: Sequence[str]) -> dict[str, bytes]:
         return self._store.claims(digests)
 
+    def take_leases(self, instance: str, epochs: Mapping[int, int], wishes: Sequence[Wish]) -> Taken:
+        return self._store.take_leases(instance, epochs, wishes)
+
+    def look_at_leases(
+        self, instance: str, limits: Sequence[Limit], gone: Sequence[Limit] = (), *, waits: bool = False
+    ) -> dict[Limit, Occupied]:
+        return self._store.look_at_leases(instance, limits, gone, waits=waits)
+
+    def settle_leases(self, partition: int, epoch: int, held: Sequence[Wish]) -> bool:
+        return self._store.settle_leases(partition, epoch, held)
+
     def mark_published(self, marks: Sequence[tuple[int, int, int]]) -> None:
         self._store.mark_published(marks)
 
@@ -101,6 +114,7 @@ class Node:
         records = Records(rig.topics, PARTITIONS)
         self.outbox = Outbox(rig.bus, lambda positions: self.owner.note_published(positions))
         entities = Entities(PARTITIONS)
+        self.leases = Leases(self.scheduler, self.stores[0], instance, PARTITIONS)
         self.owner = Owner(
             self.stores,
             self.memory,
@@ -111,6 +125,7 @@ class Node:
             PARTITIONS,
             self.offsets.__setitem__,
             entities,
+            self.leases,
         )
         self.loop = CommandLoop(
             self.owner,
@@ -124,6 +139,7 @@ class Node:
             entities,
             StoredWorkflows(self.stores, PARTITIONS),
             StoredWebhooks(self.stores, PARTITIONS),
+            self.leases,
             partitions=PARTITIONS,
             shards=SHARDS,
             batch_max=500,

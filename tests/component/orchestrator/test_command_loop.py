@@ -1,7 +1,7 @@
 import pytest
 
 from services.orchestrator import ownership
-from taskloom.testing.memory import InMemoryDatabase, InMemoryShardStore
+from taskloom.testing.memory import InMemoryDatabase, InMemoryShardStore, InMemoryShared
 from tests.component.orchestrator.rig import SHARDS, Rig
 from tests.component.orchestrator.suite import CommandLoopSuite
 from tests.component.orchestrator.suite_approvals import ApprovalsSuite
@@ -9,6 +9,7 @@ from tests.component.orchestrator.suite_changes import ChangesSuite
 from tests.component.orchestrator.suite_definitions import DefinitionsSuite
 from tests.component.orchestrator.suite_dependencies import DependenciesSuite
 from tests.component.orchestrator.suite_executors import ExecutorsSuite
+from tests.component.orchestrator.suite_leases import LeasesSuite
 from tests.component.orchestrator.suite_ownership import OwnershipSuite
 from tests.component.orchestrator.suite_restarts import RestartsSuite
 from tests.component.orchestrator.suite_runs import RunsSuite
@@ -22,6 +23,7 @@ class TestCommandLoopInMemory(
     ChangesSuite,
     ApprovalsSuite,
     OwnershipSuite,
+    LeasesSuite,
     ExecutorsSuite,
     DependenciesSuite,
     WorkflowsSuite,
@@ -34,5 +36,6 @@ class TestCommandLoopInMemory(
     @pytest.fixture
     def rig(self, monkeypatch: pytest.MonkeyPatch) -> Rig:
         monkeypatch.setattr(ownership, "AFTER_FENCE_S", 0)
-        databases = [InMemoryDatabase() for _ in range(SHARDS)]
+        shared = InMemoryShared()
+        databases = [InMemoryDatabase(shared) for _ in range(SHARDS)]
         return Rig(lambda shard: InMemoryShardStore(databases[shard]))

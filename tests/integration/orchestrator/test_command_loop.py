@@ -11,6 +11,7 @@ from tests.component.orchestrator.suite_changes import ChangesSuite
 from tests.component.orchestrator.suite_definitions import DefinitionsSuite
 from tests.component.orchestrator.suite_dependencies import DependenciesSuite
 from tests.component.orchestrator.suite_executors import ExecutorsSuite
+from tests.component.orchestrator.suite_leases import LeasesSuite
 from tests.component.orchestrator.suite_ownership import OwnershipSuite
 from tests.component.orchestrator.suite_restarts import RestartsSuite
 from tests.component.orchestrator.suite_schedules import SchedulesSuite
@@ -24,6 +25,7 @@ class TestCommandLoopOnPostgres(
     ChangesSuite,
     ApprovalsSuite,
     OwnershipSuite,
+    LeasesSuite,
     ExecutorsSuite,
     DependenciesSuite,
     WorkflowsSuite,

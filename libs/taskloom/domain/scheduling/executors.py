@@ -180,6 +180,10 @@ class ExecutorPool:
             return None
         return max(0, known.usable - len(known.leases)) if known.has_room else 0
 
+    def holds(self, executor_id: str, incarnation: str, lease: Lease) -> bool:
+        known = self._standings.get(executor_id)
+        return known is not None and known.offer.incarnation == incarnation and lease in known.leases
+
     def leases_of(self, executor_id: str, incarnation: str) -> set[Lease]:
         known = self._standings.get(executor_id)
         return set(known.leases) if known is not None and known.offer.incarnation == incarnation else set()

@@ -7,16 +7,25 @@ from typing import Any, Final
 from msgspec import Struct
 
 from taskloom.domain.scheduling.executors import Standing
+from taskloom.domain.scheduling.leases import MAX_SHOWN, Limit
 from taskloom.domain.scheduling.lines import Entry
 from taskloom.domain.scheduling.match import Requirement, amounts, mismatches, requirement_of, shown
-from taskloom.domain.scheduling.scheduler import Scheduler
+from taskloom.domain.scheduling.scheduler import Scheduler, limit_of
 from taskloom.domain.task.state import TaskState
 
-MAX_HOLDERS: Final = 10
+MAX_HOLDERS: Final = MAX_SHOWN
+
+
+class GateLease(Struct, frozen=True):
+    """A task of the same tenant that holds a place of a limit, and since when."""
+
+    task_id: str
+    since: datetime
 
 
 class Gate(Struct, frozen=True, omit_defaults=True):
-    """One reason to wait. ``held_by`` names tasks of the same tenant, executors, tasks waited for, or who paused it.
+    """One reason to wait. ``held_by`` names tasks of the same tenant, executors, tasks waited for, or who paused it;
+    ``leases`` says of those that hold a place of a limit since when, whichever orchestrator they belong to.
 
     ``gate``: schedule, retry, dependency, approval, pause, cancel, start, step (of a workflow); of ready tasks:
     executor, agent, queue, kind, capability, label (nobody has it), resources, slot, quarantine, breaker, concurrency,
@@ -27,6 +36,7 @@ class Gate(Struct, frozen=True, omit_defaults=True):
     detail: str
     since: datetime | None = None
     held_by: tuple[str, ...] = ()
+    leases: tuple[GateLease, ...] = ()
 
 
 Held = tuple[list[Gate], datetime | None]
@@ -140,16 +150,27 @@ _DESCRIBED: Final[dict[str, Callable[[TaskState, Requirement, list[Standing], Sc
 def _limits(state: TaskState, scheduler: Scheduler) -> list[Gate]:
     spec, gates = state.spec, []
     entry = scheduler.ready.waiting.get(state.task_id)
-    if entry is not None and spec.concurrency is not None and scheduler.key_is_full(entry.lane):
-        key, limit = spec.concurrency.key, spec.concurrency.limit
-        held = sorted(scheduler.keys.of((spec.tenant_id, key)))[:MAX_HOLDERS]
-        detail = f"key {key!r} is limited to {limit} at once"
-        gates.append(Gate("concurrency", detail, state.queued_at, tuple(held)))
+    if entry is not None and entry.lane.key is not None and scheduler.key_is_full(entry.lane):
+        detail = f"key {entry.lane.key.name!r} is limited to {entry.lane.limit} at once"
+        gates.append(_held("concurrency", detail, entry.lane.key, state, scheduler))
     if scheduler.queue_is_full(spec.queue):
-        holders = scheduler.holders(scheduler.queues.of(spec.queue), spec.tenant_id, MAX_HOLDERS)
         detail = f"queue {spec.queue!r} is limited to {scheduler.policy.queue_parallel[spec.queue]} at once"
-        gates.append(Gate("parallel", detail, state.queued_at, holders))
+        gates.append(_held("parallel", detail, Limit("queue", "", spec.queue), state, scheduler))
     return gates
+
+
+def _held(gate: str, detail: str, limit: Limit, state: TaskState, scheduler: Scheduler) -> Gate:
+    """The gate of a limit without a place, with those of the tenant's own tasks that hold one."""
+    tenant = state.spec.tenant_id
+    found = [
+        GateLease(task_id, since)
+        for task_id, owner, since in scheduler.leases.holders(limit)
+        if owner == tenant or (owner is None and scheduler.holders([task_id], tenant, 1))
+    ][:MAX_HOLDERS]
+    beyond = scheduler.leases.beyond.get(limit)
+    if beyond is not None and beyond.older:
+        detail += "; a task that waits for longer goes first"
+    return Gate(gate, detail, state.queued_at, tuple(lease.task_id for lease in found), tuple(found))
 
 
 def _budgets(state: TaskState, scheduler: Scheduler, now: datetime) -> Held:
@@ -157,11 +178,10 @@ def _budgets(state: TaskState, scheduler: Scheduler, now: datetime) -> Held:
     gates, opens = [], []
     for scope in scheduler.scopes_of(state.spec.tenant_id, state.spec.session_id):
         who = f"session {scope.session_id}" if scope.session_id else f"tenant {scope.tenant_id}"
-        limit = scheduler.over_parallel(scope)
-        if limit is not None:
-            held = scheduler.sessions.of(scope) if scope.session_id else scheduler.tenants.of(scope.tenant_id)
-            detail = f"{who} is limited to {limit} attempts at once"
-            gates.append(Gate("parallel", detail, state.queued_at, tuple(sorted(held)[:MAX_HOLDERS])))
+        places = scheduler.over_parallel(scope)
+        if places is not None:
+            detail = f"{who} is limited to {places} attempts at once"
+            gates.append(_held("parallel", detail, limit_of(scope), state, scheduler))
         spent = scheduler.out_of_budget(scope, now.timestamp())
         if spent is not None:
             gates.append(Gate("budget", spent.detail, state.queued_at))

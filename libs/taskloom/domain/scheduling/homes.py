@@ -3,9 +3,12 @@
 from collections import OrderedDict
 from typing import Final
 
-from taskloom.domain.scheduling.lines import Key, Lane, Near
+from taskloom.domain.scheduling.lines import Lane, Near
 from taskloom.domain.task.state import TaskState
 from taskloom.domain.workflow.wanted import root_of
+
+Key = tuple[str, str]
+"""Tenant, and what its tasks want to be near to."""
 
 MAX_HOMES: Final = 10_000
 """Homes that are remembered; beyond it the one that was not used for longest is forgotten, and its next task goes

@@ -1,7 +1,7 @@
-"""Limits on what runs at once and on what starts in a second. In memory; the clock comes in as an argument."""
+"""Limits on what starts in a second, and shares of executors. In memory; the clock comes in as an argument."""
 
-from collections.abc import Collection, Hashable
-from typing import Final, Generic, TypeVar
+from collections.abc import Collection
+from typing import Final
 from zlib import crc32
 
 from taskloom.domain.scheduling.policy import Rate
@@ -9,11 +9,9 @@ from taskloom.domain.scheduling.policy import Rate
 CATCH_UP_S: Final = 0.1
 """How late the scheduler may look, in seconds, without a rate falling short."""
 
-K = TypeVar("K", bound=Hashable)
-
 
 def share_of(places: int, name: str, owned: Collection[int], partitions: int) -> int:
-    """How many of ``places`` are for the orchestrator that owns these partitions.
+    """How many of an executor's ``places`` are for the orchestrator that owns these partitions.
 
     Place ``j`` belongs to partition ``(j + hash of the name) % partitions``, so the shares of all orchestrators add up
     exactly. Who owns any partition may use at least one place, so that nobody starves: with M orchestrators and fewer
@@ -25,39 +23,6 @@ def share_of(places: int, name: str, owned: Collection[int], partitions: int) ->
     whole, rest = divmod(places, partitions)
     ours = whole * len(owned) + sum((start + place) % partitions in owned for place in range(rest))
     return max(ours, 1) if owned and places else ours
-
-
-class Holders(Generic[K]):
-    """Who holds the places of each key: a task is in here while it has a lease, so numbers in use are counts of leases
-    (invariant I5). ``keys``: what each task holds, to be read only."""
-
-    def __init__(self) -> None:
-        self._holders: dict[K, set[str]] = {}
-        self.keys: dict[str, K] = {}
-
-    def take(self, key: K, task_id: str) -> None:
-        self.keys[task_id] = key
-        self._holders.setdefault(key, set()).add(task_id)
-
-    def leave(self, task_id: str) -> K | None:
-        """Gives up what the task holds; gives its key, None when it held nothing."""
-        key = self.keys.pop(task_id, None)
-        if key is not None:
-            holders = self._holders[key]
-            holders.discard(task_id)
-            if not holders:
-                del self._holders[key]
-        return key
-
-    def __len__(self) -> int:
-        """Keys that somebody holds a place of."""
-        return len(self._holders)
-
-    def count(self, key: K) -> int:
-        return len(self._holders.get(key, ()))
-
-    def of(self, key: K) -> Collection[str]:
-        return self._holders.get(key, ())
 
 
 class TokenBucket:
@@ -90,6 +55,10 @@ class TokenBucket:
 
     def take(self) -> None:
         self._tokens -= 1.0
+
+    def put_back(self) -> None:
+        """What was taken last did not start after all."""
+        self._tokens += 1.0
 
     def _fill(self, now: float, part: float) -> None:
         if self._at is None or now > self._at:

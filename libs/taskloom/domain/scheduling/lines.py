@@ -13,10 +13,8 @@ from typing import Final
 from msgspec import Struct
 
 from taskloom.domain.scheduling.executors import Standing
+from taskloom.domain.scheduling.leases import Limit
 from taskloom.domain.scheduling.match import Requirement
-
-Key = tuple[str, str]
-"""Tenant and concurrency key."""
 
 
 class Entry(Struct, gc=False):
@@ -43,12 +41,13 @@ class Lane:
     """Tasks of one line, level, tenant and key by age: nearly all come in their order and stand in a queue, which costs
     the same however long it is; the few that come ``late`` (retaken, lifted) stand in a heap beside it."""
 
-    __slots__ = ("entries", "late", "level", "limit", "line", "near", "place", "stale")
+    __slots__ = ("entries", "key", "late", "level", "limit", "line", "near", "place", "stale")
 
     def __init__(self, line: "Line", place: "LanePlace") -> None:
         self.line = line
         self.place = place
         self.level, self.limit, self.near = place[0], place[3], place[4]
+        self.key = None if place[2] is None else Limit("key", place[1], place[2])
         self.entries: deque[Entry] = deque()
         self.late: list[tuple[float, int, Entry]] = []
         self.stale = 0
@@ -104,10 +103,6 @@ class Lane:
     @property
     def tenant(self) -> str:
         return self.place[1]
-
-    @property
-    def key(self) -> Key | None:
-        return None if self.place[2] is None else (self.place[1], self.place[2])
 
 
 Boost = tuple[float, int, int, float, Entry]

@@ -7,13 +7,12 @@ waits behind costs nothing but its memory.
 
 from collections.abc import Collection, Iterable, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
-from typing import Final
 
+from taskloom.domain.scheduling.leases import Limit
 from taskloom.domain.scheduling.lines import (
     MAX_STALE,
     Boost,
     Entry,
-    Key,
     Lane,
     LanePlace,
     Level,
@@ -26,9 +25,6 @@ from taskloom.domain.scheduling.match import Requirement
 from taskloom.domain.scheduling.policy import DEFAULT, Policy
 from taskloom.domain.scheduling.turns import Turns
 from taskloom.domain.values import Concurrency
-
-QUOTA: Final = "\0"
-"""Begins what the lanes of a tenant or session wait for that may start nothing; no concurrency key begins so."""
 
 
 class ReadyQueues:
@@ -45,7 +41,7 @@ class ReadyQueues:
         self._lines: dict[Requirement, Line] = {}
         self.waiting: dict[str, Entry] = {}
         self._boosts: list[Boost] = []
-        self._parked: dict[Key | str, dict[int, Lane]] = {}
+        self._parked: dict[Limit | str, dict[int, Lane]] = {}
         self._patience: list[tuple[float, int, str, Lane]] = []
         self._arrivals = 0
         self._alone = False
@@ -210,11 +206,11 @@ class ReadyQueues:
         self.turns.served(tenant)
         return entry
 
-    def park(self, lane: Lane, at: Key | str, until: float | None = None) -> None:
+    def park(self, lane: Lane, at: Limit | str, until: float | None = None) -> None:
         """The lane waits beside its line, whose other lanes go on, until ``unpark`` or that time. It must be first.
 
-        ``at``: the concurrency key that has no place, the tenant or session that may start nothing (``QUOTA``), or the
-        executor that it wants and that has no slot.
+        ``at``: the concurrency key that has no place, the tenant or session that may start nothing, or the executor
+        that it wants and that has no slot.
         """
         self._parked.setdefault(at, {})[id(lane)] = lane
         lane.line.levels[lane.level].tenants[lane.tenant].lanes.remove(lane)
@@ -222,7 +218,7 @@ class ReadyQueues:
             self._arrivals += 1
             heappush(self._patience, (until, self._arrivals, at, lane))
 
-    def unpark(self, at: Key | str, most: int | None = None) -> None:
+    def unpark(self, at: Limit | str, most: int | None = None) -> None:
         """Lets the lanes that wait for this go on; the first ``most`` of them where that is given."""
         lanes = self._parked.get(at)
         while lanes and (most is None or most > 0):
@@ -240,7 +236,7 @@ class ReadyQueues:
         """How many of a line's tasks wait beside it: for a place of their key, or for the executor they want."""
         counts: dict[str, int] = {}
         for at, lanes in self._parked.items():
-            gate = "affinity" if isinstance(at, str) else "budget" if at[1].startswith(QUOTA) else "concurrency"
+            gate = "affinity" if isinstance(at, str) else "concurrency" if at.scope == "key" else "budget"
             for lane in lanes.values():
                 if lane.line is line:
                     counts[gate] = counts.get(gate, 0) + len(lane) - lane.stale

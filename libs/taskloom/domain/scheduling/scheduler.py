@@ -1,7 +1,7 @@
 """Who runs next and where: keeps lines and leases in step with the states, and pairs ready tasks with free slots."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from heapq import heapify, heappop, heapreplace
 from itertools import islice
 
@@ -9,24 +9,27 @@ from msgspec import Struct
 
 from taskloom.domain.scheduling.executors import ExecutorPool, Hint, Standing
 from taskloom.domain.scheduling.homes import Homes, near_of
-from taskloom.domain.scheduling.limits import Holders, TokenBucket
-from taskloom.domain.scheduling.lines import Entry, Key, Lane, Level, Line, Rank
+from taskloom.domain.scheduling.leases import LeaseBook, Limit, Occupied, Place
+from taskloom.domain.scheduling.limits import TokenBucket
+from taskloom.domain.scheduling.lines import Entry, Lane, Level, Line, Rank
 from taskloom.domain.scheduling.match import Requirement, needs_of, requirement_of
 from taskloom.domain.scheduling.policy import DEFAULT, Policy, Rate
-from taskloom.domain.scheduling.queues import QUOTA, ReadyQueues
+from taskloom.domain.scheduling.queues import ReadyQueues
 from taskloom.domain.scheduling.quotas import Exhausted, Ledger, Scope, Use
 from taskloom.domain.task.state import LiveAttempt, TaskState
+from taskloom.domain.values import TaskSpec
 
 Held = tuple[str, str, int, int, str, str]
 """Executor, incarnation, attempt (0: paired, not yet accepted), failures of the task before it, kind, tenant."""
 
 
 class Assignment(Struct, frozen=True):
-    """A pairing that the task has yet to accept (``AssignAttempt``)."""
+    """A pairing that the task has yet to accept (``AssignAttempt``), once it has a lease of each of ``places``."""
 
     task_id: str
     executor_id: str
     incarnation: str
+    places: tuple[Place, ...] = ()
 
 
 class Scheduler:
@@ -44,13 +47,10 @@ class Scheduler:
         self._health = pool.health
         self.policy = policy
         self.ready = ReadyQueues(policy)
-        self.keys: Holders[Key] = Holders()
-        self.queues: Holders[str] = Holders()
+        self.leases = LeaseBook()
         self.queue_buckets = {name: TokenBucket(rate) for name, rate in policy.queue_rates.items()}
         self.kind_buckets = {name: TokenBucket(rate) for name, rate in policy.kind_rates.items()}
         self.ledger = Ledger(policy.quotas) if policy.quotas else None
-        self.tenants: Holders[str] = Holders()
-        self.sessions: Holders[Scope] = Holders()
         self._waiting = self.ready.waiting
         self._leases: dict[str, Held] = {}
         self._hints: dict[str, Hint] = {}
@@ -101,12 +101,14 @@ class Scheduler:
             if held is not None:
                 self._release(task_id, held)
                 self._health.undecided(held[0], held[4], task_id)
+            self.drop_lease(task_id)
 
     def assign(self, limit: int, now: datetime) -> list[Assignment]:
         """Takes up to ``limit`` ready tasks out of their lines and pairs them with executors, best rank first.
 
-        A lease is held from here on; ``observe`` of the task's next state confirms or releases it. ``more`` says
-        whether the limit cut the round short, ``next_at`` when the clock may let more go.
+        A slot is held from here on; ``observe`` of the task's next state confirms or releases it. What has ``places``
+        may only start when the store grants them; else ``withdraw`` puts it back. ``more`` says whether the limit cut
+        the round short, ``next_at`` when the clock may let more go.
         """
         at = now.timestamp()
         self.more, self.next_at = False, self._health.settle(at)
@@ -164,7 +166,7 @@ class Scheduler:
             if standing is None:
                 level.line.shut = self._round
                 return None
-            assignments.append(self._take(level, standing))
+            assignments.append(self._take(level, standing, at))
         return self.ready.rank(level, at)
 
     def seconds_to_next(self, now: datetime, at_most: float) -> float:
@@ -172,23 +174,39 @@ class Scheduler:
         return at_most if self.next_at is None else min(at_most, max(0.0, self.next_at - now.timestamp()))
 
     def key_is_full(self, lane: Lane) -> bool:
-        """Whether the lane's concurrency key has no place left; with several orchestrators each has a share of them."""
-        key = lane.key
-        return key is not None and self.keys.count(key) >= self.pool.share(lane.limit, key[1])
+        """Whether the lane's concurrency key has no place left, as far as is known here."""
+        return lane.key is not None and self.leases.is_full(lane.key, lane.limit)
 
     def queue_is_full(self, queue: str) -> bool:
-        limit = self.policy.queue_parallel.get(queue)
-        return limit is not None and self.queues.count(queue) >= self.pool.share(limit, queue)
+        places = self.policy.queue_parallel.get(queue)
+        return places is not None and self.leases.is_full(Limit("queue", "", queue), places)
 
     def over_parallel(self, scope: Scope) -> int | None:
         """The scope's limit of attempts at once, when all its places are taken; else None."""
+        places = self._parallel(scope)
+        return places if places is not None and self.leases.is_full(limit_of(scope), places) else None
+
+    def _parallel(self, scope: Scope) -> int | None:
         quota = None if self.ledger is None else self.ledger.of(scope.tenant_id)
         if quota is None:
             return None
-        limit = quota.session.parallel if scope.session_id else quota.parallel
-        held = self.sessions.count(scope) if scope.session_id else self.tenants.count(scope.tenant_id)
-        name = f"{scope.tenant_id}/{scope.session_id}"
-        return limit if limit is not None and held >= self.pool.share(limit, name) else None
+        return quota.session.parallel if scope.session_id else quota.parallel
+
+    def places_of(self, spec: TaskSpec) -> tuple[Place, ...]:
+        """The limits that an attempt of such a task needs a lease of."""
+        key, places = (None, 0) if spec.concurrency is None else (spec.concurrency.key, spec.concurrency.limit)
+        return self._places(spec.tenant_id, key, places, spec.queue, spec.session_id)
+
+    def _places(self, tenant: str, key: str | None, places: int, queue: str, session: str) -> tuple[Place, ...]:
+        found: list[Place] = []
+        if key is not None:
+            found.append((Limit("key", tenant, key), places))
+        if queue in self.policy.queue_parallel:
+            found.append((Limit("queue", "", queue), self.policy.queue_parallel[queue]))
+        if self.ledger is not None:
+            scopes = ((scope, self._parallel(scope)) for scope in self.scopes_of(tenant, session))
+            found += ((limit_of(scope), parallel) for scope, parallel in scopes if parallel is not None)
+        return tuple(found)
 
     def out_of_budget(self, scope: Scope, at: float) -> Exhausted | None:
         return None if self.ledger is None else self.ledger.shut(scope, at)
@@ -206,26 +224,51 @@ class Scheduler:
             scopes = list(scopes)
             self.ledger.learn(scopes, uses)
             for scope in scopes:
-                self.ready.unpark(_quota_key(scope))
+                self.ready.unpark(limit_of(scope))
 
-    def _shut(self, lane: Lane, at: float) -> Key | None:
+    def _shut(self, lane: Lane, at: float) -> Limit | None:
         """The tenant or session of the lane that may start nothing now."""
         tenant, session = lane.tenant, lane.place[5]
         for scope in (Scope(tenant), Scope(tenant, session))[: 2 if session else 1]:
             if self.over_parallel(scope) is not None or self.out_of_budget(scope, at) is not None:
-                return _quota_key(scope)
+                return limit_of(scope)
         return None
 
-    def _hold_quota(self, task_id: str, tenant: str, session: str) -> None:
-        self.tenants.take(tenant, task_id)
-        if session:
-            self.sessions.take(Scope(tenant, session), task_id)
+    def learn_leases(self, limit: Limit, occupied: Occupied) -> bool:
+        """What the store says of a limit; who waits for it is looked at again where that changes anything."""
+        changed = self.leases.learn(limit, occupied)
+        if changed:
+            self.ready.unpark(limit)
+        return changed
 
-    def _leave_quota(self, task_id: str) -> None:
-        tenant, session = self.tenants.leave(task_id), self.sessions.leave(task_id)
-        for scope in (None if tenant is None else Scope(tenant), session):
-            if scope is not None:
-                self.ready.unpark(_quota_key(scope))
+    def settle(self, task_ids: Iterable[str]) -> bool:
+        """The ends of these tasks' attempts are stored; gives whether that freed places while something waits."""
+        return self._free(self.leases.settle(task_ids))
+
+    def drop_lease(self, task_id: str) -> None:
+        """The task's leases are no longer ours."""
+        if self.leases.held:
+            self._free(self.leases.leave(task_id))
+
+    def is_paired(self, made: Assignment) -> bool:
+        """Whether the pairing still stands: its executor may have gone meanwhile."""
+        return self.pool.holds(made.executor_id, made.incarnation, (made.task_id, 0))
+
+    def withdraw(self, state: TaskState) -> None:
+        """Puts a paired task back into its line, as if nothing had been."""
+        held = self._leases.get(state.task_id)
+        if held is None or held[2]:
+            return
+        for bucket in self._buckets(requirement_of(state.spec)):
+            bucket.put_back()
+        self.observe(state)
+
+    def _free(self, limits: Iterable[Limit]) -> bool:
+        freed = False
+        for limit in limits:
+            self.ready.unpark(limit)
+            freed = True
+        return freed and bool(self.ready)
 
     def rate_opens_at(self, requirement: Requirement, now: float) -> float:
         """When the rate limits of queue and kind next let a task start; ``now`` when they do."""
@@ -304,7 +347,7 @@ class Scheduler:
         found = (self.queue_buckets.get(requirement.queue), self.kind_buckets.get(requirement.kind))
         return [bucket for bucket in found if bucket is not None]
 
-    def _take(self, level: Level, standing: Standing) -> Assignment:
+    def _take(self, level: Level, standing: Standing, at: float) -> Assignment:
         requirement, offer = level.line.requirement, standing.offer
         entry = self.ready.take(level)
         task_id, lane = entry.task_id, entry.lane
@@ -319,19 +362,15 @@ class Scheduler:
             self._hints.pop(task_id, None)
         if lane.near is not None:
             self.homes.note((lane.tenant, lane.near[0]), offer.executor_id)
-        if lane.limit and (key := lane.key) is not None:
-            self.keys.take(key, task_id)
-        if self.ledger is not None:
-            self._hold_quota(task_id, lane.tenant, lane.place[5])
-        if self._limited:
-            self._spend(requirement, task_id)
-        return Assignment(task_id, offer.executor_id, offer.incarnation)
-
-    def _spend(self, requirement: Requirement, task_id: str) -> None:
-        for bucket in self._buckets(requirement):
-            bucket.take()
-        if requirement.queue in self.policy.queue_parallel:
-            self.queues.take(requirement.queue, task_id)
+        places: tuple[Place, ...] = ()
+        if lane.limit or self._limited or self.ledger is not None:
+            places = self._places(lane.tenant, lane.place[2], lane.limit, requirement.queue, lane.place[5])
+            if places:
+                since = datetime.fromtimestamp(at, UTC)
+                self.leases.take(task_id, tuple(limit for limit, _ in places), since)
+            for bucket in self._buckets(requirement):
+                bucket.take()
+        return Assignment(task_id, offer.executor_id, offer.incarnation, places)
 
     def _queue(self, state: TaskState) -> None:
         spec = state.spec
@@ -360,22 +399,16 @@ class Scheduler:
         self.pool.lease(name, incarnation, (task_id, number), needs_of(spec))
         if spec.affinity is not None and (near := near_of(state)) is not None:
             self.homes.note((spec.tenant_id, near[0]), name)
-        if spec.concurrency is not None:
-            self.keys.take((spec.tenant_id, spec.concurrency.key), task_id)
-        if self._limited and spec.queue in self.policy.queue_parallel:
-            self.queues.take(spec.queue, task_id)
-        if self.ledger is not None:
-            self._hold_quota(task_id, spec.tenant_id, self.ledger.session_of(spec.tenant_id, spec.session_id))
+        if (spec.concurrency is not None or self._limited or self.ledger is not None) and (
+            places := self.places_of(spec)
+        ):
+            self.leases.take(task_id, tuple(limit for limit, _ in places), live.assigned_at)
 
     def _release(self, task_id: str, held: Held) -> None:
         self.pool.release(held[0], held[1], (task_id, held[2]))
         del self._leases[task_id]
-        if self.keys.keys and (key := self.keys.leave(task_id)) is not None:
-            self.ready.unpark(key)
-        if self.queues.keys:
-            self.queues.leave(task_id)
-        if self.ledger is not None:
-            self._leave_quota(task_id)
+        if task_id in self.leases.held:
+            self._free(self.leases.end(task_id) if held[2] else self.leases.leave(task_id))
 
     def _learn(self, state: TaskState, held: Held) -> None:
         """What the end of an attempt says about its executor."""
@@ -394,8 +427,9 @@ class Scheduler:
                 health.undecided(executor_id, kind, task_id)
 
 
-def _quota_key(scope: Scope) -> Key:
-    return scope.tenant_id, QUOTA + scope.session_id
+def limit_of(scope: Scope) -> Limit:
+    """What the scope's attempts at once are counted under."""
+    return Limit("session" if scope.session_id else "tenant", scope.tenant_id, scope.session_id)
 
 
 def held_against_executor(state: TaskState) -> bool:

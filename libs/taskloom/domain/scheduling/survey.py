@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from taskloom.domain.scheduling.leases import Limit
 from taskloom.domain.scheduling.lines import Line
 from taskloom.domain.scheduling.scheduler import Scheduler
 
@@ -41,8 +42,8 @@ def survey(scheduler: Scheduler, now: datetime) -> Survey:
     buckets += [("kind", name, bucket) for name, bucket in scheduler.kind_buckets.items()]
     return Survey(
         waiting=dict(waiting),
-        keys_held=len(scheduler.keys),
-        parallel={name: scheduler.queues.count(name) for name in policy.queue_parallel},
+        keys_held=scheduler.leases.limits_held("key"),
+        parallel={name: scheduler.leases.count(Limit("queue", "", name)) for name in policy.queue_parallel},
         tokens={(what, name): bucket.tokens_at(at, pool.part) for what, name, bucket in buckets},
         breakers_open=len(pool.health.barred),
         quarantined=sum(each.held for each in pool.health.quarantines.values()),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from taskloom.domain.scheduling.gates import MAX_HOLDERS, Gate, placement_gates
 from taskloom.domain.scheduling.scheduler import Scheduler
@@ -67,7 +67,7 @@ def _gates_of_step(step: str, child: TaskState, scheduler: Scheduler, now: datet
     own = explain(child, scheduler, now).gates
     if not own:
         return [Gate("step", _GATES["task"], child.changed_at, (child.task_id,))]
-    return [Gate(gate.gate, f"step {step}: {gate.detail}", gate.since, gate.held_by) for gate in own]
+    return [structs.replace(gate, detail=f"step {step}: {gate.detail}") for gate in own]
 
 
 def _runs(child: TaskState | None) -> bool:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taskloom.domain.scheduling.leases import Limit
 from taskloom.domain.scheduling.limits import CATCH_UP_S, TokenBucket, share_of
 from taskloom.domain.scheduling.policy import Rate
 from taskloom.domain.task import commands as c
@@ -60,7 +61,7 @@ def test_a_place_is_free_when_its_attempt_ends_however_it_ends(end: str) -> None
         }
         ends[end]()
     assert world.started(1) == ["b"]
-    assert world.scheduler.keys.count(("default", "k")) == 1
+    assert world.scheduler.leases.count(Limit("key", "default", "k")) == 1
 
 
 def test_leases_that_were_taken_over_count_too() -> None:
@@ -86,14 +87,6 @@ def test_tasks_that_a_key_holds_cost_a_round_nothing() -> None:
     world.complete("t0")
     assert world.started() == []
     assert list(world.scheduler.ready.lines()) == []
-
-
-def test_a_larger_share_of_the_places_frees_what_was_held() -> None:
-    world = World(offer(slots=99), partitions=4, owned=[0])
-    world.submit(*(f"t{n}" for n in range(9)), concurrency={"key": "k", "limit": 8})
-    assert len(world.started()) == 2, "a quarter of the places"
-    world.pool.own([0, 1, 2, 3])
-    assert len(world.started()) == 6
 
 
 @given(st.integers(1, 40), st.sampled_from([1, 2, 4, 8]), st.integers(1, 4), st.text("xyz", min_size=1, max_size=5))
