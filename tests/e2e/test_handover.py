@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 PARTITIONS = 8
 TASKS = 300
+LIMITED = 40
 TASK_ENDS = {"taskloom.task.completed.v1", "taskloom.task.failed.v1", "taskloom.task.cancelled.v1"}
 
 
@@ -93,8 +94,10 @@ async def submit_all(api: Api, first: int, tasks: int) -> list[str]:
                 bodies.append({"kind": "echo", "input": {"fail_times": 1}, "retry": {"initial_s": 0.3}})
             case _:
                 bodies.append({"kind": "echo", "input": {"n": number}})
-    bodies = [body | {"task_id": f"t-{number}"} for number, body in enumerate(bodies, start=first)]
+    return await submit_bodies(api, [body | {"task_id": f"t-{n}"} for n, body in enumerate(bodies, start=first)])
 
+
+async def submit_bodies(api: Api, bodies: list[dict[str, Any]]) -> list[str]:
     async def taken() -> list[str]:
         answer = await api.http.post("/api/v1/tasks/batch", json={"tasks": bodies})
         assert answer.status_code == 200, answer.text
@@ -118,6 +121,12 @@ def stored(dsn: str) -> dict[str, list[bytes]]:
             for task_id, state in rows:
                 found.setdefault(task_id, []).append(bytes(state))
     return found
+
+
+def leases(dsn: str) -> int:
+    with psycopg.connect(dsn) as connection:
+        [(count,)] = connection.execute("SELECT count(*) FROM leases").fetchall()
+        return int(count)
 
 
 def check(histories: dict[str, list[bytes]], task_ids: list[str]) -> Counter[str]:
@@ -161,14 +170,58 @@ async def verify(dsn: str) -> None:
     assert process.returncode == 0, output.decode()
 
 
+def under_keys(log: Path) -> list[dict[str, Any]]:
+    """One task that holds the only place of a key until there is a file, and tasks of all partitions that want it, or
+    one of the two of another key. Each writes down when it runs: lines are appended in the order of time."""
+    bodies: list[dict[str, Any]] = []
+    for key, places, seconds in (("one", 1, 0.03), ("two", 2, 0.1)):
+        for number in range(LIMITED // 2):
+            wait = f"sleep {seconds}" if number or key == "two" else f"until [ -e {log}.go ]; do sleep 0.05; done"
+            cmd = f"echo {key} 1 >> {log}; {wait}; echo {key} -1 >> {log}"
+            name, concurrency = f"limited-{key}-{number}", {"key": key, "limit": places}
+            bodies.append({"task_id": name, "kind": "shell", "input": {"cmd": cmd}, "concurrency": concurrency})
+    return bodies
+
+
+def most_at_once(log: Path) -> dict[str, int]:
+    """Of each key, from what its tasks wrote."""
+    running: Counter[str] = Counter()
+    most: dict[str, int] = {}
+    for line in log.read_text().splitlines():
+        key, step = line.split()
+        running[key] += int(step)
+        most[key] = max(most.get(key, 0), running[key])
+    assert not any(running.values())
+    return most
+
+
+async def why_names_the_holder(api: Api, holder: str, waiting: list[str]) -> None:
+    """Also to tasks of the other orchestrator: there are some in all partitions."""
+    assert len({partition_of(name, PARTITIONS) for name in waiting}) == PARTITIONS
+
+    async def named(task_id: str) -> bool:
+        gates = [gate for gate in (await api.get(f"/tasks/{task_id}/why"))["gates"] if gate["gate"] == "concurrency"]
+        return [[lease["task_id"] for lease in gate.get("leases", [])] for gate in gates] == [[holder]]
+
+    for task_id in waiting:
+        await eventually(partial(named, task_id), 10.0, 0.05)
+
+
 async def test_partitions_go_from_orchestrator_to_orchestrator_while_tasks_run_and_nothing_is_lost_or_doubled(
-    system: RunningSystem,
+    system: RunningSystem, tmp_path: Path
 ) -> None:
     """One test, since the services take their time: share, kill -9 of one, SIGTERM of the other, and join again."""
+    log = tmp_path / "ran.log"
+    limited = under_keys(log)
     assert len({partition_of(f"t-{number}", PARTITIONS) for number in range(TASKS)}) == PARTITIONS
     async with door(system) as api:
         await eventually(partial(shares_partitions, system), 30, 0.2)
-        ids = await submit_all(api, 0, 100)
+        ids = await submit_bodies(api, limited[:1])
+        await api.until(ids[0], "running")
+        ids += await submit_bodies(api, limited[1:])
+        await why_names_the_holder(api, ids[0], ids[1 : LIMITED // 2])
+        Path(f"{log}.go").touch()
+        ids += await submit_all(api, 0, 100)
         killed = system.kill_process("orchestrator-1")
         ids += await submit_all(api, 100, 100)
         await system.wait_replaced("orchestrator-1", killed, 60)
@@ -178,17 +231,19 @@ async def test_partitions_go_from_orchestrator_to_orchestrator_while_tasks_run_a
         ids += await submit_all(api, 200, 100)
         await system.wait_replaced("orchestrator-2", stopped, 60)
         await eventually(partial(shares_partitions, system), 60, 0.2)
-        await eventually(partial(all_completed, api, TASKS), 60, 0.2)
+        await eventually(partial(all_completed, api, TASKS + LIMITED), 60, 0.2)
+        assert most_at_once(log) == {"one": 1, "two": 2}
+        assert leases(system.dsn) == 0
 
         decided = [await gauge(system, f"orchestrator-{n}", "taskloom_events_total") for n in (1, 2)]
         after = await submit_all(api, TASKS, 40)
-        await eventually(partial(all_completed, api, TASKS + 40), 30, 0.1)
+        await eventually(partial(all_completed, api, TASKS + LIMITED + 40), 30, 0.1)
         more = [await gauge(system, f"orchestrator-{n}", "taskloom_events_total") for n in (1, 2)]
         assert all(later > before for before, later in zip(decided, more, strict=True)), "one of the two did nothing"
 
         by_executor = check(stored(system.dsn), ids + after)
         assert set(by_executor) == {"executor-1", "executor-2"}
-        assert min(by_executor.values()) > (TASKS + 40) / 5, f"work is not shared: {by_executor}"
+        assert min(by_executor.values()) > (TASKS + LIMITED + 40) / 5, f"work is not shared: {by_executor}"
         assert min([await applied(system, f"projection-{n}") for n in (1, 2)]) > 0, "a projection did nothing"
     await verify(system.dsn)
 
