@@ -18,7 +18,9 @@ def show_why(why: Why) -> None:
     for gate in why.gates:
         since = f", since {moment(gate.since)} ({ago(gate.since)})" if gate.since else ""
         out.print(Text.assemble("  ", (gate.gate, "bold"), f": {gate.detail}{since}"))
+        since_of = {lease.task_id: lease.since for lease in gate.leases}
         for holder in gate.held_by:
-            out.print(f"    held by {holder}")
+            held = f", since {moment(since_of[holder])} ({ago(since_of[holder])})" if holder in since_of else ""
+            out.print(f"    held by {holder}{held}")
     if why.expected_start:
         out.print(f"  expected to start at {moment(why.expected_start)}")

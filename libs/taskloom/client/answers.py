@@ -187,13 +187,21 @@ class Executions(Struct, frozen=True):
     executions: list[Execution]
 
 
+class GateLease(Struct, frozen=True):
+    """A task that holds a place of a limit, and since when."""
+
+    task_id: str
+    since: datetime
+
+
 class Gate(Struct, frozen=True):
-    """What holds a task, since when, and who holds it."""
+    """What holds a task, since when, and who holds it; ``leases``: those that hold places of a limit."""
 
     gate: str
     detail: str
     since: datetime | None = None
     held_by: tuple[str, ...] = ()
+    leases: tuple[GateLease, ...] = ()
 
 
 class Why(Struct, frozen=True):
