@@ -45,7 +45,9 @@ def test_tables_that_migrations_make() -> None:
     made = {
         name.replace("{shard}", "0")
         for path in sources
-        for name in re.findall(r"CREATE TABLE(?: IF NOT EXISTS)? ([a-z_]+(?:\{shard\})?)", path.read_text())
+        for name in re.findall(
+            r"CREATE (?:UNLOGGED )?TABLE(?: IF NOT EXISTS)? ([a-z_]+(?:\{shard\})?)", path.read_text()
+        )
     }
 
     told = {re.findall(r"`(\w+)`", row[0])[0] for row in rows(section("Tables"))}
