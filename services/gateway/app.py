@@ -36,6 +36,7 @@ from services.gateway.live import LiveHub
 from services.gateway.log import EventLog
 from services.gateway.own_tables import own_pool
 from services.gateway.parts import Parts
+from services.gateway.places import KEY_BYTES, StreamIds
 from services.gateway.problems import (
     Problem,
     answer_fault,
@@ -82,6 +83,7 @@ from services.gateway.send import CommandSender
 from services.gateway.server import HttpServer
 from services.gateway.sessions import Sessions
 from services.gateway.settings import GatewaySettings
+from services.gateway.shared_secrets import shared_secret
 from services.gateway.streaming import Streams
 from services.gateway.submit import Submitter
 from services.gateway.templates import Templates
@@ -163,7 +165,9 @@ def create_app(parts: Parts) -> Litestar:
             *(entities, reader, parts.sender, parts.replies, recent), settings.webhook_key.get_secret_value()
         ),
         streams=Streams(
-            *(parts.histories, parts.views, hub, EventLog(parts.histories), limits),
+            *(parts.histories, parts.views, hub, EventLog(parts.histories)),
+            StreamIds(parts.stream_key, parts.histories.shards),
+            limits,
             ping_interval_s=settings.ping_interval_s,
         ),
         limits=limits,
@@ -278,6 +282,7 @@ async def _real_parts(settings: GatewaySettings, runtime: Runtime) -> Parts:
     runtime.on_drain("close the values", values.close)
     await runtime.start("open the views", pool.open(wait=True, timeout=settings.startup_timeout_s))
     runtime.on_drain("close the views", pool.close)
+    stream_key = await runtime.start("read the streams' key", shared_secret(pool, "stream-ids", KEY_BYTES))
 
     own = own_pool(settings.database_dsn, max_size=settings.max_own_pool)
     rates = PostgresWindows(own) if settings.plans.any else None
@@ -299,7 +304,8 @@ async def _real_parts(settings: GatewaySettings, runtime: Runtime) -> Parts:
     checks = {"kafka": publisher.ping, "database": views.ping, "orchestrator": ping.check}
     audit_topic = AuditTopic(scribe, topics, settings.partitions)
     links = await _link_parts(settings, runtime, publisher, PostgresAgentValues(values, own))
-    return Parts(settings, sender, inbox, views, histories, values, tail, checks, rates, answers, audit_topic, links)
+    parts = (settings, sender, inbox, views, histories, values, tail, checks, rates, answers, audit_topic)
+    return Parts(*parts, links=links, stream_key=stream_key)
 
 
 async def _link_parts(

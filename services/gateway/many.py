@@ -1,6 +1,6 @@
 """The stream of many tasks: a session's, or all of a tenant's that match a filter. It has no end.
 
-It tells events, not output. An id is the reader's position in each shard's log, so one can go on after any event ever.
+It tells events, not output. An id is the reader's place in each shard's log, so one can go on after any event ever.
 A task's events come in their order; those of different tasks about as they happened.
 """
 
@@ -15,13 +15,11 @@ from msgspec import Struct
 
 from services.gateway.frames import Framing, Wanted
 from services.gateway.log import Entry, EventLog, Facts, Part
+from services.gateway.places import Places
 from taskloom.domain.entities.ids import is_entity_id
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.task import events as e
 from taskloom.views.timelines.stream import StreamEvent, after_end, stream_event
-
-_BEGINNING: Final = "0"
-_MAX_NUMBER: Final = 2**62
 
 STATUS_BY: Final[dict[type[e.Event], str]] = {
     e.TaskSubmitted: "QUEUED",
@@ -60,44 +58,6 @@ class Choice(Struct, frozen=True, kw_only=True):
             and self.session_id in (None, facts.session_id)
             and (self.tag is None or self.tag in facts.tags)
         )
-
-
-class Places(Struct):
-    """Where a reader is: by shard, the position up to which it has everything, and how many frames of the next event,
-    which is then at ``positions[shard] + 1``, it has."""
-
-    positions: list[int]
-    shown: list[int]
-
-    def text(self) -> str:
-        """``p0:12,p1:9``; ``p0:12-1`` when of the event at 12 the first frame alone was shown."""
-        return ",".join(
-            f"p{shard}:{position + 1}-{shown}" if shown else f"p{shard}:{position}"
-            for shard, (position, shown) in enumerate(zip(self.positions, self.shown, strict=True))
-        )
-
-
-def at_positions(positions: list[int]) -> Places:
-    return Places(list(positions), [0] * len(positions))
-
-
-def read_places(text: str, shards: int) -> Places | None:
-    """What ``Places.text`` wrote, or 0 for the very beginning; None when the text is neither."""
-    if text.strip() == _BEGINNING:
-        return at_positions([0] * shards)
-    places = at_positions([0] * shards)
-    parts = text.strip().split(",")
-    if len(parts) != shards:
-        return None
-    for shard, part in enumerate(parts):
-        name, _, place = part.partition(":")
-        position, dash, shown = place.partition("-")
-        numbers = (position, shown) if dash else (position,)
-        if name != f"p{shard}" or not all(each.isascii() and each.isdigit() for each in numbers):
-            return None
-        places.positions[shard] = min(int(position[:19]), _MAX_NUMBER) - bool(dash)
-        places.shown[shard] = min(int(shown[:9] or 0), _MAX_NUMBER)
-    return None if min(places.positions) < 0 else places
 
 
 class ManyFeed:
@@ -167,14 +127,19 @@ class ManyFeed:
 
 
 async def many_frames(
-    what: str, feed: ManyFeed, wanted: Wanted, told: Callable[[str, int], None], framing: Framing
+    what: str,
+    feed: ManyFeed,
+    wanted: Wanted,
+    told: Callable[[str, int], None],
+    named: Callable[[Places], str],
+    framing: Framing,
 ) -> AsyncGenerator[bytes, None]:
-    """``told`` gets a task's id and the version of its end before the reader does."""
-    yield framing.opening(what, feed.places.text())
+    """``told`` gets a task's id and the version of its end before the reader does; ``named`` makes ids of places."""
+    yield framing.opening(what, named(feed.places))
     async with aclosing(feed.items()) as items:
         async for item in items:
             if item is None:
-                yield framing.ping(feed.places.text())
+                yield framing.ping(named(feed.places))
                 continue
             shard, entry = item
             if isinstance(entry.recorded.event, e.TERMINAL_EVENTS):
@@ -189,7 +154,7 @@ async def many_frames(
                     feed.places.positions[shard] = entry.position - 1
                     feed.places.shown[shard] = place
                 if place > skip and event.type in wanted:
-                    yield framing.event(event, feed.places.text())
+                    yield framing.event(event, named(feed.places))
 
 
 def _events(recorded: Recorded) -> Iterator[StreamEvent]:

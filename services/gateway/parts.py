@@ -1,5 +1,6 @@
 """What the gateway is made of, as plain arguments: the real parts in ``app.run``, others in tests."""
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -7,6 +8,7 @@ from services.gateway.audit import AuditSink
 from services.gateway.first_answers import AnswerTable
 from services.gateway.links.hub import LinkParts
 from services.gateway.live import Tail
+from services.gateway.places import KEY_BYTES
 from services.gateway.rate_windows import RateTable
 from services.gateway.readside import Histories, Values, Views
 from services.gateway.settings import GatewaySettings
@@ -17,7 +19,8 @@ from taskloom.ops import Check
 @dataclass(frozen=True)
 class Parts:
     """``checks`` are those of /readiness, by name. ``rates`` None: nothing is limited; ``answers`` None: no first
-    answers are kept. ``audit`` None: calls are not written down. ``links`` None: agents are not taken."""
+    answers are kept. ``audit`` None: calls are not written down. ``links`` None: agents are not taken. ``stream_key``
+    seals ids of streams of many tasks."""
 
     settings: GatewaySettings
     sender: Sender
@@ -31,3 +34,4 @@ class Parts:
     answers: AnswerTable | None = None
     audit: AuditSink | None = None
     links: LinkParts | None = None
+    stream_key: bytes = field(default_factory=lambda: secrets.token_bytes(KEY_BYTES))

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from msgspec import Struct
@@ -13,7 +14,8 @@ from services.gateway.gate import Gated
 from services.gateway.limits import Limits
 from services.gateway.live import LiveHub
 from services.gateway.log import EventLog
-from services.gateway.many import Choice, ManyFeed, Places, at_positions, many_frames, read_places
+from services.gateway.many import Choice, ManyFeed, many_frames
+from services.gateway.places import NotOpened, Places, StreamIds, at_positions
 from services.gateway.problems import BadRequest
 from services.gateway.readside import Histories, Views
 from services.gateway.sending import Frames, OpenStreams, SseResponse, WsResponse
@@ -71,6 +73,7 @@ class Streams:
         views: Views,
         hub: LiveHub,
         log: EventLog,
+        ids: StreamIds,
         limits: Limits,
         *,
         ping_interval_s: float,
@@ -81,6 +84,7 @@ class Streams:
         self._limits = limits
         self._ping_interval_s = ping_interval_s
         self._log = log
+        self._ids = ids
         self._open = OpenStreams()
         self._as_told = Told()
         self._sse_framing = SseFraming()
@@ -122,25 +126,19 @@ class Streams:
         """The stream of all the tenant's tasks that fit.
 
         Raises:
-            BadRequest: the query's id is wrong.
+            BadRequest: the query's id is wrong, or the header's is another tenant's.
             StoreUnavailable: the logs cannot be read now.
         """
         places = await self._places(tenant_id, choice, begin)
 
         def frames(framing: Framing) -> Frames:
             feed = ManyFeed(self._log, tenant_id, choice, places, quiet_s=self._ping_interval_s)
-            return many_frames(what, feed, Wanted(types), told, framing)
+            return many_frames(what, feed, Wanted(types), told, partial(self._ids.text, tenant_id), framing)
 
         return Chosen(frames, self)
 
     async def _places(self, tenant_id: str, choice: Choice, begin: Begin) -> Places:
-        in_query = read_places(begin.query, self._log.shards) if begin.query else None
-        if begin.query and in_query is None:
-            raise BadRequest(
-                f"{begin.query!r} is no id of this stream: send it as received, or 0 for the very beginning",
-                field="last_event_id",
-            )
-        places = (read_places(begin.header, self._log.shards) if begin.header else None) or in_query
+        places = self._told_before(tenant_id, begin)
         ends = await self._log.ends()
         if places is not None:
             # A position that is not there yet is nobody's: its reader would miss what comes up to it.
@@ -152,6 +150,21 @@ class Streams:
         session = await self._views.session(tenant_id, choice.session_id)
         began = datetime.now(UTC) if session is None else session.created_at
         return at_positions(await self._log.since(began - _SESSION_MARGIN))
+
+    def _told_before(self, tenant_id: str, begin: Begin) -> Places | None:
+        """Where the ids that came with the request lead; the header wins, unless it is no id at all."""
+        try:
+            in_query = self._ids.read(tenant_id, begin.query) if begin.query else None
+            if begin.query and in_query is None:
+                raise NotOpened
+            # One that does not open is no reason to begin somewhere else: there would be a gap.
+            return (self._ids.read(tenant_id, begin.header) if begin.header else None) or in_query
+        except NotOpened as error:
+            raise BadRequest(
+                "the id to go on behind is none of this tenant's streams of many tasks: send one as received, or 0 for "
+                "the very beginning",
+                field="last_event_id",
+            ) from error
 
     def sse(self, frames: Callable[[Framing], Frames]) -> SseResponse:
         return SseResponse(frames(self._sse_framing), self._limits, self._open)

@@ -42,7 +42,7 @@ _EXAMPLE: Final = (
                 "no gap, no double. Ids are VERSION-SEQ: the last event's number and the last output chunk's. Ends "
                 "with done after the task's end. A stream that is cut was not finished: come back with the last id. "
                 "Without workflow_id: the events, without output, of all tasks of a session or that fit the filters, "
-                "as they were submitted; it has no end. Its ids are positions in the event logs (0: the beginning); a "
+                "as they were submitted; it has no end. Its ids are opaque, one tenant's each (0: the beginning); a "
                 "frame may have an id and no data: it tells from where to come back."
             ),
             query=StreamQuery,

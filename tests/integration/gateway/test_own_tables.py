@@ -15,8 +15,9 @@ from services.gateway.first_answers import Busy, Claimed, OtherBody, PostgresAns
 from services.gateway.own_tables import own_pool
 from services.gateway.rate_windows import Asked, Plan, PostgresWindows
 from services.gateway.rates import RateLimited, RateLimiter
+from services.gateway.shared_secrets import shared_secret
 from taskloom.testing.eventually import eventually
-from taskloom.views.reading import Pool
+from taskloom.views.reading import Pool, read_pool
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -119,3 +120,11 @@ async def test_claims_are_released_taken_over_and_forgotten(database_dsn: str) -
         await PostgresAnswers(pool, keep_s=0).forget_old()
         with psycopg.connect(database_dsn) as connection:
             assert connection.execute("SELECT count(*) FROM first_answers").fetchone() == (0,)
+
+
+async def test_gateways_that_start_together_share_one_secret_under_each_name(database_dsn: str) -> None:
+    async with read_pool(database_dsn, max_size=8) as pool:
+        found = await asyncio.gather(*(shared_secret(pool, f"name-{n % 2}", 64) for n in range(40)))
+        assert [len(each) for each in found] == [64] * 40
+        assert [len(set(found[name::2])) for name in (0, 1)] == [1, 1]
+        assert found[0] != found[1]

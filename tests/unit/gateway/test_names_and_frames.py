@@ -87,8 +87,8 @@ def test_types_are_known_in_both_spellings() -> None:
 def test_an_event_is_encoded_once_and_each_stream_has_its_own_id() -> None:
     framing = WsFraming()
     first = json.loads(framing.event(StreamEvent("t", "PROGRESS", NOW, 4, "once"), "4-9"))
-    second = json.loads(framing.event(StreamEvent("t", "PROGRESS", NOW, 4, "kept"), "p0:7"))
-    assert (first.pop("stream_id"), second.pop("stream_id")) == ("4-9", "p0:7")
+    second = json.loads(framing.event(StreamEvent("t", "PROGRESS", NOW, 4, "kept"), "at-7"))
+    assert (first.pop("stream_id"), second.pop("stream_id")) == ("4-9", "at-7")
     assert first == second
     assert (first["type"], first["message"]) == ("PROGRESS", "once")
 
