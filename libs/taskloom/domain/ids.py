@@ -13,6 +13,7 @@ ID_PATTERN: Final = r"^[A-Za-z0-9:_\-.]{1,128}(?!\n)$"
 """What an id may look like in a path, a body or a Kafka key. The look-ahead is for Python, whose ``$`` would let a
 newline pass; it means nothing to other dialects, so the pattern can stand in JSON Schemas."""
 
+MAX_ID_CHARS: Final = 128
 _ID = re.compile(r"[A-Za-z0-9:_\-.]{1,128}")
 
 _TASK_ID = re.compile(r"[A-Za-z0-9:_\-.]{1,128}(~[A-Za-z0-9:_\-.]+)*")

@@ -4,6 +4,7 @@ A run is a task whose id follows from the schedule and the due time, and whose w
 triggered it; so whoever finds that event sends the same submission again, and it is the same task.
 """
 
+import hashlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -38,6 +39,7 @@ from taskloom.domain.entities.events import (
 )
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.event import Event
+from taskloom.domain.ids import DEFAULT_TENANT, MAX_ID_CHARS
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.task.submission import Invalid, normalise
@@ -89,7 +91,7 @@ def decide(state: Schedule | None, command: ScheduleCommand, asked: Asked) -> li
         if isinstance(command, NoteRun | FireSchedule):
             return []
         return Refusal("not_found", f"there is no schedule {asked.name!r}")
-    return _HANDLERS[type(command)](state, command, asked.name, asked.now)
+    return _HANDLERS[type(command)](state, command, asked)
 
 
 def _save(state: Schedule | None, command: SaveSchedule, asked: Asked) -> list[ScheduleEvent] | Refusal:
@@ -126,30 +128,30 @@ def _anchored(spec: ScheduleSpec, now: datetime) -> ScheduleSpec:
     return structs.replace(spec, timing=structs.replace(timing, anchor=timing.start_at or now))
 
 
-def _pause(state: Schedule, command: PauseSchedule, _name: str, _now: datetime) -> list[ScheduleEvent]:
+def _pause(state: Schedule, command: PauseSchedule, _asked: Asked) -> list[ScheduleEvent]:
     return [] if state.paused_at is not None else [SchedulePaused(command.reason)]
 
 
-def _resume(state: Schedule, command: ResumeSchedule, _name: str, now: datetime) -> list[ScheduleEvent]:
+def _resume(state: Schedule, command: ResumeSchedule, asked: Asked) -> list[ScheduleEvent]:
     """Due times of the pause are passed over: who paused it did not want them."""
-    return [] if state.paused_at is None else [ScheduleResumed(command.reason, next_due(state.spec.timing, now))]
+    return [] if state.paused_at is None else [ScheduleResumed(command.reason, next_due(state.spec.timing, asked.now))]
 
 
-def _remove(_state: Schedule, command: RemoveSchedule, _name: str, _now: datetime) -> list[ScheduleEvent]:
+def _remove(_state: Schedule, command: RemoveSchedule, _asked: Asked) -> list[ScheduleEvent]:
     return [ScheduleRemoved(command.reason)]
 
 
-def _trigger(state: Schedule, _command: TriggerSchedule, name: str, now: datetime) -> list[ScheduleEvent] | Refusal:
+def _trigger(state: Schedule, _command: TriggerSchedule, asked: Asked) -> list[ScheduleEvent] | Refusal:
     if len(state.open_runs) >= MAX_OPEN_RUNS:
         return Refusal("conflict", f"{MAX_OPEN_RUNS} runs of it are open")
     number = state.total_runs + 1
-    return [_run(state, name, now, "manual", f"manual-{number}")]
+    return [_run(state, asked, asked.now, "manual", f"manual-{number}")]
 
 
-def _backfill(state: Schedule, command: BackfillSchedule, name: str, now: datetime) -> list[ScheduleEvent] | Refusal:
+def _backfill(state: Schedule, command: BackfillSchedule, asked: Asked) -> list[ScheduleEvent] | Refusal:
     if command.end <= command.start:
         return Refusal("invalid", "the end is before the start", "end")
-    if command.end > now:
+    if command.end > asked.now:
         return Refusal("invalid", "only due times that have passed can be filled in", "end")
     found: list[datetime] = []
     for due in due_times(state.spec.timing, command.start - timedelta(microseconds=1)):
@@ -159,11 +161,12 @@ def _backfill(state: Schedule, command: BackfillSchedule, name: str, now: dateti
     if len(found) > MAX_AT_ONCE or len(state.open_runs) + len(found) > MAX_OPEN_RUNS:
         return Refusal("invalid", f"more than {MAX_AT_ONCE} due times lie between; fill in less at a time", "end")
     number = state.total_runs + 1
-    return [_run(state, name, due, "backfill", f"backfill-{number}") for due in found]
+    return [_run(state, asked, due, "backfill", f"backfill-{number}") for due in found]
 
 
-def _fire(state: Schedule, _command: FireSchedule, name: str, now: datetime) -> list[ScheduleEvent]:
+def _fire(state: Schedule, _command: FireSchedule, asked: Asked) -> list[ScheduleEvent]:
     """What becomes of each due time that has come, in order."""
+    name, now = asked.name, asked.now
     if (at := fires_at(state, name)) is None or at > now:
         return []
     assert state.next_at is not None
@@ -179,7 +182,7 @@ def _fire(state: Schedule, _command: FireSchedule, name: str, now: datetime) -> 
     if passed:
         events.append(RunsSkipped(passed[0], passed[-1], len(passed), "missed"))
     for due in wanted:
-        events.append(_due(_after(state, events), name, due))
+        events.append(_due(_after(state, events), asked, due))
     return _with_next(events, following)
 
 
@@ -204,31 +207,45 @@ def _caught_up(spec: ScheduleSpec, missed: list[datetime], now: datetime) -> lis
     return []
 
 
-def _due(state: Schedule, name: str, due: datetime) -> ScheduleEvent:
+def _due(state: Schedule, asked: Asked, due: datetime) -> ScheduleEvent:
     """One due time under the overlap policy."""
     policy, is_open = state.spec.overlap, bool(state.open_runs)
     if is_open and policy == "buffer_one" and state.buffered is None:
         return RunBuffered(due)
     if (is_open and policy in ("skip", "buffer_one")) or len(state.open_runs) >= MAX_OPEN_RUNS:
         return RunsSkipped(due, due, 1, "overlap")
-    return _run(state, name, due, "due", "", cancels=state.open_runs if policy == "cancel_other" else ())
+    return _run(state, asked, due, "due", "", cancels=state.open_runs if policy == "cancel_other" else ())
 
 
-def _note_run(state: Schedule, command: NoteRun, name: str, _now: datetime) -> list[ScheduleEvent]:
+def _note_run(state: Schedule, command: NoteRun, asked: Asked) -> list[ScheduleEvent]:
     if command.run_id not in state.open_runs:
         return []
     ended = RunEnded(command.run_id, command.outcome)
     if state.buffered is None or len(state.open_runs) > 1:
         return [ended]
-    return [ended, _run(state, name, state.buffered, "buffered", "")]
+    return [ended, _run(state, asked, state.buffered, "buffered", "")]
 
 
 def _run(
-    state: Schedule, name: str, due: datetime, cause: str, suffix: str, cancels: tuple[str, ...] = ()
+    state: Schedule, asked: Asked, due: datetime, cause: str, suffix: str, cancels: tuple[str, ...] = ()
 ) -> RunTriggered:
-    run_id = "-".join(part for part in (name, f"{due:%Y%m%dT%H%M%S}", suffix) if part)[-128:]
-    submission = msgspec.to_builtins(_submission(state.spec, name, due))
-    return RunTriggered(run_id, due, cause, submission, state.saved_by, state.next_at, cancels)
+    submission = msgspec.to_builtins(_submission(state.spec, asked.name, due))
+    return RunTriggered(_run_id(asked, due, suffix), due, cause, submission, state.saved_by, state.next_at, cancels)
+
+
+def _run_id(asked: Asked, due: datetime, suffix: str) -> str:
+    """The same for the same due time. Tenants may call their schedules alike, and ids of tasks are one space for all:
+    so all but the default one's have a mark of theirs. A long schedule's id is cut, and has a mark of its own."""
+    name, tenant = asked.name, asked.tenant_id
+    behind = "-".join(filter(None, (f"{due:%Y%m%dT%H%M%S}", suffix, "" if tenant == DEFAULT_TENANT else _mark(tenant))))
+    if len(name) + 1 + len(behind) > MAX_ID_CHARS:
+        behind = f"{_mark(name)}-{behind}"
+        name = name[: MAX_ID_CHARS - 1 - len(behind)]
+    return f"{name}-{behind}"
+
+
+def _mark(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
 def _submission(spec: ScheduleSpec, name: str, due: datetime) -> SubmitTask:
@@ -254,7 +271,7 @@ def _after(state: Schedule, events: list[ScheduleEvent]) -> Schedule:
     return state
 
 
-_HANDLERS: Final[dict[type[Struct], Callable[[Schedule, Any, str, datetime], list[ScheduleEvent] | Refusal]]] = {
+_HANDLERS: Final[dict[type[Struct], Callable[[Schedule, Any, Asked], list[ScheduleEvent] | Refusal]]] = {
     PauseSchedule: _pause,
     ResumeSchedule: _resume,
     RemoveSchedule: _remove,

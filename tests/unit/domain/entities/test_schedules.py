@@ -6,13 +6,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskloom.domain.entities.commands import FireSchedule, NoteRun, SaveSchedule, ScheduleSpec
+from taskloom.domain.entities.commands import FireSchedule, NoteRun, SaveSchedule, ScheduleSpec, TriggerSchedule
 from taskloom.domain.entities.due import Timing, due_times
 from taskloom.domain.entities.entity import Entity, decide, evolve, next_due
 from taskloom.domain.entities.events import RunBuffered, RunsSkipped, RunTriggered
 from taskloom.domain.entities.ids import entity_id
 from taskloom.domain.entities.schedules import Schedule
 from taskloom.domain.envelope import EventMeta
+from taskloom.domain.ids import is_valid_id
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.task.caller import Caller
 from taskloom.testing.clock import START
@@ -128,3 +129,28 @@ def test_one_shot_runs_once_and_has_no_timer_after_it() -> None:
     assert [type(fact).__name__ for fact in life.facts] == ["RunTriggered"]
     assert life.state is not None
     assert next_due(life.state) is None
+
+
+def run_id(name: str, tenant: str, due: datetime = START) -> str:
+    schedule = entity_id("schedule", tenant, name)
+    caller = Caller(schedule, tenant, actor="ann")
+    save = SaveSchedule(ScheduleSpec("s", Timing(at=due + timedelta(days=1)), TASK))
+    [saved] = as_list(decide(None, save, due, caller))
+    state = evolve(None, seal(saved, EventMeta(schedule, 1, due, tenant, "", "ann"), GENESIS))
+    [triggered] = as_list(decide(state, TriggerSchedule(), due, caller))
+    return str(triggered.run_id)
+
+
+def as_list(decision: Any) -> list[Any]:
+    assert not isinstance(decision, Refusal), decision
+    return list(decision)
+
+
+def test_ids_of_runs_are_those_of_one_schedule_alone() -> None:
+    long = "s" * 127
+    names = ("s", "t", f"{long}1", f"{long}2", f"1{long}", f"2{long}")
+    ids = [run_id(name, tenant) for name in names for tenant in ("default", "red", "blue")]
+    assert len(set(ids)) == len(ids)
+    assert all(is_valid_id(each) for each in ids)
+    assert ids[0] == f"s-{START:%Y%m%dT%H%M%S}-manual-1"
+    assert ids[1].startswith(f"{ids[0]}-")
