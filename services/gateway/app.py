@@ -25,6 +25,7 @@ from services.gateway.gatekeeper import Gatekeeper
 from services.gateway.idempotency import Idempotency
 from services.gateway.keyring import KeyRing
 from services.gateway.keys import Keys
+from services.gateway.keywatch import KeyWatch
 from services.gateway.known import KnownThings
 from services.gateway.lag import LagWatch
 from services.gateway.limits import Limits
@@ -198,7 +199,8 @@ def create_app(parts: Parts) -> Litestar:
     guard = BrowserGuard(local_only=is_loopback(settings.host), origins=settings.origins)
     limiter = None if parts.rates is None else RateLimiter(parts.rates, fail_open=settings.rate_on_outage == "open")
     once = Idempotency(app.asgi_handler, parts.answers, max_body_bytes=settings.max_body_bytes)
-    app.state["background"] += (once.run, *(each.run for each in (limiter, links) if each is not None))
+    watch = KeyWatch(gatekeeper, gateway.streams.open, fresh_s=settings.key_cache_s)
+    app.state["background"] += (watch.run, once.run, *(each.run for each in (limiter, links) if each is not None))
     app.asgi_handler = Edge(Throttle(once, settings.plans, limiter), guard, gatekeeper, auditor, limits)
     return app
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 from litestar.types import Scope
 
 from services.gateway.keyring import KeyRing
-from services.gateway.problems import BadRequest, Forbidden, Unauthorized
+from services.gateway.problems import BadRequest, Forbidden, Unauthorized, Unavailable
 from services.gateway.scopes import is_public
 from services.gateway.security import NOBODY, Caller, caller_of
 from services.gateway.tokens import Tokens
@@ -34,7 +34,7 @@ class Gatekeeper:
         """The caller of an HTTP request or a WebSocket; also left in the scope's state, as ``caller``.
 
         Credentials in the query string, where they are allowed, are taken out of it, so that nothing logs them; a
-        redirect finds them in the state as ``query_credentials``.
+        redirect finds them in the state as ``query_credentials``, and what lets a stream go on as ``credential``.
 
         Raises:
             Unauthorized: no credentials, or none that are good.
@@ -50,9 +50,22 @@ class Gatekeeper:
             caller = caller_of(headers)
         else:
             state["caller"] = NOBODY
-            caller = _acting_for(await self._known(_credentials(scope, headers)), headers)
+            credential = _credentials(scope, headers)
+            caller = _acting_for(await self._known(credential), headers)
+            state["credential"] = credential
         state["caller"] = caller
         return caller
+
+    async def is_good(self, credential: str) -> bool:
+        """Whether what let somebody in still would. True too while PostgreSQL does not answer: then nothing can have
+        been revoked."""
+        try:
+            await self._known(credential)
+        except Unauthorized:
+            return False
+        except Unavailable:
+            return True
+        return True
 
     async def _known(self, text: str) -> Caller:
         if not text:

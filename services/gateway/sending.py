@@ -22,6 +22,7 @@ GOING_AWAY: Final = 1012
 
 FAULT: Final = 1011
 ENDED: Final = 1000
+REFUSED: Final = 1008
 
 _log = telemetry.get_logger(__name__)
 _HEADERS: Final = [
@@ -35,11 +36,16 @@ class StreamCut(TaskloomError):
     """The stream was cut on purpose: readers come back with the id of the last frame they have."""
 
 
+class NotAllowedAnyMore(StreamCut):
+    """The key or token that opened the stream is not good any more."""
+
+
 class OpenStreams:
-    """Those under way, each a task that can be cut."""
+    """Those under way, each a task that can be cut, with the key or token that opened it, "" for none."""
 
     def __init__(self) -> None:
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: dict[asyncio.Task[None], str] = {}
+        self._refused: set[asyncio.Task[None]] = set()
         self.closing = False
 
     def cut_all(self) -> None:
@@ -48,16 +54,24 @@ class OpenStreams:
         for sending in self._sending:
             sending.cancel()
 
-    async def until_over(self, sending: Coroutine[Any, Any, None], receive: Receive, gone: str) -> bool:
+    def credentials(self) -> set[str]:
+        return set(filter(None, self._sending.values()))
+
+    def cut_those_of(self, credential: str) -> None:
+        for sending in [each for each, by in self._sending.items() if by == credential]:
+            self._refused.add(sending)
+            sending.cancel()
+
+    async def until_over(self, sending: Coroutine[Any, Any, None], scope: Any, receive: Receive, gone: str) -> bool:
         """Runs ``sending`` until it ends; False when the reader went first, which the message ``gone`` tells.
 
         Raises:
-            StreamCut: the gateway drains.
+            StreamCut: the gateway drains, or (``NotAllowedAnyMore``) the reader's key is not good any more.
             Exception: that of ``sending``.
         """
         mine: asyncio.Task[None] = asyncio.create_task(sending)
         left = asyncio.create_task(_until(receive, gone))
-        self._sending.add(mine)
+        self._sending[mine] = str(scope.get("state", {}).get("credential", ""))
         if self.closing:
             mine.cancel()
         try:
@@ -67,8 +81,12 @@ class OpenStreams:
             for task in (mine, left):
                 task.cancel()
             await asyncio.gather(mine, left, return_exceptions=True)
-            self._sending.discard(mine)
+            del self._sending[mine]
+            refused = mine in self._refused
+            self._refused.discard(mine)
         if mine.cancelled():
+            if refused:
+                raise NotAllowedAnyMore
             if self.closing:
                 raise StreamCut("the gateway stops; come back with the last id")
             return False
@@ -86,12 +104,12 @@ class SseResponse:
         self._limits = limits
         self._streams = streams
 
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._limits.stream():
             _refuse_when_closing(self._streams)
             await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
             try:
-                await self._streams.until_over(self._send_all(send), receive, "http.disconnect")
+                await self._streams.until_over(self._send_all(send), scope, receive, "http.disconnect")
             except StreamCut:
                 raise
             except Exception as fault:
@@ -106,21 +124,23 @@ class SseResponse:
 
 
 class WsResponse:
-    """Sends frames as text messages: closes with 1000 after the last one, 1012 when the gateway drains, 1011 after a
-    fault. What the reader says is not read, beyond finding out that it went."""
+    """Sends frames as text messages: closes with 1000 after the last one, 1012 when the gateway drains, 1008 when the
+    key is not good any more, 1011 after a fault. What the reader says is not read, beyond finding out that it went."""
 
     def __init__(self, frames: Frames, limits: Limits, streams: OpenStreams) -> None:
         self._frames = frames
         self._limits = limits
         self._streams = streams
 
-    async def __call__(self, receive: Receive, send: Callable[[Any], Awaitable[None]]) -> None:
+    async def __call__(self, scope: Any, receive: Receive, send: Callable[[Any], Awaitable[None]]) -> None:
         with self._limits.stream():
             _refuse_when_closing(self._streams)
             await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
             try:
-                if await self._streams.until_over(self._send_all(send), receive, "websocket.disconnect"):
+                if await self._streams.until_over(self._send_all(send), scope, receive, "websocket.disconnect"):
                     await send({"type": "websocket.close", "code": ENDED, "reason": "the stream has ended"})
+            except NotAllowedAnyMore as cut:
+                await send({"type": "websocket.close", "code": REFUSED, "reason": str(cut)})
             except StreamCut:
                 await send({"type": "websocket.close", "code": GOING_AWAY, "reason": "come back with the last id"})
             except Exception as fault:  # noqa: BLE001, whatever it was, the reader is told to come back

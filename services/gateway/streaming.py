@@ -85,14 +85,14 @@ class Streams:
         self._ping_interval_s = ping_interval_s
         self._log = log
         self._ids = ids
-        self._open = OpenStreams()
+        self.open = OpenStreams()
         self._as_told = Told()
         self._sse_framing = SseFraming()
         self._ws_framing = WsFraming()
 
     async def close(self) -> None:
         """Cuts every stream, and refuses new ones."""
-        self._open.cut_all()
+        self.open.cut_all()
         await self._hub.close()
         await self._log.close()
 
@@ -167,10 +167,10 @@ class Streams:
             ) from error
 
     def sse(self, frames: Callable[[Framing], Frames]) -> SseResponse:
-        return SseResponse(frames(self._sse_framing), self._limits, self._open)
+        return SseResponse(frames(self._sse_framing), self._limits, self.open)
 
     def ws(self, frames: Callable[[Framing], Frames]) -> WsResponse:
-        return WsResponse(frames(self._ws_framing), self._limits, self._open)
+        return WsResponse(frames(self._ws_framing), self._limits, self.open)
 
 
 class Chosen:

@@ -65,7 +65,7 @@ async def stream_ws(socket: AnySocket) -> None:
     """The same streams as messages: event objects with the internal type names."""
     try:
         answer = (await _chosen(socket)).ws()
-        await answer(socket.receive, socket.send)
+        await answer(socket.scope, socket.receive, socket.send)
     except Problem as problem:
         await refuse_websocket(problem, socket.send)
 

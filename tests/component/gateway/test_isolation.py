@@ -213,7 +213,7 @@ def body_of(case: Case) -> bytes:
 
 VOLATILE: Final = re.compile(
     r"\d{4}-\d\d-\d\dT[0-9:.]+(Z|\+00:00)?|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}|(key_|sk_|at_)[0-9a-f]+|eyJ[\w.-]+|whsec_[\w+/=]+"
-    # Ids of streams of many tasks: sealed, of one length, and another one each time (tests/unit/gateway/test_places.py).
+    # Ids of streams of many tasks: sealed, of one length, another one each time (tests/unit/gateway/test_places.py).
     r"|\"uptime_\w+\":[0-9.]+|: ping\n|id: at-[\w-]{64}\n+"
 )
 
