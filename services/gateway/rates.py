@@ -99,7 +99,7 @@ class RateLimiter:
         window = None if taken.given else used_up(plan, taken)
         if window is not None:
             raise self._refusal(plan, window, taken)
-        return Passed(headers_of(plan, taken, "minute"))
+        return Passed(headers_of(plan, taken, shortest(plan)))
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Takes old subjects out of the table, once an hour."""
@@ -186,6 +186,12 @@ def used_up(plan: Plan, taken: Taken) -> Window | None:
         if limit is not None and getattr(taken, window) >= limit:
             return window
     return None
+
+
+def shortest(plan: Plan) -> Window:
+    """The shortest window that has a limit: it is the one that a caller meets first."""
+    limited: tuple[Window, ...] = ("minute", "hour")
+    return next((window for window in limited if getattr(plan, window) is not None), "day")
 
 
 def headers_of(plan: Plan, taken: Taken, window: Window) -> dict[str, str]:

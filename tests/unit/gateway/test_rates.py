@@ -10,7 +10,7 @@ from psycopg import OperationalError
 
 from services.gateway.problems import Unavailable
 from services.gateway.rate_windows import Asked, Plan, Taken
-from services.gateway.rates import RateLimited, RateLimiter, headers_of, used_up
+from services.gateway.rates import RateLimited, RateLimiter, headers_of, shortest, used_up
 from services.gateway.security import Caller
 from services.gateway.settings import GatewaySettings
 from services.gateway.throttle import Plans
@@ -186,3 +186,11 @@ def test_without_settings_nothing_is_limited_and_zero_means_no_limit() -> None:
     assert of(rate_per_minute=5, rate_per_hour=0) == Plan(minute=5)
     settings = GatewaySettings.model_validate({"rate_routes": {"POST /api/v1/tasks": {"minute": 3}}})
     assert settings.plans.any
+
+
+def test_what_passes_is_told_the_end_of_the_shortest_window_that_has_a_limit() -> None:
+    assert [shortest(plan) for plan in (Plan(1, 1, 1), Plan(None, 1, 1), Plan(None, None, 1))] == [
+        "minute",
+        "hour",
+        "day",
+    ]
