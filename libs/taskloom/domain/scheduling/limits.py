@@ -13,15 +13,16 @@ CATCH_UP_S: Final = 0.1
 def share_of(places: int, name: str, owned: Collection[int], partitions: int) -> int:
     """How many of an executor's ``places`` are for the orchestrator that owns these partitions.
 
-    Place ``j`` belongs to partition ``(j + hash of the name) % partitions``, so the shares of all orchestrators add up
-    exactly. Who owns any partition may use at least one place, so that nobody starves: with M orchestrators and fewer
-    places than partitions up to ``places + M - 1`` may then be in use. With one orchestrator it is exact.
+    Each partition has the same number of places, and what is left over lies evenly between them, from one on that the
+    name decides; so the shares of all orchestrators add up exactly. Who owns any partition may use at least one place,
+    so that nobody starves: with M orchestrators and fewer than M places up to M may then be in use. Ranges of equal
+    length, which are what Kafka gives out when M divides the partitions, have one of M or more places anyway.
     """
     if len(owned) == partitions:
         return places
     start = crc32(name.encode())
     whole, rest = divmod(places, partitions)
-    ours = whole * len(owned) + sum((start + place) % partitions in owned for place in range(rest))
+    ours = whole * len(owned) + sum((start + place * partitions // rest) % partitions in owned for place in range(rest))
     return max(ours, 1) if owned and places else ours
 
 

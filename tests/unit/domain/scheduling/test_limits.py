@@ -102,6 +102,21 @@ def test_shares_add_up_to_the_limit_but_for_one_place_each(places: int, partitio
 # A queue's parallel attempts.
 
 
+@given(
+    places=st.integers(1, 100),
+    partitions=st.sampled_from([8, 64]),
+    doublings=st.integers(0, 3),
+    key=st.text(max_size=9),
+)
+def test_as_many_places_as_orchestrators_or_more_are_shared_out_exactly(
+    places: int, partitions: int, doublings: int, key: str
+) -> None:
+    many = 2**doublings
+    each = partitions // many
+    shares = [share_of(places, key, range(first, first + each), partitions) for first in range(0, partitions, each)]
+    assert sum(shares) == max(places, many)
+
+
 def test_a_queue_runs_no_more_at_once_than_its_limit() -> None:
     world = World(offer(slots=9, kinds=MANY, queues=frozenset({"*"})), queue_parallel={"slow": 2})
     world.submit("a", "b", queue="slow")
