@@ -4,8 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,23 +11,11 @@ import pytest
 from shannon import AsyncShannonClient, TaskStatusEnum, errors
 
 from taskloom.client import Client
-from taskloom.local.jars import ensure_jars
 from taskloom.testing.eventually import eventually
 from taskloom.testing.processes import RunningSystem
+from tests.e2e.pair import Pair
 
 pytestmark = pytest.mark.e2e
-SECRET = "an-operator-s-secret-of-enough-characters"
-
-
-@pytest.fixture
-async def guarded(tmp_path: Path) -> AsyncIterator[RunningSystem]:
-    ensure_jars()
-    settings = {"TASKLOOM_AUTH": "keys", "TASKLOOM_JWT_SECRET": SECRET, "TASKLOOM_KEY_CACHE_S": "0.5"}
-    running = RunningSystem(tmp_path / "home", settings)
-    await running.start()
-    await running.wait_all_ready()
-    yield running
-    await running.stop(20)
 
 
 def taskloom(system: RunningSystem, *words: str, key: str = "") -> str:
@@ -41,7 +27,8 @@ def taskloom(system: RunningSystem, *words: str, key: str = "") -> str:
     return done.stdout
 
 
-async def test_keys_from_the_first_to_its_revocation(guarded: RunningSystem) -> None:
+async def test_keys_from_the_first_to_its_revocation(pair: Pair) -> None:
+    guarded = pair.system
     owner = taskloom(guarded, "keys", "create", "--tenant", "red", "--role", "owner", "--name", "first").strip()
     made: Any = json.loads(taskloom(guarded, "keys", "create", "--tenant", "red", "--user", "rose", "--json"))
     other: Any = json.loads(taskloom(guarded, "keys", "create", "--tenant", "blue", "--role", "admin", "--json"))
