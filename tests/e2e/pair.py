@@ -27,7 +27,7 @@ from tests.e2e.support import Api, Json
 
 SECRET: Final = "an-operator-s-secret-of-enough-characters"
 KEY_CACHE_S: Final = 0.5
-PER_HOUR: Final = 400
+PER_HOUR: Final = 200
 QUEUES_PER_HOUR: Final = 30
 SETTINGS: Final = {
     "TASKLOOM_AUTH": "keys",
