@@ -1,5 +1,5 @@
-"""What the tests of whole systems share: the broker is the running system's, so that one is started for all of them; and
-two of each service, started once for all tests that ask for them."""
+"""What the tests of whole systems share: the broker is the running system's, so that one is started for all of them.
+Two of each service are started once too, for all tests that ask for them."""
 
 from collections.abc import Iterator
 
