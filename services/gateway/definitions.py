@@ -19,7 +19,7 @@ from taskloom.domain.ids import is_valid_id
 from taskloom.domain.task.events import TaskSubmitted
 from taskloom.domain.values import DependencyPolicy, Identifier, Text256, UtcTime
 from taskloom.domain.workflow import graph
-from taskloom.domain.workflow.check import decode, names
+from taskloom.domain.workflow.check import decode, names, warnings
 from taskloom.domain.workflow.faults import Fault
 from taskloom.domain.workflow.references import PINNED, DefinitionId, Reference
 from taskloom.wire.messages import Reply
@@ -57,11 +57,13 @@ class Checked(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Verdict(Struct, frozen=True):
-    """``phases``: ids of the top-level steps that can run side by side, phase by phase; empty when it is not valid."""
+    """``phases``: ids of the top-level steps that can run side by side, phase by phase; empty when it is not valid.
+    ``warnings``: what may be missing when it runs, such as a variable that nothing in the definition sets."""
 
     valid: bool
     faults: list[Fault]
     phases: list[list[str]]
+    warnings: list[Fault] = []
 
 
 class Execute(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -296,7 +298,7 @@ def verdict_on(definition: Any) -> Verdict:
     named = names(steps)
     ids = {step.id for step in steps}
     needs = {step.id: [need if need in ids else named[need][0] for need in step.depends_on] for step in steps}
-    return Verdict(True, [], graph.phases([step.id for step in steps], needs))
+    return Verdict(True, [], graph.phases([step.id for step in steps], needs), warnings(definition))
 
 
 def _id_in(definition: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from taskloom import task as decorated
 from taskloom.client import NotEnded
 from taskloom.client.tasks import (
     AgentError,
@@ -37,6 +38,11 @@ async def analyse(task: Task, context: dict[str, Any]) -> dict[str, Any]:
 
 def review(task: Task, _context: dict[str, Any]) -> str:
     return f"{task.name}: looks good"
+
+
+@decorated
+def doubled(number: int) -> int:
+    return 2 * number
 
 
 @pytest.fixture
@@ -100,6 +106,15 @@ async def test_quick_start_runs_on_a_registered_agent(api: TaskAPI) -> None:
     stored = await api.get_task(task.id)
     assert stored is not None
     assert (stored.status, stored.retry_count, stored.result) == (TaskStatus.COMPLETED, 1, execution.result)
+
+
+async def test_an_agent_serves_decorated_tasks_with_their_own_arguments(api: TaskAPI) -> None:
+    agent_id = f"decorated-{uuid4()}"
+    await api.register_agent(agent_id, "worker", {"doubling"}, [doubled])
+    answer = await api.client.submit(**doubled.submission(21), executor_id=agent_id)
+    done = await api.client.wait(answer.task_id, timeout_s=30)
+    assert (done.state, done.response, done.executor_id) == ("completed", 42, agent_id)
+    assert await api.unregister_agent(agent_id)
 
 
 async def test_plain_function_of_an_agent_has_its_own_type_of_task(api: TaskAPI) -> None:

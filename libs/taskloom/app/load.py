@@ -12,10 +12,12 @@ from typing import Any
 
 from taskloom.app.app import App, app_of
 from taskloom.app.errors import AppError, LoadError
+from taskloom.app.tasks import Task
 
 
 def load_app(name: str) -> App:
-    """The app that ``module:attribute`` names; with the module alone, the only app in it, else its own tasks.
+    """The app that ``module:attribute`` names, or one with the task of that name alone; with the module alone, the only
+    app in it, else its own tasks.
 
     The current directory is looked in first.
 
@@ -82,7 +84,11 @@ def _attribute(module: ModuleType, attribute: str, name: str) -> App:
         raise LoadError(f"--app {name}: {module.__name__} has no {attribute!r}; {instead}") from None
     if isinstance(found, App):
         return found
-    raise LoadError(f"--app {name}: {attribute} is a {type(found).__name__}, not a taskloom.App")
+    if isinstance(found, Task):
+        alone = App(module.__name__)
+        alone.add_task(found)
+        return alone
+    raise LoadError(f"--app {name}: {attribute} is a {type(found).__name__}, not a taskloom.App or task")
 
 
 def _only_app(module: ModuleType, name: str) -> App:

@@ -224,6 +224,8 @@ def _show_saved(saved: w.SavedWorkflow) -> None:
 def _show_verdict(verdict: w.Verdict) -> None:
     for fault in verdict.faults:
         print(f"{fault.path}: {fault.message}")
+    for warning in verdict.warnings:
+        print(f"warning: {warning.path}: {warning.message}")
     for number, phase in enumerate(verdict.phases, start=1):
         print(f"phase {number}: {', '.join(phase)}")
 

@@ -75,11 +75,13 @@ class WorkflowFault(Struct, frozen=True):
 
 
 class Verdict(Struct, frozen=True):
-    """``phases``: ids of top-level steps that can run side by side, phase by phase."""
+    """``phases``: ids of top-level steps that can run side by side, phase by phase. ``warnings``: what may be missing
+    when it runs, such as a variable that nothing in the definition sets."""
 
     valid: bool
     faults: list[WorkflowFault] = []
     phases: list[list[str]] = []
+    warnings: list[WorkflowFault] = []
 
 
 class Executed(Struct, frozen=True):

@@ -96,16 +96,29 @@ async def test_all_faults_of_a_definition_are_told(client: httpx.AsyncClient) ->
     refused = (await client.post(WORKFLOWS, json={"definition": faulty})).json()
     checked = (await client.post(f"{WORKFLOWS}/validate", json={"definition": faulty})).json()
     assert [fault["path"] for fault in refused["faults"]] == [f"definition.steps[{n}].depends_on[0]" for n in (0, 1)]
-    assert checked == {"valid": False, "faults": refused["faults"], "phases": []}
+    assert checked == {"valid": False, "faults": refused["faults"], "phases": [], "warnings": []}
 
 
 async def test_a_valid_definition_is_checked_into_phases_and_not_stored(
     client: httpx.AsyncClient, system: MemorySystem
 ) -> None:
-    steps = [step("a"), {**step("b"), "name": "second"}, step("c", "a", "second")]
+    third = step("c", "a", "second")
+    third["task_template"]["input"] = {"region": "{{ variables.region }}"}
+    steps = [step("a"), {**step("b"), "name": "second"}, third]
     answer = await client.post(f"{WORKFLOWS}/validate", json={"definition": etl(*steps)})
     assert answer.status_code == 200
-    assert answer.json() == {"valid": True, "faults": [], "phases": [["a", "b"], ["c"]]}
+    assert answer.json() == {
+        "valid": True,
+        "faults": [],
+        "phases": [["a", "b"], ["c"]],
+        "warnings": [
+            {
+                "path": "definition.steps[2].task_template.input.region",
+                "message": "no variable of this definition is called 'region': it has to come with the run, or from a "
+                "step's result",
+            }
+        ],
+    }
     assert (await client.post(f"{WORKFLOWS}/validate", json={"definition": 7})).json()["valid"] is False
     assert system.sent == []
 

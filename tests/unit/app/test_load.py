@@ -35,6 +35,12 @@ def test_an_app_is_found_in_the_current_directory_with_and_without_its_attribute
     assert [each["id"] for each in app.definitions()] == ["found.both"]
 
 
+def test_a_task_can_be_served_alone(here: Path) -> None:
+    (here / "t_alone.py").write_text(GOOD)
+    app = load_app("t_alone:one")
+    assert (list(app.tasks), list(app.workflows)) == (["found.one"], [])
+
+
 def test_a_module_without_an_app_gives_its_own_tasks(here: Path) -> None:
     (here / "t_plain.py").write_text("from taskloom import task\n@task\ndef one() -> int: return 1\n")
     assert list(load_app("t_plain").tasks) == ["t_plain.one"]
@@ -46,7 +52,7 @@ def test_a_module_without_an_app_gives_its_own_tasks(here: Path) -> None:
         ("t_a:", "", "write module:app"),
         ("t_nowhere:app", None, "there is no module 't_nowhere' here"),
         ("t_b:other", GOOD, r"t_b has no 'other'; it has t_b:app"),
-        ("t_c:one", GOOD, "one is a Task, not a taskloom.App"),
+        ("t_c:both", GOOD, "both is a Workflow, not a taskloom.App or task"),
         ("t_d:app", "import nothing_like_it", r"t_d.py:1 needs the module 'nothing_like_it'"),
         ("t_e:app", "\n1 / 0", r"t_e.py:2: ZeroDivisionError"),
         ("t_f:app", "from taskloom import App\napp = App('f')", "neither tasks nor workflows"),

@@ -7,9 +7,9 @@ kind name this function, and as capability their type, so only agents that have 
 import importlib
 import inspect
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import reduce
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, TypeGuard, cast
 from uuid import UUID, uuid5
 
 from taskloom.client.tasks.mapping import execution_id, id_of
@@ -23,12 +23,37 @@ FUNCTION_VARIABLE: Final = "TASKLOOM_AGENT_FUNCTION"
 ExecutorFunction = Callable[[Task, dict[str, Any]], Any | Awaitable[Any]]
 
 
-def name_of(target: ExecutorFunction) -> str:
+class DecoratedTask(Protocol):
+    """What ``@app.task`` and ``@task`` make of a function (``taskloom.app``)."""
+
+    kind: str
+    __wrapped__: Callable[..., Any]
+
+    @property
+    def queue(self) -> str: ...
+
+
+Served = ExecutorFunction | DecoratedTask | Sequence[DecoratedTask] | None
+"""What an agent runs: a function that gets each task, or tasks that are kinds of their own."""
+
+
+def decorated(target: Served) -> list[DecoratedTask]:
+    """The decorated tasks that an agent serves; empty when it has a function, or nothing."""
+    found = list(target) if isinstance(target, Sequence) else [target]
+    return [each for each in found if _is_decorated(each)] if all(map(_is_decorated, found)) else []
+
+
+def _is_decorated(target: Any) -> TypeGuard[DecoratedTask]:
+    return isinstance(getattr(target, "kind", None), str) and callable(getattr(target, "__wrapped__", None))
+
+
+def name_of(target: Any) -> str:
     """``module:name`` under which another process finds the function.
 
     Raises:
         ValueError: it is not a function of a module.
     """
+    target = target.__wrapped__ if _is_decorated(target) else target
     module, name = getattr(target, "__module__", ""), getattr(target, "__qualname__", "")
     if not module or module == "__main__" or not name or "<" in name:
         raise ValueError(

@@ -14,7 +14,7 @@ import psutil
 from taskloom.client.answers import Executor
 from taskloom.client.asynchronous import AsyncClient
 from taskloom.client.errors import ClientError
-from taskloom.client.tasks.agent import FUNCTION_VARIABLE, ExecutorFunction, name_of
+from taskloom.client.tasks.agent import FUNCTION_VARIABLE, Served, decorated, name_of
 from taskloom.client.tasks.errors import AgentError
 from taskloom.local.child import ManagedProcess
 from taskloom.local.errors import StartFailed
@@ -85,7 +85,7 @@ class Agents:
         agent_id: str,
         agent_type: str,
         capabilities: Collection[str],
-        executor_function: ExecutorFunction | None,
+        executor_function: Served,
         metadata: Mapping[str, Any],
         max_concurrent_tasks: int,
     ) -> None:
@@ -97,6 +97,7 @@ class Agents:
         """
         if any("," in capability or not capability.strip() for capability in capabilities):
             raise ValueError(f"capabilities: {sorted(capabilities)}: each is a word without a comma")
+        served = decorated(executor_function)
         settings = {
             "TASKLOOM_EXECUTOR_ID": agent_id,
             "TASKLOOM_CAPABILITIES": ",".join(sorted(capabilities)),
@@ -105,10 +106,13 @@ class Agents:
             "TASKLOOM_SLOTS": str(max_concurrent_tasks),
             # What waits for a busy agent waits in the scheduler, where another agent can take it.
             "TASKLOOM_PREFETCH": "0",
-            FUNCTION_VARIABLE: "" if executor_function is None else name_of(executor_function),
+            FUNCTION_VARIABLE: "" if executor_function is None or served else name_of(executor_function),
             # The port of an agent's own /health is nobody's business but the kernel's.
             "TASKLOOM_OPS_PORT": "0",
         }
+        if served:
+            settings["TASKLOOM_APPS"] = ",".join(map(name_of, served))
+            settings["TASKLOOM_QUEUES"] = ",".join(sorted({"default", *(each.queue for each in served)}))
         await self._refuse_double(agent_id)
         process = AgentProcess(self._client, agent_id, self._log_of(agent_id), addresses() | self._settings | settings)
         self._running[agent_id] = process

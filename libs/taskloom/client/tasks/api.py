@@ -14,7 +14,7 @@ from taskloom.client import calls, workflow_calls
 from taskloom.client.asynchronous import AsyncClient
 from taskloom.client.calls import Call
 from taskloom.client.errors import Conflict, Invalid, NotEnded, NotFound
-from taskloom.client.tasks.agent import ExecutorFunction
+from taskloom.client.tasks.agent import Served
 from taskloom.client.tasks.agents import Agents
 from taskloom.client.tasks.errors import BadDependency, NotOffered, dependency_fault
 from taskloom.client.tasks.execution import TaskExecution
@@ -218,7 +218,7 @@ class TaskAPI:
         agent_id: str,
         agent_type: str,
         capabilities: Collection[str] = (),
-        executor_function: ExecutorFunction | None = None,
+        executor_function: Served = None,
         metadata: Mapping[str, Any] | None = None,
         *,
         max_concurrent_tasks: int = 10,
@@ -226,8 +226,9 @@ class TaskAPI:
         """Starts an executor process with this id and these capabilities; True once the server lists it as ready.
 
         ``executor_function(task, context)``, plain or async, runs tasks whose type is among the capabilities; its
-        module must be importable. Without one the agent runs only tasks that say what to run. It ends with
-        ``unregister_agent``, ``shutdown`` or this program.
+        module must be importable. Functions that are decorated as tasks (``@app.task``, ``@task``), one or a list, can
+        be given instead: the agent serves them as kinds, with their own arguments. Without either it runs only tasks
+        that say what to run. It ends with ``unregister_agent``, ``shutdown`` or this program.
 
         Raises:
             ValueError: the function cannot be imported by another process.

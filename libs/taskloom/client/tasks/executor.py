@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from taskloom.client.tasks.agent import ExecutorFunction
+from taskloom.client.tasks.agent import Served
 from taskloom.client.tasks.api import TaskAPI
 from taskloom.client.tasks.execution import TaskExecution
 from taskloom.client.tasks.task import Task
@@ -41,7 +41,7 @@ class TaskExecutor:
         self,
         agent_id: str,
         agent_type: str,
-        executor_function: ExecutorFunction,
+        executor_function: Served,
         capabilities: Collection[str] = (),
         metadata: Mapping[str, Any] | None = None,
     ) -> bool:

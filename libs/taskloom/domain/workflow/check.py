@@ -1,18 +1,18 @@
 """What is wrong with a definition, with the path of each fault: ``definition.steps[2].condition.operator``."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
 from taskloom.domain.task.commands import SubmitTask
-from taskloom.domain.workflow import conditions, expressions, graph, naming, references
+from taskloom.domain.workflow import conditions, expressions, graph, naming, references, shapes
 from taskloom.domain.workflow import definition as d
-from taskloom.domain.workflow.faults import BadDefinition, Fault, Named, malformed
+from taskloom.domain.workflow.faults import BadDefinition, Fault, Named, Unknown, malformed
 from taskloom.domain.workflow.sizes import MAX_VARIABLES_BYTES, size_of
 
 MAX_FAULTS: Final = 100
@@ -37,15 +37,29 @@ def validate(raw: Any, path: str = "definition") -> list[Fault]:
     try:
         definition = msgspec.convert(raw, d.Definition)
     except msgspec.ValidationError as error:
-        return [malformed(error, path)]
+        return list(islice(shapes.faults(raw, path), MAX_FAULTS)) or [malformed(error, path)]
     except RecursionError:
         return [Fault(path, f"nests deeper than {d.MAX_DEPTH} levels")]
-    found = []
-    for fault in _faults(definition, path):
-        found.append(fault)
-        if len(found) == MAX_FAULTS:
-            break
-    return found
+    return list(islice(_faults(definition, path), MAX_FAULTS))
+
+
+def warnings(raw: Any, path: str = "definition", given: Collection[str] = ()) -> list[Fault]:
+    """What is no fault of a valid definition, but may be one when it runs: names in its expressions that no variable of
+    it has, nor its context, nor one of those ``given``. At most 100."""
+    definition = msgspec.convert(raw, d.Definition)
+    known = {*given, *definition.variables, *definition.context}
+    known |= {f"variables.{name}" for name in (*definition.variables, *given)}
+    known |= {f"context.{name}" for name in definition.context}
+    unknown = (each for each in _parts(definition, path, {}) if isinstance(each, Unknown) and each.name not in known)
+    return list(islice((Fault(each.path, _may_lack(each.name)) for each in unknown), MAX_FAULTS))
+
+
+def _may_lack(name: str) -> str:
+    scope, _, key = name.rpartition(".")
+    where = {"variables": "no variable", "context": "no entry of the context"}.get(
+        scope, "neither a variable nor an entry of the context"
+    )
+    return f"{where} of this definition is called {key!r}: it has to come with the run, or from a step's result"
 
 
 def _known_faults(raw: dict[str, Any], path: str) -> list[Fault]:
@@ -142,7 +156,7 @@ def _faults(definition: d.Definition, path: str) -> Iterator[Fault]:
     for fault in _parts(definition, path, seen):
         if isinstance(fault, Named):
             named.append(fault)
-        else:
+        elif not isinstance(fault, Unknown):
             yield fault
     for one in named:
         if one.step_id not in seen:
@@ -262,6 +276,8 @@ def _expression_text(text: str, path: str) -> Iterator[Fault]:
         yield Fault(path, message)
     for step_id in sorted(naming.named_steps(text)):
         yield Named(path, "", step_id)
+    for name in sorted(naming.free_names(text)):
+        yield Unknown(path, "", name)
 
 
 def _condition(condition: conditions.AnyCondition | None, path: str) -> Iterator[Fault]:
@@ -274,6 +290,7 @@ def _condition(condition: conditions.AnyCondition | None, path: str) -> Iterator
         yield Fault(where, message)
     for where, text in conditions.texts(condition, path):
         yield from (Named(where, "", step_id) for step_id in sorted(naming.named_steps(text)))
+        yield from (Unknown(where, "", name) for name in sorted(naming.free_names(text)))
 
 
 def _conditional(step: d.ConditionalStep, path: str) -> Iterator[Fault]:

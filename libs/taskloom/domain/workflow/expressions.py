@@ -239,7 +239,7 @@ _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "str": _written,
     "upper": _upper,
 }
-_FORGIVING: Final = frozenset({"default", "exists"})
+FORGIVING: Final = frozenset({"default", "exists"})
 """Functions whose first argument may name what is not there: it is null then."""
 
 _OPERATORS: Final = {
@@ -310,7 +310,7 @@ class _Evaluator(SimpleEval):  # type: ignore[misc]  # simpleeval has no types
         try:
             arguments = [self._eval(argument) for argument in node.args[:1]]
         except Unresolved:
-            if name not in _FORGIVING:
+            if name not in FORGIVING:
                 raise
             arguments = [None]
         return self.functions[name](*arguments, *(self._eval(argument) for argument in node.args[1:]))

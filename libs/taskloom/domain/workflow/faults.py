@@ -25,6 +25,12 @@ class Named(Fault, frozen=True):
     step_id: str = ""
 
 
+class Unknown(Fault, frozen=True):
+    """An expression at ``path`` uses a name that the definition says nothing of: no fault, but worth a warning."""
+
+    name: str = ""
+
+
 class BadDefinition(TaskloomError):
     """The definition of the workflow is wrong."""
 

@@ -5,6 +5,7 @@ import pytest
 from taskloom.domain.scheduling.gates import Gate
 from taskloom.domain.scheduling.why import explain
 from taskloom.domain.task import commands as c
+from taskloom.domain.task.snapshot import decode_state, encode_state
 from taskloom.testing.clock import START
 from taskloom.testing.given import given
 from tests.unit.domain.scheduling.test_scheduling import offer, ready, scheduler
@@ -87,6 +88,21 @@ def test_why_names_what_the_steps_of_a_workflow_wait_for() -> None:
         ("step", ("go",), "waits for its signal"),
         ("step", ("ok",), "waits for a decision"),
     ]
+
+
+def test_why_tells_since_when_each_step_waits() -> None:
+    steps = [
+        {"step_type": "signal", "id": "s", "signal": "go"},
+        {"step_type": "wait", "id": "w", "wait_seconds": 60},
+        {"step_type": "approval", "id": "ok", "depends_on": ["w"]},
+    ]
+    run = given(c.SubmitTask(kind="workflow", input={"definition": {"name": "p", "steps": steps}}))
+    run.when(c.FireTimers(), after_s=60)
+    later = run.state.changed_at
+    run.when(c.PatchVariables({"x": 1}), after_s=5)
+    run.when(c.PatchVariables({"x": 2}), after_s=5)
+    gates = explain(decode_state(encode_state(run.state)), scheduler(offer()), START).gates
+    assert {gate.held_by: gate.since for gate in gates} == {("ok",): later, ("s",): run.state.submitted_at}
 
 
 def test_why_shows_what_holds_the_task_of_a_workflows_step() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from taskloom.domain.workflow.check import MAX_FAULTS, decode, validate, validate_input
+from taskloom.domain.workflow.check import MAX_FAULTS, decode, validate, validate_input, warnings
 from taskloom.domain.workflow.definition import MAX_DEPTH, MAX_STEPS
 from taskloom.domain.workflow.faults import BadDefinition, Fault
 from tests.unit.domain.workflow.runs import step, task
@@ -247,3 +247,40 @@ def test_what_a_run_is_given_is_checked_whole() -> None:
         ({"definition": definition(task("a", "a"))}, "input.definition.steps[0].depends_on[0]"),
     ):
         assert [fault.path for fault in validate_input(bad)] == [path]
+
+
+def test_all_faults_of_shape_are_listed_each_with_its_path() -> None:
+    definition = {
+        "name": "",
+        "steps": [
+            {"id": "a", "step_type": "task", "task_template": []},
+            {"id": "b", "step_type": "nonsense"},
+            {"id": "p", "step_type": "parallel", "sub_steps": [{"id": "c c", "step_type": "task"}, task("d")], "x": 1},
+        ],
+        "failure_steps": [{"id": "f", "step_type": "wait", "wait_seconds": -1}],
+    }
+    assert [fault.path for fault in validate(definition)] == [
+        "definition.name",
+        "definition.steps[0].task_template",
+        "definition.steps[1].step_type",
+        "definition.steps[2].x",
+        "definition.steps[2].sub_steps[0].id",
+        "definition.failure_steps[0].wait_seconds",
+    ]
+
+
+def test_names_that_nothing_in_the_definition_has_are_worth_a_warning() -> None:
+    steps = [
+        task("a", input={"x": "{{ variables.there }} {{ variables.gone }} {{ context.c }} {{ context.d }}"}),
+        step("w", "wait", wait_condition="plain and there and default(variables.maybe, 1) and result.y > 0"),
+        step("m", "map", items="[1]", task_template={"kind": "echo", "input": "{{ item }} {{ steps.a.result.z }}"}),
+    ]
+    definition = {"name": "w", "steps": steps, "variables": {"there": 1}, "context": {"c": 1}}
+    assert validate(definition) == []
+    found = warnings(definition)
+    assert [(fault.path, fault.message.partition("'")[2].partition("'")[0]) for fault in found] == [
+        ("definition.steps[0].task_template.input.x", "gone"),
+        ("definition.steps[0].task_template.input.x", "d"),
+        ("definition.steps[1].wait_condition", "plain"),
+    ]
+    assert "it has to come with the run" in found[0].message
