@@ -35,6 +35,8 @@ from services.gateway.links.hub import LinkParts, Links
 from services.gateway.links.values import PostgresAgentValues
 from services.gateway.live import LiveHub
 from services.gateway.log import EventLog
+from services.gateway.nodelink import routes as nodelink
+from services.gateway.nodelink.desk import NodelinkDesk, Retention
 from services.gateway.own_tables import own_pool
 from services.gateway.parts import Parts
 from services.gateway.places import KEY_BYTES, StreamIds
@@ -111,7 +113,7 @@ _log = telemetry.get_logger(__name__)
 _ROUTES = (
     *(tasks, changes, dependencies, histories, sessions, executors, queues, metrics, streams),
     *(approvals, workflows, definitions, runs, templates, schedules, auth, audit),
-    *(health, agents, agent_links, unoffered, docs_page, webhooks),
+    *(health, agents, agent_links, unoffered, docs_page, webhooks, nodelink),
 )
 
 
@@ -164,6 +166,11 @@ def create_app(parts: Parts) -> Litestar:
         reader=reader,
         webhooks=WebhookDesk(
             *(entities, reader, parts.sender, parts.replies, recent), settings.webhook_key.get_secret_value()
+        ),
+        nodelink=NodelinkDesk(
+            *(submitter, controller, reader, Retention(settings.nodelink_keep_s, settings.nodelink_sweep_s)),
+            reply_s=reply_s,
+            wait_s=settings.read_wait_s,
         ),
         streams=Streams(
             *(parts.histories, parts.views, hub, EventLog(parts.histories)),

@@ -21,6 +21,7 @@ from services.gateway.known import KnownThings
 from services.gateway.lag import LagWatch
 from services.gateway.limits import Limits
 from services.gateway.links.hub import Links
+from services.gateway.nodelink.desk import NodelinkDesk
 from services.gateway.problems import BadRequest
 from services.gateway.read import Reader
 from services.gateway.schedules import Schedules
@@ -54,6 +55,7 @@ class Gateway:
     known: KnownThings
     schedules: Schedules
     webhooks: WebhookDesk
+    nodelink: NodelinkDesk
     dependencies: DependencyReader
     reader: Reader
     streams: Streams

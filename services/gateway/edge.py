@@ -13,13 +13,13 @@ from services.gateway.answers import Answer, json_answer
 from services.gateway.audit import Auditor
 from services.gateway.gatekeeper import Gatekeeper
 from services.gateway.limits import Limits
+from services.gateway.paths import is_stream
 from services.gateway.problems import Problem
 from services.gateway.refusing import refuse_websocket
 from services.gateway.security import BrowserGuard
 from taskloom import telemetry
 from taskloom.domain.ids import is_valid_id
 
-STREAM_PREFIX: Final = "/api/v1/stream/"
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _HEX_TRACE: Final = re.compile(r"(?!0{32})[0-9a-f]{32}")
 
@@ -72,7 +72,7 @@ class Edge:
                 self._auditor.note(scope, sender.status, sender.named, trace_id)
                 route = _route_of(scope)
                 _requests.labels(scope["method"], route, str(sender.status)).inc()
-                if not route.startswith(STREAM_PREFIX):
+                if not is_stream(route):
                     _seconds.labels(route).observe(time.perf_counter() - began)
                 if telemetry.enabled():
                     span.set(**{"http.request.method": scope["method"], "http.route": route})
@@ -95,7 +95,7 @@ class Edge:
             self._guard.check(headers)
             if scope["method"] == "OPTIONS":
                 await _preflight()(scope, receive, sender)
-            elif scope["path"].startswith(STREAM_PREFIX):
+            elif is_stream(scope["path"]):
                 await self._gatekeeper.admit(scope)
                 await self._app(scope, receive, sender)
             else:

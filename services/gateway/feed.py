@@ -20,7 +20,7 @@ from services.gateway.live import Live, LiveHub, Source, Subscription
 from services.gateway.shapes import attempt_of_seq
 from taskloom import telemetry
 from taskloom.domain.envelope import Recorded
-from taskloom.domain.task.events import TERMINAL_EVENTS, AttemptStarted, TaskRetried
+from taskloom.domain.task.events import TERMINAL_EVENTS, AttemptStarted, OutputStarted, TaskRetried
 from taskloom.domain.values import OUTPUT_SEQ_SPAN, OutputSummary
 from taskloom.views.outputs.query import Chunk
 from taskloom.wire.errors import WireError
@@ -195,6 +195,9 @@ class Feed:
 
     def _hold(self, recorded: Recorded) -> None:
         self._events.append(recorded)
+        if isinstance(recorded.event, OutputStarted):
+            # A first piece that came before the subscription is looked for until it is in the table.
+            self._wanted_seq = max(self._wanted_seq, (recorded.event.attempt - 1) * OUTPUT_SEQ_SPAN + 1)
         attempt, output = _end_of_attempt(recorded)
         if output is not None:
             self._ends[attempt] = output.last_seq

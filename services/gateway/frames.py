@@ -1,13 +1,14 @@
 """What a stream sends for an event or a piece of output: server-sent events in Shannon's words, or WebSocket messages.
 
-JSON is ASCII-escaped: a raw U+2028 or U+0085 in the data would cut a frame for readers that split lines as Python does.
+U+0085, U+2028 and U+2029 are escaped: raw they would cut a frame for readers that split lines as Python does.
 An event's JSON is made once for all streams that send it; only the id, which stands at its end, is each stream's own.
 """
 
-import json
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any, Final, Protocol
+
+import msgspec
 
 from taskloom.domain.envelope import Recorded
 from taskloom.views.outputs.query import Chunk
@@ -33,6 +34,10 @@ SSE_NAMES: Final = {
 _INNER_NAMES: Final = {name: inner for inner, name in SSE_NAMES.items()}
 _CONTROL: Final = frozenset(name for name in SSE_NAMES if name.startswith("WORKFLOW_"))
 
+_encoder: Final = msgspec.json.Encoder(enc_hook=str)
+_LINE_ENDS: Final = tuple((letter.encode(), b"\\u%04x" % ord(letter)) for letter in "\x85\u2028\u2029")
+"""As they stand in UTF-8, and escaped. No other character's bytes hold these."""
+
 KEPT_BYTES: Final = 8 * 1024 * 1024
 """Encoded JSON that is kept for other streams that send the same; the oldest goes first."""
 
@@ -48,6 +53,15 @@ class Wanted:
         return not self._types or inner_type in self._types
 
 
+def frame_json(value: Any) -> bytes:
+    """``value`` as JSON that has none of the characters at which a line could end."""
+    body = _encoder.encode(value)
+    if not body.isascii():
+        for raw, escaped in _LINE_ENDS:
+            body = body.replace(raw, escaped)
+    return body
+
+
 class Kept:
     """Encoded JSON objects by key, without their closing brace; what was made longest ago is dropped when full."""
 
@@ -57,10 +71,13 @@ class Kept:
         self._found: dict[tuple[Any, ...], bytes] = {}
 
     def get(self, key: tuple[Any, ...], make: Callable[[], dict[str, Any]]) -> bytes:
+        return self.made(key, lambda: frame_json(make())[:-1])
+
+    def made(self, key: tuple[Any, ...], make: Callable[[], bytes]) -> bytes:
+        """As ``get``, of bytes that are made elsewhere."""
         found = self._found.get(key)
         if found is None:
-            found = json.dumps(make(), ensure_ascii=True, separators=(",", ":"), default=str).encode()[:-1]
-            self._found[key] = found
+            found = self._found[key] = make()
             self._bytes += len(found)
             while self._bytes > self._most_bytes and len(self._found) > 1:
                 self._bytes -= len(self._found.pop(next(iter(self._found))))

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 from litestar.types import Scope
 
 from services.gateway.keyring import KeyRing
+from services.gateway.paths import is_stream
 from services.gateway.problems import BadRequest, Forbidden, Unauthorized, Unavailable
 from services.gateway.scopes import is_public
 from services.gateway.security import NOBODY, Caller, caller_of
@@ -18,7 +19,6 @@ from taskloom.domain.entities.keys import ApiKey
 from taskloom.domain.ids import is_valid_id
 from taskloom.keys import hash_of, looks_like_key
 
-_STREAMS: Final = "/api/v1/stream/"
 _TASKS: Final = "/api/v1/tasks/"
 _IN_QUERY: Final = ("api_key", "token")
 
@@ -120,7 +120,7 @@ def _from_query(scope: Scope) -> str:
     query, path = scope["query_string"], scope["path"]
     if b"api_key=" not in query and b"token=" not in query:
         return ""
-    streams = path.startswith(_STREAMS) or (path.startswith(_TASKS) and path.endswith("/stream"))
+    streams = is_stream(path) or (path.startswith(_TASKS) and path.endswith("/stream"))
     if not streams or scope.get("method", "GET") != "GET":
         return ""
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)

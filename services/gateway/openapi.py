@@ -18,6 +18,7 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from services.gateway.docs import Answered, Doc
+from services.gateway.paths import is_api
 from services.gateway.scopes import scope_of
 
 Json = dict[str, Any]
@@ -149,7 +150,7 @@ def _operation(method: str, path: str, handler: HTTPRouteHandler, doc: Doc, sche
 def _errors_of(path: str, doc: Doc) -> list[int]:
     """Those of the route, and those that any route of its sort can answer with."""
     errors = {*doc.errors, 403, 500, 503}
-    if path.startswith("/api/v1/"):
+    if is_api(path):
         errors.add(400)
     if doc.body is not None:
         errors |= {400, 413}
@@ -192,7 +193,7 @@ def _query_parameters(doc: Doc) -> list[Json]:
 
 
 def _header_parameters(path: str, doc: Doc) -> list[Json]:
-    headers = {**doc.headers, **(_CALLER if path.startswith("/api/v1/") and doc.tag != "Operations" else {})}
+    headers = {**doc.headers, **(_CALLER if is_api(path) and doc.tag != "Operations" else {})}
     return [
         {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
         for name, text in headers.items()

@@ -189,6 +189,10 @@ class Reader:
         """Raises:
         NotFound: unknown, or another tenant's. Waits a moment for a task that this gateway has just accepted.
         """
+        await self.first_event(caller, task_id)
+
+    async def first_event(self, caller: Caller, task_id: str) -> Recorded:
+        """The task's submission. Raises as ``check_owner``."""
 
         async def first() -> Recorded | None:
             found = await self.histories.events(task_id, limit=1)
@@ -198,6 +202,7 @@ class Reader:
         event = await until_visible(first, lambda found: found.version, expected, within_s=self._wait_s)
         if event is None or event.meta.tenant_id != caller.tenant_id:
             raise NotFound("Task not found", task_id=task_id)
+        return event
 
     async def tasks(self, caller: Caller, query: TaskListQuery, metadata: dict[str, str]) -> Page:
         """One page of the caller's tenant's tasks. Raises BadRequest, naming the parameter.

@@ -32,6 +32,7 @@ from taskloom.views.steps import query as step_rows
 from taskloom.views.steps.query import StepPage
 from taskloom.views.task_executions import query as task_rows
 from taskloom.views.task_executions.filters import Filters
+from taskloom.views.task_executions.of_agents import list_of_agents
 from taskloom.views.task_executions.query import Page, Place
 from taskloom.views.task_executions.row import Row
 from taskloom.wire.messages import AuditEntry
@@ -45,6 +46,12 @@ class Views(Protocol):
         ...
 
     async def tasks(self, tenant_id: str, filters: Filters, *, limit: int, offset: int, cursor: str | None) -> Page: ...
+
+    async def tasks_of_agents(
+        self, tenant_id: str, agent_id: str | None, *, ended_after: datetime, limit: int
+    ) -> list[Row]:
+        """Commands and containers that name their executor, this one when it is not None: open, or ended later."""
+        ...
 
     async def chunks(self, task_id: str, *, after: int, limit: int) -> list[Chunk]:
         """Output with a seq above ``after``, in order. The caller has checked whose task it is."""
@@ -204,6 +211,11 @@ class PostgresViews:
 
     async def tasks(self, tenant_id: str, filters: Filters, *, limit: int, offset: int, cursor: str | None) -> Page:
         return await task_rows.list_tasks(self._pool, tenant_id, filters, limit=limit, offset=offset, cursor=cursor)
+
+    async def tasks_of_agents(
+        self, tenant_id: str, agent_id: str | None, *, ended_after: datetime, limit: int
+    ) -> list[Row]:
+        return await list_of_agents(self._pool, tenant_id, agent_id, ended_after=ended_after, limit=limit)
 
     async def chunks(self, task_id: str, *, after: int, limit: int) -> list[Chunk]:
         return await output_rows.read_chunks(self._pool, task_id, after=after, limit=limit)

@@ -4,7 +4,7 @@ A slow reader holds back only its own stream: ``send`` waits while its socket's 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from taskloom import telemetry
 from taskloom.errors import TaskloomError
 
 Frames = AsyncGenerator[bytes, None]
+Headers = Sequence[tuple[bytes, bytes]]
 
 GOING_AWAY: Final = 1012
 """The WebSocket's word for: come back, here or elsewhere."""
@@ -99,15 +100,16 @@ class SseResponse:
     """Sends frames as the body of an answer until they end, the reader goes, or the gateway drains. What is cut is not
     finished: the connection breaks off, so that readers know that there is more."""
 
-    def __init__(self, frames: Frames, limits: Limits, streams: OpenStreams) -> None:
+    def __init__(self, frames: Frames, limits: Limits, streams: OpenStreams, headers: Headers = ()) -> None:
         self._frames = frames
         self._limits = limits
         self._streams = streams
+        self._headers = [*_HEADERS, *headers]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._limits.stream():
             _refuse_when_closing(self._streams)
-            await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+            await send({"type": "http.response.start", "status": 200, "headers": list(self._headers)})
             try:
                 await self._streams.until_over(self._send_all(send), scope, receive, "http.disconnect")
             except StreamCut:

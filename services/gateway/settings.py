@@ -126,6 +126,15 @@ class GatewaySettings(QuotaSettings):
         "",
         description="Directory with the files of sessions, each in <tenant>/<session>; empty: there are none to list",
     )
+    nodelink_keep_s: float = Field(
+        1800.0,
+        ge=1800,
+        description="Seconds for which ended tasks stay in GET /tasks and GET /agents/{id}/tasks at least; under their "
+        "ids they stay for good",
+    )
+    nodelink_sweep_s: float = Field(
+        300.0, ge=1, le=86_400, description="Time between two sweeps of these lists, in seconds"
+    )
     webhook_key: SecretStr = Field(
         SecretStr(""),
         description="Key that webhook secrets follow from, the same in gateways and executors, 32 characters or more, "

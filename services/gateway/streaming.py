@@ -18,7 +18,7 @@ from services.gateway.many import Choice, ManyFeed, many_frames
 from services.gateway.places import NotOpened, Places, StreamIds, at_positions
 from services.gateway.problems import BadRequest
 from services.gateway.readside import Histories, Views
-from services.gateway.sending import Frames, OpenStreams, SseResponse, WsResponse
+from services.gateway.sending import Frames, Headers, OpenStreams, SseResponse, WsResponse
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.task.events import TERMINAL_EVENTS
 from taskloom.views.timelines.stream import after_end
@@ -103,7 +103,7 @@ class Streams:
         """
 
         def frames(framing: Framing) -> Frames:
-            feed = Feed(task_id, self._store, self._hub, after=after, quiet_s=self._ping_interval_s)
+            feed = self.feed_of(task_id, after)
             return _frames(task_id, feed, after, Wanted(types), told, framing, self._as_told)
 
         return Chosen(frames, self)
@@ -119,6 +119,14 @@ class Streams:
         left = [event for place, event in virtual if (feed.end.version, place) > (after.version, after.behind_end)]
         wanted = Wanted(types)
         return not any(event.type in wanted for event in left)
+
+    def feed_of(self, task_id: str, after: Position) -> Feed:
+        """The items of ``task_id``'s stream, for who makes frames of their own; the caller has checked whose it is."""
+        return Feed(task_id, self._store, self._hub, after=after, quiet_s=self._ping_interval_s)
+
+    def sse_of(self, frames: Frames, headers: Headers = ()) -> SseResponse:
+        """Sends frames that are made already."""
+        return SseResponse(frames, self._limits, self._open, headers)
 
     async def of_many(
         self, what: str, tenant_id: str, choice: Choice, begin: Begin, types: str, told: Callable[[str, int], None]

@@ -14,7 +14,7 @@ from taskloom.domain.ids import is_valid_id
 from taskloom.domain.scheduling.match import ANY_QUEUE
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.task.submission import Invalid, check_from_outside, check_size, normalise
-from taskloom.domain.values import TaskSpec
+from taskloom.domain.values import ErrorInfo, TaskSpec
 from taskloom.domain.workflow.kinds import kinds_in
 from taskloom.domain.workflow.references import stored_names_in
 from taskloom.kinds.inputs import InvalidInput, validate
@@ -184,6 +184,14 @@ async def put_away(submission: Submission, claims: ClaimSink) -> Submission:
         except Invalid as invalid:
             raise BadRequest(invalid.message, field=invalid.field) from invalid
     envelope = structs.replace(submission.envelope, command=structs.replace(command, **changes))
+    return structs.replace(submission, envelope=envelope)
+
+
+def failed_with(submission: Submission, error: ErrorInfo) -> Submission:
+    """The submission of a task that is recorded and fails at once."""
+    command = submission.envelope.command
+    assert isinstance(command, SubmitTask)
+    envelope = structs.replace(submission.envelope, command=structs.replace(command, fails_with=error))
     return structs.replace(submission, envelope=envelope)
 
 

@@ -13,9 +13,10 @@ from services.gateway.ids import KEY_MAX_CHARS
 from services.gateway.known import KnownThings
 from services.gateway.problems import BadRequest, Conflict, Problem, Unknown, decoded, refused
 from services.gateway.quotas import Quotas
-from services.gateway.submission import ClaimSink, Origin, Submission, is_large, put_away, read_submission
+from services.gateway.submission import ClaimSink, Origin, Submission, failed_with, is_large, put_away, read_submission
 from services.gateway.wait import Recent, ReplySource, Sender, ask, no_answer, session_key
 from taskloom.domain.task.commands import SubmitTask
+from taskloom.domain.values import ErrorInfo
 from taskloom.wire.messages import Reply
 
 BATCH_MAX: Final = 1000
@@ -108,8 +109,10 @@ class Submitter:
     def reply_to(self) -> str:
         return self._replies.reply_to
 
-    async def submit(self, body: bytes, origin: Origin) -> Accepted:
+    async def submit(self, body: bytes, origin: Origin, *, failing: ErrorInfo | None = None) -> Accepted:
         """The task's id once Kafka has the command; once the orchestrator applied it, when the id came from outside.
+
+        ``failing``: what is valid cannot be run; it is recorded as a task that has failed with this.
 
         Raises:
             BadRequest: a field is wrong.
@@ -120,6 +123,8 @@ class Submitter:
         """
         _check_key(origin.key)
         submission = await self._prepared(body, origin)
+        if failing is not None:
+            submission = failed_with(submission, failing)
         await self._dependencies.check(submission.spec.tenant_id, submission.spec.depends_on)
         awaited = [submission.command_id] if submission.awaited else []
         within_s = max(origin.wait_s, self._reply_s if submission.confirm else 0.0)

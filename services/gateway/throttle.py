@@ -7,15 +7,14 @@ from typing import Any, Final, NamedTuple
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.gateway.paths import is_api
 from services.gateway.rate_windows import Plan
 from services.gateway.rates import RateLimiter
 from services.gateway.security import Caller, caller_of
 
-API: Final = "/api/v1/"
-
 UNLIMITED: Final = re.compile(
     r"/api/v1/(tasks/[^/]+(/stream|/timeline|/review)?|stream/.+|sessions/[^/]+(/history|/events)?"
-    r"|schedules/[^/]+(/runs)?|agents(/.+)?|skills(/.+)?|models(/.+)?|auth/me|openapi\.json)"
+    r"|schedules/[^/]+(/runs)?|agents(/.+)?|skills(/.+)?|models(/.+)?|auth/me|openapi\.json)|/tasks/[^/]+|/stream"
 )
 """Reads that are not counted: those that clients poll, and streams."""
 
@@ -58,7 +57,7 @@ class Plans:
         for route in self._routes:
             if route.method == method and route.path.fullmatch(path):
                 return f"{who} {route.name}", route.plan
-        if not path.startswith(API) or (method in ("GET", "HEAD") and UNLIMITED.fullmatch(path)):
+        if not is_api(path) or (method in ("GET", "HEAD") and UNLIMITED.fullmatch(path)):
             return who, Plan()
         return who, self.plan_of(caller)
 

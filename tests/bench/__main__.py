@@ -1,7 +1,7 @@
 """``make bench``: prints a JSON line for each figure as it is measured, and a table at the end.
 
 ``--only`` names the parts to run: latency, tasks, memory, workflows, fan-out, scheduler, flat, take-over, streams,
-reads (fills the tables with ``--rows`` tasks; not run unless it is named).
+output, reads (fills the tables with ``--rows`` tasks; not run unless it is named).
 """
 
 import argparse
@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from taskloom.testing.processes import RunningSystem
-from tests.bench import load, reads, scheduler_rate, streams, take_over, workflows
+from tests.bench import load, output, reads, scheduler_rate, streams, take_over, workflows
 from tests.bench.system import (
     SETTINGS,
     cpu_seconds,
@@ -133,6 +133,10 @@ async def open_streams(system: RunningSystem, options: argparse.Namespace, note:
         note(figure)
 
 
+async def outputs_and_cancels(system: RunningSystem, _options: argparse.Namespace, note: Note) -> None:
+    await output.measure(system, note)
+
+
 async def read_rates(system: RunningSystem, options: argparse.Namespace, note: Note) -> None:
     """Latency of reads over HTTP, one at a time, with so many tasks and all their events in the tables."""
     copied_s = await asyncio.to_thread(reads.fill, system.dsn, options.rows)
@@ -150,6 +154,7 @@ PARTS: dict[str, Callable[[RunningSystem, argparse.Namespace, Note], Awaitable[N
     "flat": flat,
     "take-over": orchestrator_killed,
     "streams": open_streams,
+    "output": outputs_and_cancels,
     "reads": read_rates,
 }
 
@@ -197,6 +202,8 @@ def table(figures: list[Figure]) -> Table:
             measured = f"p50 {figure['p50_ms']} ms, p99 {figure['p99_ms']} ms"
         elif "median_s" in figure:
             measured = f"median {figure['median_s']} s, worst {figure['worst_s']} s"
+        elif "mb_per_s" in figure:
+            measured = f"{figure['mb_per_s']} MB/s"
         elif "bytes" in figure:
             measured = f"{figure['bytes']:,} bytes"
         else:

@@ -54,6 +54,7 @@ from taskloom.views.steps.shape import Shape
 from taskloom.views.task_executions.filters import Filters
 from taskloom.views.task_executions.fold import fold as fold_row
 from taskloom.views.task_executions.fold import fold_all
+from taskloom.views.task_executions.of_agents import AGENT_KINDS
 from taskloom.views.task_executions.query import Page, Place, make_cursor
 from taskloom.views.task_executions.query import read_cursor as read_task_cursor
 from taskloom.views.task_executions.row import Row
@@ -351,6 +352,17 @@ class MemorySystem:
             and all(str(row.metadata.get(name)) == value for name, value in filters.metadata.items())
         ]
         return Page(found[offset : offset + limit], len(found), True, None)
+
+    async def tasks_of_agents(
+        self, tenant_id: str, agent_id: str | None, *, ended_after: datetime, limit: int
+    ) -> list[Row]:
+        return [
+            row
+            for row in reversed(self._rows(tenant_id))
+            if row.kind in AGENT_KINDS
+            and (row.assigned_to == agent_id if agent_id is not None else row.assigned_to)
+            and (row.completed_at is None or row.completed_at > ended_after)
+        ][:limit]
 
     async def chunks(self, task_id: str, *, after: int, limit: int) -> list[Chunk]:
         await asyncio.sleep(0)

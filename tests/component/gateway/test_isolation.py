@@ -49,7 +49,7 @@ PATH_IDS: Final[dict[str, list[str]]] = {
 """A's id for each parameter of a path; where several are given, one of them fits. KEY and SCHEDULE: of what is
 made for A in the test."""
 
-QUERY_IDS: Final = {"workflow_id": "task-secret-of-a", "ids": "task-secret-of-a"}
+QUERY_IDS: Final = dict.fromkeys(("workflow_id", "ids", "ref"), "task-secret-of-a")
 """A's id for each parameter of a query string that has to be given."""
 
 _STREAMS: Final = [
@@ -130,10 +130,12 @@ async def inhabit(app: Litestar, system: MemorySystem, key: str) -> str:
     """Gives A a bit of everything; returns the id of its schedule."""
     steps = [{"step_type": "approval", "id": "ask-secret-of-a"}]
     async with client_of(app, key) as client:
+        on_agent = {"task_id": "shell-secret-of-a", "kind": "shell", "executor_id": "echo", "input": {"cmd": MARK}}
         task = {"task_id": "task-secret-of-a", "session_id": "session-secret-of-a", "query": MARK, "tags": [MARK]}
         hourly = {"name": MARK, "cron_expression": "0 * * * *", "task_query": MARK}
         answers = [
             await client.post("/api/v1/tasks", json=task),
+            await client.post("/api/v1/tasks", json=on_agent),
             await client.put("/api/v1/workflows/etl-secret-of-a", json={"definition": {"name": MARK, "steps": steps}}),
             await client.post("/api/v1/workflows/etl-secret-of-a/execute", json={"task_id": "run-secret-of-a"}),
             await client.post("/api/v1/schedules", json=hourly),
@@ -144,12 +146,12 @@ async def inhabit(app: Litestar, system: MemorySystem, key: str) -> str:
         ]
         await client.delete("/api/v1/tasks/secret-of-a-that-is-not-there")
         await app.state["gateway"].auditor.close()
-    assert [answer.status_code for answer in answers] == [200, 200, 202, 201, 201, 201], [
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 202, 201, 201, 201], [
         answer.text for answer in answers
     ]
     at = system.streams["task-secret-of-a"][0].meta.at
     system.write("task-secret-of-a", OutputChunk("task-secret-of-a", 1, 1, "stdout", at, MARK, tenant_id="a"))
-    return str(answers[3].json()["schedule_id"])
+    return str(answers[4].json()["schedule_id"])
 
 
 class Answer(msgspec.Struct):
@@ -276,3 +278,4 @@ async def test_a_sees_what_b_does_not() -> None:
                     seen.add(case[1])
     assert len(seen) > 20, seen
     assert {"/api/v1/tasks", "/api/v1/sessions", "/api/v1/workflows", "/api/v1/stream/sse"} <= seen
+    assert {"/tasks", "/agents/{agent_id}/tasks", "/tasks/{task_id}", "/stream"} <= seen

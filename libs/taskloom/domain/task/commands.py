@@ -44,7 +44,10 @@ class Command(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tru
 
 
 class SubmitTask(Command, frozen=True, tag="taskloom.task.submit.v1"):
-    """A submission as sent (spec/shannon-api.md 3.2 and spec/extensions.md); ``submission.normalise`` validates it."""
+    """A submission as sent (spec/shannon-api.md 3.2 and spec/extensions.md); ``submission.normalise`` validates it.
+
+    ``fails_with``: the task is recorded and fails at once. Only a gateway may say so, of what cannot be run.
+    """
 
     query: str = ""
     session_id: Identifier | None = None
@@ -82,6 +85,7 @@ class SubmitTask(Command, frozen=True, tag="taskloom.task.submit.v1"):
     on_dependency_failure: DependencyPolicy = "fail"
     description: Description = ""
     approval: Approval | None = None
+    fails_with: ErrorInfo | None = None
 
 
 class CancelTask(Command, frozen=True, tag="taskloom.task.cancel.v1"):

@@ -67,6 +67,9 @@ def _submit(state: TaskState | None, command: c.SubmitTask, now: datetime, calle
     if spec.kind == "workflow" and (missing := not_pinned(spec.input)):
         return Refusal("invalid", missing[0].message, missing[0].path)
     submitted = e.TaskSubmitted(spec, digest, caller.correlation_id, caller.traceparent)
+    if command.fails_with is not None:
+        failed: list[e.TaskEvent] = [submitted, e.TaskFailed(command.fails_with)]
+        return webhooks.call(None, failed, caller.webhooks, caller.task_id, now)
     held: list[e.TaskEvent] = [] if spec.approval is None else [approvals.request(spec.approval, 1, now)]
     if spec.depends_on:
         held.append(e.TaskWaiting(spec.depends_on))

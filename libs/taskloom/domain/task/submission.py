@@ -122,11 +122,13 @@ def _check_workflow(command: SubmitTask) -> None:
 
 
 def check_from_outside(command: SubmitTask) -> None:
-    """What only the orchestrator may put into a submission.
+    """What only the platform itself may put into a submission.
 
     Raises:
         Invalid: it is there.
     """
+    if command.fails_with is not None:
+        raise Invalid("whether a task fails is not for its submission to say; leave it out", "fails_with")
     if command.kind == WEBHOOK_KIND:
         raise Invalid("deliveries are submitted by the platform alone; set a callback_url or add a webhook", "kind")
     if command.kind == "workflow" and PINNED in command.input:

@@ -28,12 +28,12 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _HEAVY: Final = frozenset({"context", "input", "response"})
 
 _ALL: Final = ", ".join(FIELDS)
-_LIGHT: Final = ", ".join(f"NULL AS {name}" if name in _HEAVY else name for name in FIELDS)
+LIGHT: Final = ", ".join(f"NULL AS {name}" if name in _HEAVY else name for name in FIELDS)
 
 GET: Final = f"SELECT {_ALL} FROM task_executions WHERE task_id = %(task)s AND tenant_id = %(tenant)s"
 
 LIST: Final = f"""
-SELECT {_LIGHT} FROM task_executions
+SELECT {LIGHT} FROM task_executions
 WHERE {MATCHES} AND {LOOKS_LIKE}
     AND (%(cursor_at)s::timestamptz IS NULL
         OR (created_at, task_id) < (%(cursor_at)s::timestamptz, %(cursor_id)s::text))
@@ -56,7 +56,7 @@ SELECT count(*), count(*) FILTER (WHERE {MATCHES} AND {LOOKS_LIKE}) FROM (
 PLACES: Final = f"SELECT created_at, task_id FROM task_executions WHERE {MATCHES} LIMIT %(limit)s"
 
 SOME: Final = f"""
-SELECT {_LIGHT} FROM task_executions WHERE task_id = ANY(%(tasks)s) AND tenant_id = %(tenant)s
+SELECT {LIGHT} FROM task_executions WHERE task_id = ANY(%(tasks)s) AND tenant_id = %(tenant)s
 ORDER BY created_at DESC, task_id DESC
 """
 
@@ -79,7 +79,7 @@ LIMIT %(limit)s
 """
 
 OF_SESSION: Final = f"""
-SELECT {_LIGHT} FROM task_executions
+SELECT {LIGHT} FROM task_executions
 WHERE tenant_id = %(tenant)s AND session_id = %(session)s
     AND (deleted_at IS NULL OR %(deleted_too)s)
     AND (%(since)s::timestamptz IS NULL OR created_at > %(since)s::timestamptz)

@@ -5,7 +5,7 @@ import pytest
 from taskloom.domain.ids import TenantId
 from taskloom.domain.task import commands as c
 from taskloom.domain.task import events as e
-from taskloom.domain.values import Retry
+from taskloom.domain.values import ErrorInfo, Retry
 from taskloom.testing.clock import START
 from taskloom.testing.given import GivenTask, given
 from tests.unit.domain.task.lives import ASSIGN, FIRE, ready, running, submit
@@ -107,3 +107,12 @@ def test_command_ids_are_remembered_up_to_a_bound() -> None:
     assert len(task.state.command_ids) == 128
     assert task.state.command_ids[0] == "r99"
     assert len(set(task.state.command_ids)) == 128
+
+
+def test_what_cannot_be_run_is_recorded_as_failed_and_can_be_retried() -> None:
+    error = ErrorInfo("agent_not_connected", "agent1 is not connected", retryable=False)
+    task = GivenTask()
+    task.when(submit(fails_with=error)).then_types(e.TaskSubmitted, e.TaskFailed)
+    assert (task.state.word, task.state.ended) == ("failed", True)
+    task.when(submit()).then_nothing()
+    task.when(c.RetryTask()).then_types(e.TaskRetried, e.TaskQueued)
