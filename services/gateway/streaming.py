@@ -126,7 +126,7 @@ class Streams:
 
     def sse_of(self, frames: Frames, headers: Headers = ()) -> SseResponse:
         """Sends frames that are made already."""
-        return SseResponse(frames, self._limits, self._open, headers)
+        return SseResponse(frames, self._limits, self.open, headers)
 
     async def of_many(
         self, what: str, tenant_id: str, choice: Choice, begin: Begin, types: str, told: Callable[[str, int], None]
