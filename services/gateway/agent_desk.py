@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from services.gateway.agent_watch import AgentWatch
 from services.gateway.agents import AgentInfo, agents_of
 from services.gateway.agents import agent_of as found_agent
 from services.gateway.entities import Entities
@@ -57,10 +58,11 @@ class AgentChanged(Struct, frozen=True):
 class AgentDesk:
     """``links`` None: this gateway takes no agents, but they can be enrolled and looked at all the same."""
 
-    def __init__(self, entities: Entities, views: Views, links: Links | None) -> None:
+    def __init__(self, entities: Entities, views: Views, links: Links | None, *, ping_s: float) -> None:
         self._entities = entities
         self._views = views
         self._links = links
+        self.watch = AgentWatch(self.all, ping_s=ping_s)
 
     async def all(self, caller: Caller) -> dict[str, AgentInfo]:
         """Kinds, executors and the tenant's agents, by id."""

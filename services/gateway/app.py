@@ -183,7 +183,7 @@ def create_app(parts: Parts) -> Litestar:
         readiness=readiness,
         components=ComponentWatch(readiness, parts.views, lambda: lag.ms, max_lag_s=settings.max_lag_s),
         links=links,
-        agents=AgentDesk(entities, parts.views, links),
+        agents=AgentDesk(entities, parts.views, links, ping_s=settings.ping_interval_s),
     )
     app = Litestar(
         route_handlers=[

@@ -3,13 +3,14 @@
 from typing import Final
 
 _STREAMS: Final = "/api/v1/stream/"
+_AGENTS: Final = "/api/v1/agents/events"
 _NODELINK_STREAM: Final = "/stream"
 _API: Final = ("/api/v1/", "/tasks/", "/agents/")
 
 
 def is_stream(path: str) -> bool:
     """True for what stays open; also of a route's template."""
-    return path.startswith(_STREAMS) or path == _NODELINK_STREAM
+    return path.startswith(_STREAMS) or path in (_AGENTS, _NODELINK_STREAM)
 
 
 def is_api(path: str) -> bool:

@@ -1,7 +1,7 @@
 """``make bench``: prints a JSON line for each figure as it is measured, and a table at the end.
 
 ``--only`` names the parts to run: latency, tasks, memory, workflows, fan-out, scheduler, flat, take-over, streams,
-output, reads (fills the tables with ``--rows`` tasks; not run unless it is named).
+output, agents, reads (fills the tables with ``--rows`` tasks; not run unless it is named).
 """
 
 import argparse
@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from taskloom.testing.processes import RunningSystem
-from tests.bench import load, output, reads, scheduler_rate, streams, take_over, workflows
+from tests.bench import agents, load, output, reads, scheduler_rate, streams, take_over, workflows
 from tests.bench.system import (
     SETTINGS,
     cpu_seconds,
@@ -137,6 +137,12 @@ async def outputs_and_cancels(system: RunningSystem, _options: argparse.Namespac
     await output.measure(system, note)
 
 
+async def linked_agents(system: RunningSystem, options: argparse.Namespace, note: Note) -> None:
+    for figure in await agents.measure(system, options.agents):
+        note(figure)
+    await system.wait_all_ready()
+
+
 async def read_rates(system: RunningSystem, options: argparse.Namespace, note: Note) -> None:
     """Latency of reads over HTTP, one at a time, with so many tasks and all their events in the tables."""
     copied_s = await asyncio.to_thread(reads.fill, system.dsn, options.rows)
@@ -155,6 +161,7 @@ PARTS: dict[str, Callable[[RunningSystem, argparse.Namespace, Note], Awaitable[N
     "take-over": orchestrator_killed,
     "streams": open_streams,
     "output": outputs_and_cancels,
+    "agents": linked_agents,
     "reads": read_rates,
 }
 
@@ -194,6 +201,10 @@ def table(figures: list[Figure]) -> Table:
     for figure in figures:
         if "goes_on_s" in figure:
             measured = f"after {figure['goes_on_s']} s, {figure['ends_s']} s"
+        elif "back_s" in figure:
+            measured = f"{figure['connected_s']} s; {figure['back_s']} s"
+        elif "gateway_percent" in figure:
+            measured = f"gateway {figure['gateway_percent']} % more than without"
         elif "percent" in figure:
             measured = f"{figure['percent']} %, {figure['bytes_per_waiting']:,} bytes a waiting task"
         elif "tasks_per_s" in figure:
@@ -220,6 +231,7 @@ async def main() -> int:
     parser.add_argument("--children", type=int, default=1_000, help="children of a fan-out")
     parser.add_argument("--waiting", type=int, default=100_000, help="tasks that wait while the scheduler is measured")
     parser.add_argument("--streams", type=int, default=2_000, help="open streams of one gateway")
+    parser.add_argument("--agents", type=int, default=200, help="agents linked to one gateway")
     parser.add_argument("--rows", type=int, default=1_000_000, help="tasks in the tables while reads are measured")
     parser.add_argument("--samples", type=int, default=200, help="reads of each sort")
     usual = [part for part in PARTS if part != "reads"]

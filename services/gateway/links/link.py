@@ -6,6 +6,7 @@ way is bounded by its own outboxes, one push a lane, and an agent that sends mor
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
@@ -230,14 +231,31 @@ class AgentLink:
     # From Kafka: orders.
 
     async def _order(self, orders: Orders, missed: Sequence[Any]) -> None:
+        over = await self._over(missed)
         for record in missed:
-            await self._pass_on(record)
+            if record.offset not in over:
+                await self._pass_on(record)
         while True:
             record = await orders.next()
             if record.offset > self._epoch:
                 await self._pass_on(record)
             if orders.lost:
                 raise Cut(wire.TOO_SLOW, "too many orders wait; come back")
+
+    async def _over(self, missed: Sequence[Any]) -> set[int]:
+        """Offsets of orders to run what was lost while the agent was away: it must not begin any more."""
+        runs = {}
+        for record in missed:
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                message = _decoder.decode(record.value or b"")
+                if isinstance(message, RunAttempt):
+                    runs[record.offset] = message
+        try:
+            places = await self._around.places([run.task_id for run in runs.values()]) if runs else {}
+        except (OperationalError, TooSlow) as error:
+            raise Cut(wire.GOING_AWAY, "PostgreSQL does not answer; come back") from error
+        found = {offset: places.get(run.task_id) for offset, run in runs.items()}
+        return {offset for offset, place in found.items() if place and place.is_over(runs[offset].attempt)}
 
     async def _pass_on(self, record: Any) -> None:
         try:

@@ -35,6 +35,7 @@ _AGENT: Final = {
     "input_schema": {"type": "object"},
     "cost_per_call": 0.0,
 }
+_FRAMES: Final = 'event: agent\ndata: {"id":"agent1","category":"agent","machine":{"status":"online"}}\n\n'
 _SUBMITTED: Final = {
     "task_id": "task-019e5f0a",
     "workflow_id": "task-019e5f0a",
@@ -47,6 +48,10 @@ _SUBMITTED: Final = {
 
 class AgentsQuery(Struct, frozen=True):
     category: Literal["", "kind", "executor", "agent"] = ""
+
+
+class WatchQuery(Struct, frozen=True):
+    metrics: Annotated[bool, Meta(description="Send an agent with each of its signs of life too")] = False
 
 
 class RevokeQuery(Struct, frozen=True):
@@ -71,6 +76,26 @@ async def list_agents(request: AnyRequest) -> ASGIApp:
     every = (await gateway.agents.all(caller_in(request))).values()
     found = [each for each in every if query.category in ("", each.category)]
     return json_answer(AgentList(found, len(found)), headers=gateway.lag.header())
+
+
+@get(
+    f"{AGENTS}/events",
+    opt=documented(
+        Doc(
+            summary="Agents as they come, go and change",
+            tag=TAG,
+            details="First a frame for each enrolled agent, then one for each that changes: online, offline, drained, "
+            "enrolled anew, announced otherwise; agent.gone for one that was turned away. Looked up once a second. "
+            "Without ids: who comes back gets all of them again.",
+            query=WatchQuery,
+            answers={200: Answered("Frames", example=_FRAMES, media_type="text/event-stream")},
+            errors=(503,),
+        )
+    ),
+)
+async def watch_agents(request: AnyRequest) -> ASGIApp:
+    gateway, query, caller = gateway_of(request), read_query(pairs_of(request), WatchQuery), caller_in(request)
+    return gateway.streams.sse(lambda _: gateway.agents.watch.frames(caller, metrics=query.metrics))
 
 
 @get(
@@ -212,6 +237,6 @@ async def _reason(request: AnyRequest) -> str:
 
 
 HANDLERS: Final = [
-    *(list_agents, get_agent, execute_agent),
+    *(list_agents, watch_agents, get_agent, execute_agent),
     *(enroll_agent, revoke_agent, drain_agent, undrain_agent),
 ]

@@ -19,6 +19,7 @@ from taskloom.domain.task.directives import RunAttempt, StopAttempt
 from taskloom.domain.task.events import AttemptAssigned, AttemptLost, AttemptStarted, TaskEvent
 from taskloom.keys import DEV_TOKENS
 from taskloom.testing.eventually import eventually
+from taskloom.views.executors.query import Executor
 from taskloom.wire import link as wire
 from taskloom.wire.claims import claim
 from taskloom.wire.cloudevents import Attributes
@@ -156,6 +157,18 @@ async def test_orders_given_while_the_agent_was_away_come_when_it_is_back(room: 
         (StopAttempt, "t"),
         (StopAttempt, "v"),
     ]
+
+
+async def test_what_was_lost_while_the_agent_was_away_does_not_begin_any_more(room: Room) -> None:
+    await room.task("moved", "agent1", attempt=2)
+    machine = await room.machine()
+    await machine.socket.close()
+    for attempt in (1, 2):
+        room.kafka.order("agent1", RunAttempt("moved", attempt, "agent1", "i-1", "shell"))
+    machine = await room.machine(after=machine.epoch)
+    order = await machine.hear()
+    assert isinstance(order, wire.Order)
+    assert order.directive.attempt == 2
 
 
 async def test_a_large_value_comes_in_the_order_itself(room: Room) -> None:
@@ -357,3 +370,34 @@ async def test_agents_of_one_name_in_two_tenants_do_not_meet(room: Room) -> None
     assert [machine.executor_id for machine in machines] == ["acme:builder", "red:builder"]
     await asyncio.gather(*(machine.beat() for machine in machines))
     await eventually(lambda: len(room.kafka.heartbeats()) >= 2)
+
+
+async def test_agents_are_watched_as_they_come_change_and_go(room: Room) -> None:
+    token = await room.enrolled("builder")
+    headers = {"X-Tenant-Id": "default"}
+    url = f"http://127.0.0.1:{room.port}"
+    async with (
+        httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as client,
+        client.stream("GET", "/api/v1/agents/events", timeout=10) as stream,
+    ):
+        lines = stream.aiter_lines()
+
+        async def news() -> tuple[str, Any]:
+            event = ""
+            async for line in lines:
+                if line.startswith("event: "):
+                    event = line.removeprefix("event: ")
+                elif line.startswith("data: "):
+                    return event, msgspec.json.decode(line.removeprefix("data: "))
+            raise AssertionError("the stream has ended")
+
+        event, agent = await news()
+        assert (event, agent["id"], agent["machine"]["status"]) == ("agent", "builder", "offline")
+        machine = await room.machine("builder", token)
+        await eventually(room.kafka.heartbeats)
+        room.system.executors_now = [Executor(room.kafka.heartbeats()[-1], "ready", 0.1)]
+        event, agent = await news()
+        assert (agent["machine"]["status"], agent["machine"]["gateway"]) == ("online", "g")
+        await client.delete("/api/v1/agents/builder/token")
+        assert await news() == ("agent.gone", {"id": "builder"})
+        await machine.socket.close()

@@ -62,6 +62,15 @@ def test_what_no_executor_has_is_named(fields: dict[str, object], gate: str, det
     assert explain(ready("t", **fields).state, scheduler(offer()), START).gates == (Gate(gate, detail, START),)
 
 
+def test_agents_of_other_tenants_are_not_there_and_own_ones_say_what_they_run() -> None:
+    gate = Gate("executor", "no executor is connected", START)
+    assert explain(ready("t").state, scheduler(offer(tenant_id="red", agent_id="ex-1")), START).gates == (gate,)
+    own = scheduler(offer(tenant_id="default", agent_id="ex-1"))
+    detail = "agents run only what names one of them, a queue of theirs, a capability or a label"
+    assert explain(ready("t").state, own, START).gates == (Gate("agent", detail, START),)
+    assert explain(ready("t", executor_id="ex-1").state, own, START).gates == ()
+
+
 def test_taken_slots_are_named_with_who_holds_them() -> None:
     it, first, second = scheduler(offer()), ready("first"), ready("second")
     for task in (first, second):
