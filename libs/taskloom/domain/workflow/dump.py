@@ -220,16 +220,8 @@ def _dump_data(data: LoopData | MapData | None, value: _Value) -> _Data | None:
         results=[(at, value(result)) for at, result in data.results.items()],
         errors=list(data.errors.items()),
         untold=list(data.untold),
-        again=_listed(data.again),
+        again=data.set_back,
     )
-
-
-def _listed(items: ItemList) -> list[int]:
-    listed = []
-    while items is not None:
-        listed.append(items[0])
-        items = items[1]
-    return listed
 
 
 def _load_data(data: _Data | None, value: _Value) -> LoopData | MapData | None:

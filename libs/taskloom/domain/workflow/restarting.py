@@ -123,7 +123,7 @@ def _go_on(d: Draft, node: Node) -> None:
 
 def _go_on_with_items(d: Draft, node: Node, data: MapData) -> None:
     tolerated = node.plan.step.allow_failures  # type: ignore[union-attr]
-    left = sorted({*data.live, *(() if tolerated else data.errors)}, reverse=True)
+    left = sorted({*data.live, *data.set_back, *(() if tolerated else data.errors)}, reverse=True)
     results, errors = data.results.mutate(), data.errors.mutate()
     again: ItemList = None
     for at in left:

@@ -65,6 +65,15 @@ class MapData(Struct, frozen=True):
     again: "ItemList" = None
 
     @property
+    def set_back(self) -> list[int]:
+        """The numbers in ``again``."""
+        listed, items = [], self.again
+        while items is not None:
+            listed.append(items[0])
+            items = items[1]
+        return listed
+
+    @property
     def upcoming(self) -> int | None:
         """The next item to start; None when all have been."""
         if self.again is not None:

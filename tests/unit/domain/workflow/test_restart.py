@@ -71,6 +71,22 @@ def test_a_map_keeps_its_limit_and_goes_on_behind_what_it_had_started() -> None:
     assert run.status_word == "completed"
 
 
+def test_items_that_were_set_back_and_never_began_are_not_forgotten_by_the_next_retry() -> None:
+    first = step("s", "sequential", sub_steps=[step("c", "checkpoint"), task("x")])
+    wide = step("m", "map", items=[1], task_template={"kind": "echo"})
+    run = Run(first, wide, max_parallel_tasks=1)
+    assert run.live == ["m.0"]
+    run.when(h.Cancel())
+    run.child_cancelled("m.0")
+    run.retry()
+    assert run.live == ["s.x"], "it has the only place, and the item waits for it"
+    run.when(h.Cancel())
+    run.child_cancelled("s.x")
+    run.retry()
+    run.finish(lambda path, _: path)
+    assert run.result["results"]["m"]["results"] == ["m.0"]
+
+
 def test_a_loop_goes_on_in_its_round() -> None:
     run = Run(step("l", "loop", max_iterations=3, loop_steps=[task("x"), task("y", input={"n": "{{ iteration }}"})]))
     run.complete("l.1.x")
