@@ -19,9 +19,10 @@ from taskloom.domain.ids import is_valid_id
 from taskloom.domain.task.events import TaskSubmitted
 from taskloom.domain.values import DependencyPolicy, Identifier, Text256, UtcTime
 from taskloom.domain.workflow import graph
-from taskloom.domain.workflow.check import decode, names, warnings
+from taskloom.domain.workflow.check import decode, names
 from taskloom.domain.workflow.faults import Fault
 from taskloom.domain.workflow.references import PINNED, DefinitionId, Reference
+from taskloom.domain.workflow.warnings import warnings
 from taskloom.wire.messages import Reply
 
 KIND: Final = "definition"

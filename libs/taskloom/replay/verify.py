@@ -25,13 +25,12 @@ from taskloom.replay import verify_sql as sql
 from taskloom.replay.verify_approvals import approval_faults
 from taskloom.replay.verify_entities import entity_faults
 from taskloom.replay.verify_metrics import first_second, stored_sums, wrong_sums
-from taskloom.replay.verify_steps import is_run, step_faults
+from taskloom.replay.verify_steps import step_faults
 from taskloom.store.history import HistoryReader
 from taskloom.views.attempts.fold import attempts
 from taskloom.views.metrics.fold import Tally
 from taskloom.views.positions import read_lag
 from taskloom.views.reading import Pool, rows
-from taskloom.views.steps.query import step_row
 from taskloom.views.task_executions.fold import fold
 from taskloom.views.task_executions.query import row_of
 from taskloom.views.task_executions.row import FIELDS, Row
@@ -239,21 +238,10 @@ class Verifier:
         return found
 
     async def _compare_steps(self, histories: dict[str, list[Recorded]]) -> dict[str, list[Difference]]:
-        runs = {task_id: history for task_id, history in histories.items() if is_run(history)}
-        if not runs:
-            return {}
-        rows_of: dict[str, list[Any]] = {}
-        for task_id, *columns in await rows(self._pool, sql.STEPS, {"tasks": list(runs)}):
-            rows_of.setdefault(task_id, []).append(step_row(columns))
-        variables: dict[str, dict[str, bytes]] = {}
-        for task_id, name, value in await rows(self._pool, sql.VARIABLES, {"tasks": list(runs)}):
-            variables.setdefault(task_id, {})[bytes(name).decode()] = bytes(value)
-        found: dict[str, list[Difference]] = {}
-        for task_id, history in runs.items():
-            wrong = step_faults(history, rows_of.get(task_id, ()), variables.get(task_id, {}))
-            for place, (is_there, is_due) in wrong.items():
-                found.setdefault(task_id, []).append(difference(task_id, place, is_there, is_due))
-        return found
+        return {
+            task_id: [difference(task_id, place, is_there, is_due) for place, (is_there, is_due) in faults.items()]
+            for task_id, faults in (await step_faults(self._pool, histories)).items()
+        }
 
     async def _compare_outputs(self, histories: dict[str, list[Recorded]]) -> dict[str, list[Difference]]:
         wanted = {task_id: summaries_of(history) for task_id, history in histories.items()}

@@ -192,3 +192,12 @@ def test_a_run_that_goes_on_counts_what_is_done_and_what_runs() -> None:
     assert done is not None
     assert (done.state, done.steps_completed, done.steps_running, done.steps_parts) == ("completed", 3, 0, {})
     run.check_replay()
+
+
+def test_what_failed_and_what_was_skipped_for_it_is_no_progress() -> None:
+    run = _workflow(_step("a"), _step("b", depends_on=["a"]), _step("c", depends_on=["b"]))
+    run.when(c.NoteChild("a", "completed"))
+    run.when(c.NoteChild("b", "failed"))
+    row = fold_all(run.history)
+    assert row is not None
+    assert (row.state, row.progress, row.steps_ended, row.steps_running) == ("failed", 0.33, 3, 0)

@@ -1,7 +1,7 @@
 """What is wrong with a definition, with the path of each fault: ``definition.steps[2].condition.operator``."""
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import islice, pairwise
 from typing import Any, Final
@@ -41,25 +41,6 @@ def validate(raw: Any, path: str = "definition") -> list[Fault]:
     except RecursionError:
         return [Fault(path, f"nests deeper than {d.MAX_DEPTH} levels")]
     return list(islice(_faults(definition, path), MAX_FAULTS))
-
-
-def warnings(raw: Any, path: str = "definition", given: Collection[str] = ()) -> list[Fault]:
-    """What is no fault of a valid definition, but may be one when it runs: names in its expressions that no variable of
-    it has, nor its context, nor one of those ``given``. At most 100."""
-    definition = msgspec.convert(raw, d.Definition)
-    known = {*given, *definition.variables, *definition.context}
-    known |= {f"variables.{name}" for name in (*definition.variables, *given)}
-    known |= {f"context.{name}" for name in definition.context}
-    unknown = (each for each in _parts(definition, path, {}) if isinstance(each, Unknown) and each.name not in known)
-    return list(islice((Fault(each.path, _may_lack(each.name)) for each in unknown), MAX_FAULTS))
-
-
-def _may_lack(name: str) -> str:
-    scope, _, key = name.rpartition(".")
-    where = {"variables": "no variable", "context": "no entry of the context"}.get(
-        scope, "neither a variable nor an entry of the context"
-    )
-    return f"{where} of this definition is called {key!r}: it has to come with the run, or from a step's result"
 
 
 def _known_faults(raw: dict[str, Any], path: str) -> list[Fault]:
@@ -153,7 +134,7 @@ def _faults(definition: d.Definition, path: str) -> Iterator[Fault]:
         return
     seen: dict[str, str] = {}
     named: list[Named] = []
-    for fault in _parts(definition, path, seen):
+    for fault in parts(definition, path, seen):
         if isinstance(fault, Named):
             named.append(fault)
         elif not isinstance(fault, Unknown):
@@ -166,7 +147,8 @@ def _faults(definition: d.Definition, path: str) -> Iterator[Fault]:
         yield Fault(f"{path}.variables", f"they have {size} bytes in all, {MAX_VARIABLES_BYTES} are allowed")
 
 
-def _parts(definition: d.Definition, path: str, seen: dict[str, str]) -> Iterator[Fault]:
+def parts(definition: d.Definition, path: str, seen: dict[str, str]) -> Iterator[Fault]:
+    """All there is to say of the parts of a definition, and the names in its expressions (``Named``, ``Unknown``)."""
     yield from _body(definition.steps, f"{path}.steps", 1, seen, chained=False)
     if definition.failure_steps:
         yield from _body(definition.failure_steps, f"{path}.failure_steps", 1, seen, chained=True)

@@ -1,4 +1,4 @@
-"""What a run gives to others: its result, its progress, its steps, a checkpoint."""
+"""What a run gives to others: its result, a checkpoint, what it waits for."""
 
 from contextlib import suppress
 from datetime import datetime
@@ -9,7 +9,7 @@ from msgspec import Struct
 from taskloom.domain.workflow.draft import draft_of, within
 from taskloom.domain.workflow.scope import Scope
 from taskloom.domain.workflow.sizes import TooLarge
-from taskloom.domain.workflow.state import ROOT, STEP_ENDED, LoopData, MapData, Node, RunFields, RunState
+from taskloom.domain.workflow.state import ROOT, STEP_ENDED, Node, RunFields, RunState
 from taskloom.domain.workflow.values import NO_VALUES, Values
 
 
@@ -32,43 +32,6 @@ def run_result(state: RunFields, values: Values = NO_VALUES) -> Any:
         with suppress(TooLarge):
             results = Scope(draft_of(state), ROOT, values=values).opened_all(results)
     return {"variables": _sorted(state.variables), "results": results}
-
-
-def progress(state: RunState) -> float:
-    """Share of the top-level steps that completed, in percent, 100 once the run has completed whatever became of them.
-
-    A loop or map under way counts by its rounds or items. A failed step, and what was skipped for it, count nothing.
-    """
-    if state.status == "completed":
-        return 100.0
-    steps = state.plan.root.steps
-    return 100.0 * sum(_share(state, state.nodes.get(plan.id)) for plan in steps) / len(steps)
-
-
-def _share(state: RunState, node: Node | None) -> float:
-    if node is None:
-        return 0.0
-    if node.status in STEP_ENDED:
-        return 1.0 if node.status == "completed" else 0.0
-    data = node.data
-    if isinstance(data, MapData):
-        return len(data.results) / data.total if data.total else 1.0
-    if isinstance(data, LoopData):
-        return max(0, data.n - 1) / (node.plan.step.max_iterations or 100)  # type: ignore[union-attr]
-    frame = state.frames.get(node.path)
-    return 0.0 if frame is None else 1.0 - frame.open / len(frame.body.steps)
-
-
-def step_counts(state: RunState) -> dict[str, int]:
-    """Top-level steps by how they stand: step_count, completed_steps, failed_steps, running_steps."""
-    nodes = [state.nodes.get(plan.id) for plan in state.plan.root.steps]
-    words = [None if node is None else node.status for node in nodes]
-    return {
-        "step_count": len(words),
-        "completed_steps": words.count("completed"),
-        "failed_steps": words.count("failed"),
-        "running_steps": words.count("running") + words.count("waiting"),
-    }
 
 
 def checkpoint(state: RunState) -> dict[str, Any]:

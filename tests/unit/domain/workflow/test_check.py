@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from taskloom.domain.workflow.check import MAX_FAULTS, decode, validate, validate_input, warnings
+from taskloom.domain.workflow.check import MAX_FAULTS, decode, validate, validate_input
 from taskloom.domain.workflow.definition import MAX_DEPTH, MAX_STEPS
 from taskloom.domain.workflow.faults import BadDefinition, Fault
+from taskloom.domain.workflow.warnings import warnings
 from tests.unit.domain.workflow.runs import step, task
 
 

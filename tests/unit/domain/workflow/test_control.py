@@ -5,7 +5,7 @@ from datetime import timedelta
 from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow import happenings as h
 from taskloom.domain.workflow.means import ROOM
-from taskloom.domain.workflow.results import Held, checkpoint, held_by, progress, step_counts
+from taskloom.domain.workflow.results import Held, checkpoint, held_by
 from taskloom.domain.workflow.state import AT_ONCE, MAX_KEPT_SIGNALS
 from taskloom.testing.clock import START
 from tests.unit.domain.workflow.runs import Run, step, task
@@ -111,21 +111,3 @@ def test_a_new_run_can_start_from_a_checkpoint() -> None:
     assert second.scheduled == ["b"]
     assert second.inputs["b"] == {"n": 5}
     assert second.finish().result["results"]["a"] == {"variables": {"n": 5}}
-
-
-def test_progress_counts_steps_and_the_items_of_a_map_under_way() -> None:
-    run = Run(task("a"), step("m", "map", items=[1, 2, 3, 4], task_template={"kind": "echo"}, depends_on=["a"]))
-    assert progress(run.state) == 0.0
-    run.complete("a")
-    assert progress(run.state) == 50.0
-    run.complete("m.2")
-    assert progress(run.state) == 62.5
-    assert step_counts(run.state) == {"step_count": 2, "completed_steps": 1, "failed_steps": 0, "running_steps": 1}
-    assert progress(run.finish().state) == 100.0
-
-
-def test_what_failed_and_what_was_skipped_for_it_is_no_progress() -> None:
-    run = Run(task("a"), task("b", "a"), task("c", "b"), task("d", "c"))
-    run.complete("a")
-    run.fail("b")
-    assert (run.state.status, progress(run.state)) == ("failed", 25.0)
