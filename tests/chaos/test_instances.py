@@ -6,6 +6,7 @@ import itertools
 import uuid
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM, Signals
 from typing import Final
 
@@ -17,7 +18,7 @@ from taskloom.local.jars import ensure_jars
 from taskloom.testing.eventually import eventually
 from tests.chaos.workload import check_history, stored_histories, verify
 from tests.conftest import running
-from tests.e2e.pair import Follower, Pair, Told, started, stored, token
+from tests.e2e.pair import Follower, Pair, Room, Told, started, stored, token
 from tests.e2e.support import TASKS, Api, Json
 from tests.e2e.ticking import Ticking
 
@@ -46,7 +47,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 class Client:
     """A tenant's work: each submission goes to both gateways at once, under one key, until both have answered."""
 
-    def __init__(self, pair: Pair, tenant: str) -> None:
+    def __init__(self, pair: Pair, tenant: str, folder: Path) -> None:
+        self.room = Room(folder)
         self.pair = pair
         self.tenant = tenant
         self.name = f"s-{uuid.uuid4().hex[:8]}"
@@ -66,7 +68,8 @@ class Client:
             following = [group.create_task(each.hop(urls)) for each, urls in zip(self.followers, turns, strict=True)]
             workers = [group.create_task(self._work(apis, stopping)) for _ in range(AT_ONCE)]
             talkers = [group.create_task(self._talk(apis, stopping)) for _ in range(2)]
-            await asyncio.gather(*workers, *talkers)
+            visitor = group.create_task(self._visit(apis, stopping))
+            await asyncio.gather(*workers, *talkers, visitor)
             wanted = await self._all_told(apis)
             for each in self.followers:
                 await eventually(partial(self._has_told, each, len(wanted)), 30.0)
@@ -94,6 +97,27 @@ class Client:
             assert len(set(both)) == 1, "one key, two tasks"
             self.sent[key] = both[0]
             await asyncio.sleep(0.1)
+
+    async def _visit(self, apis: tuple[Api, Api], stopping: asyncio.Event) -> None:
+        """Tasks of which one may run at a time, two more of them sent before the last ones are through."""
+        visits: list[str] = []
+        while not stopping.is_set():
+            for api in (*apis, *apis):
+                key = uuid.uuid4().hex
+                body = {**self.room.visit(), "session_id": self.name, "tags": [self.name]}
+                self.sent[key] = await self._sent(api, key, body)
+                visits.append(self.sent[key])
+            for visit in visits[-4:-2]:
+                await eventually(partial(self._has_ended, apis, visit), 60.0, 0.1)
+
+    async def _has_ended(self, apis: tuple[Api, Api], task_id: str) -> bool:
+        """On a gateway that can be reached."""
+        for api in apis:
+            try:
+                return bool((await api.task(task_id))["state"] == "completed")
+            except (httpx.TransportError, AssertionError):
+                continue
+        return False
 
     async def _sent(self, api: Api, key: str, body: Json) -> str:
         """Id of the task, as this gateway sees it."""
@@ -141,6 +165,7 @@ class Client:
                     other = await api.http.post(TASKS, json={"kind": "sleep"}, headers={"Idempotency-Key": key})
                     assert (other.status_code, key in other.text) == (409, True)
         assert len(set(self.sent.values())) == len(self.sent)
+        self.room.check()
         for task_id in self.sent.values():
             check_history(task_id, histories[task_id], "completed")
 
@@ -202,8 +227,10 @@ def epochs(pair: Pair) -> int:
     return int(total)
 
 
-async def test_what_is_promised_holds_while_each_of_them_dies(pair: Pair) -> None:
-    clients = [Client(pair, tenant) for tenant in ("north", "south")]
+async def test_what_is_promised_holds_while_each_of_them_dies(pair: Pair, tmp_path: Path) -> None:
+    for tenant in ("north", "south"):
+        (tmp_path / tenant).mkdir()
+    clients = [Client(pair, tenant, tmp_path / tenant) for tenant in ("north", "south")]
     clocks = [Ticking(pair, tenant) for tenant in ("north", "south")]
     stopping = asyncio.Event()
     for clock in clocks:

@@ -237,3 +237,19 @@ async def stored(api: Api, task_ids: list[str]) -> list[Told]:
         events = await api.events(task_id)
         told += [(task_id, event["type"], event["seq"]) for event in events if event["type"] != "STREAM_END"]
     return sorted(told)
+
+
+class Room:
+    """Something that one task at a time may be in, on one executor that nobody kills; each looks if it is alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._held, self._clash = folder / "held", folder / "clash"
+
+    def visit(self) -> Json:
+        """A submission."""
+        cmd = f"mkdir {self._held} || echo clash >> {self._clash}; sleep 0.05; rmdir {self._held}"
+        alone = {"key": "room", "limit": 1}
+        return {"kind": "shell", "input": {"cmd": cmd}, "concurrency": alone, "executor_id": "executor-2"}
+
+    def check(self) -> None:
+        assert not self._clash.exists(), "two were in it at once"

@@ -13,7 +13,7 @@ import pytest
 
 from taskloom.testing.eventually import eventually
 from tests.chaos.workload import verify
-from tests.e2e.pair import QUEUES_PER_HOUR, Follower, Pair, followed, hour_has, stored, turns
+from tests.e2e.pair import QUEUES_PER_HOUR, Follower, Pair, Room, followed, hour_has, stored, turns
 from tests.e2e.support import TASKS, Api, Json
 from tests.e2e.ticking import Ticking
 
@@ -66,6 +66,7 @@ async def test_what_holds_while_each_of_them_is_stopped_killed_and_started_again
     issued, ticking = await pair.key("north"), [Ticking(pair, tenant) for tenant in ("north", "south")]
     key = issued["api_key"]
     await hour_has(60)
+    room = Room(tmp_path)
     name, enough = f"s-{uuid.uuid4().hex[:8]}", tmp_path / "enough"
     for clock in ticking:
         await clock.begin(once=6)
@@ -86,6 +87,7 @@ async def test_what_holds_while_each_of_them_is_stopped_killed_and_started_again
         ]
         async with followed(pair.urls[1], *followers) as reading:
             await eventually(lambda: all(each.told for each in followers), 10.0)
+            visits = [await apis[n % 2].submit(**room.visit()) for n in range(8)]
             pair.system.kill_process("orchestrator-1", SIGTERM)
             await apis[1].until(talking, "running")
             await eventually(lambda: "10\n" in followers[0].text, 10.0)
@@ -127,6 +129,9 @@ async def test_what_holds_while_each_of_them_is_stopped_killed_and_started_again
 
         await pair.system.wait_replaced("gateway", gateway)
         await promises.hold(apis)
+        for visit in visits:
+            assert (await apis[1].ended(visit, 60))["state"] == "completed"
+        room.check()
         for answer in await turns(apis, 2, "/queues"):
             assert answer.status_code == 429, "what was used up before is used up"
     await asyncio.gather(*(clock.check() for clock in ticking))
