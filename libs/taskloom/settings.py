@@ -110,11 +110,14 @@ def load(settings: type[S], **overrides: Any) -> S:
     try:
         return settings(**overrides)
     except ValidationError as error:
-        raise SettingsError("; ".join(_explain(fault) for fault in error.errors())) from error
+        raise SettingsError("; ".join(_explain(fault, settings) for fault in error.errors())) from error
 
 
-def _explain(fault: Any) -> str:
+def _explain(fault: Any, settings: type[BaseSettings]) -> str:
     reason = str(fault["msg"]).removeprefix("Value error, ")
     if not fault["loc"]:
         return reason
-    return f"{PREFIX}{'.'.join(map(str, fault['loc'])).upper()}={fault['input']!r}: {reason}"
+    field = settings.model_fields.get(str(fault["loc"][0]))
+    hidden = field is not None and field.annotation is SecretStr
+    value = "(not shown)" if hidden else repr(fault["input"])
+    return f"{PREFIX}{'.'.join(map(str, fault['loc'])).upper()}={value}: {reason}"

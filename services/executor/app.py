@@ -5,6 +5,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from uuid import uuid4
 
+from services.executor import cgroups
 from services.executor.attempt import Tools
 from services.executor.attempts import END_S, Attempts
 from services.executor.directives import Directives
@@ -15,6 +16,7 @@ from services.executor.processes import Guardian
 from services.executor.register import Announcer
 from services.executor.reports import Reporter
 from services.executor.sampling import Sampler
+from services.executor.secrets import Secrets
 from services.executor.settings import ExecutorSettings
 from services.executor.transport import Transport, over_kafka
 from taskloom import telemetry
@@ -22,6 +24,8 @@ from taskloom.errors import TaskloomError
 from taskloom.kinds import Handler
 from taskloom.lifecycle import Runtime
 from taskloom.ops import OpsServer
+from taskloom.rules import TenantRules
+from taskloom.settings import SettingsError
 from taskloom.wire.topics import Topics
 
 LAST_WORDS_S = 4.0
@@ -61,11 +65,18 @@ async def serve(
         batch_bytes=transport.batch_bytes,
     )
     handlers = await runtime.start("load handlers", _open_handlers(settings))
-    guardian = Guardian()
+    capabilities = _capabilities(settings)
+    guardian = Guardian(settings.cgroup, settings.shell_users)
     reporter = Reporter(
         reports, topic=topics.commands, partitions=settings.partitions, executor_id=settings.executor_id
     )
-    tools = Tools(reporter, outputs, topics.outputs, settings.partitions, guardian, settings.stop_grace_s)
+    tools = Tools(
+        *(reporter, outputs, topics.outputs, settings.partitions, guardian, settings.stop_grace_s),
+        max_output_bytes=settings.max_output_mb * MIB,
+        rules=TenantRules(settings.rules),
+        own_rules=settings.executor_rules,
+        secrets=Secrets(settings.vault, transport.sealed),
+    )
     reserve = Reserve(settings.prefetch)
 
     def ended(kind: str, how: str) -> None:
@@ -82,8 +93,8 @@ async def serve(
     announcer = Announcer(
         *(transport.heartbeats, settings),
         incarnation=incarnation,
-        kinds=tuple(sorted(handlers)),
-        schemas={kind: handler.schema for kind, handler in handlers.items() if handler.schema is not None},
+        handlers=handlers,
+        capabilities=(*settings.capabilities, *capabilities),
         live=attempts.live,
         reserve=reserve,
         measure=transport.measure,
@@ -137,6 +148,15 @@ def _closer(outbox: Outbox) -> Callable[[], Awaitable[None]]:
         outbox.close()
 
     return close
+
+
+def _capabilities(settings: ExecutorSettings) -> tuple[str, ...]:
+    try:
+        return cgroups.capabilities(settings.cgroup)
+    except OSError as error:
+        raise SettingsError(
+            f"TASKLOOM_CGROUP={settings.cgroup}: {error}; name a delegated directory, or off"
+        ) from error
 
 
 async def _open_handlers(settings: ExecutorSettings) -> dict[str, Handler]:

@@ -2,19 +2,22 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from msgspec import Struct
 
+from services.executor.masking import MaskedStream, Masker
 from services.executor.outbox import Outbox
 from services.executor.output import OutputWriter
 from services.executor.processes import GuardedProcess, Guardian
 from services.executor.reports import Reporter
+from services.executor.secrets import Secrets
 from taskloom.domain.task.commands import ReportHeartbeat, ReportOutputStarted, ReportPaused, ReportStopSignalled
 from taskloom.domain.task.directives import RunAttempt
 from taskloom.domain.values import OutputSummary, ResourceUse, Stream, TimeoutKind
-from taskloom.kinds.api import Handler, Limits, TaskError
+from taskloom.kinds.api import Handler, Limits, ProcessStream, Supervised, TaskError, Text
+from taskloom.rules import Rules, TenantRules
 from taskloom.wire.topics import partition_of
 
 HEARTBEAT_REPORT_S: Final = 1.0
@@ -42,6 +45,10 @@ class Tools(Struct, frozen=True):
     partitions: int
     guardian: Guardian
     stop_grace_s: float
+    max_output_bytes: int = 0
+    rules: TenantRules = TenantRules()
+    own_rules: Rules = Rules()
+    secrets: Secrets = Secrets()
 
 
 class Attempt:
@@ -54,6 +61,7 @@ class Attempt:
         "_heard_at",
         "_held_since",
         "_limits",
+        "_masked",
         "_nap",
         "_pauses",
         "_resumed",
@@ -65,6 +73,7 @@ class Attempt:
         "handler",
         "input",
         "kind",
+        "masker",
         "name",
         "on_timeout",
         "order",
@@ -93,13 +102,15 @@ class Attempt:
         self.tenant_id = order.tenant_id
         self.session_id = order.session_id
         self.name = order.name
-        self.processes: list[GuardedProcess] = []
+        self.processes: list[Supervised] = []
         self.stop: Stop | None = None
         self.task: asyncio.Task[None] | None = None
         self.running = False
         self.sampled: ResourceUse | None = None
         self.paused_s = 0.0
         self.on_timeout: Callable[[Attempt, Stop], None] | None = None
+        self.masker = Masker()
+        self._masked: dict[Stream, MaskedStream] = {}
         self._cancelled: asyncio.Event | None = None
         self._writer: OutputWriter | None = None
         self._resumed: asyncio.Event | None = None
@@ -138,6 +149,11 @@ class Attempt:
                 attempt=self.attempt,
                 tenant_id=self.tenant_id,
                 on_first=self._output_started,
+                limit_bytes=tools.max_output_bytes,
+            )
+        if self.masker:
+            data = self._masked_stream(stream).feed(
+                data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
             )
         await self._writer.write(data, stream)
         if self.order.heartbeat_s is not None:
@@ -191,6 +207,7 @@ class Attempt:
         cwd: str | None = None,
         stdin: bytes = b"",
         limits: Limits | None = None,
+        user: str | None = None,
         control: bool = False,
     ) -> GuardedProcess:
         """As in ``taskloom.kinds.Context``; ``control`` adds a third pipe back (see ``processes.Guardian.spawn``)."""
@@ -202,11 +219,47 @@ class Attempt:
             cwd=cwd,
             stdin=stdin,
             limits=limits,
+            user=user,
             control=control,
             register=self.processes,
         )
 
+    def supervise(self, started: Supervised) -> None:
+        if self.stop is not None:
+            raise TaskError("stopped", "the attempt is being stopped")
+        self.processes.append(started)
+
+    async def reveal(self, values: Mapping[str, Text]) -> dict[str, str]:
+        named = {value.secret for value in values.values() if not isinstance(value, str)}
+        found = await self._tools.secrets.find(self.tenant_id, named) if named else {}
+        self.masker.add(found.values())
+        return {name: value if isinstance(value, str) else found[value.secret] for name, value in values.items()}
+
+    async def masked(
+        self, output: AsyncIterator[tuple[ProcessStream, bytes]]
+    ) -> AsyncIterator[tuple[ProcessStream, bytes]]:
+        streams: dict[ProcessStream, MaskedStream] = {}
+        async for stream, data in output:
+            if not self.masker:
+                yield stream, data
+            elif told := streams.setdefault(stream, MaskedStream(self.masker)).feed(data):
+                yield stream, told
+        for stream, masked in streams.items():
+            if rest := masked.finish():
+                yield stream, rest
+
+    def _masked_stream(self, stream: Stream) -> MaskedStream:
+        return self._masked.setdefault(stream, MaskedStream(self.masker))
+
     # What the executor does with it.
+
+    def check_rules(self) -> None:
+        """
+        Raises:
+            RuleBroken: what is to be run is not allowed to this tenant, or on this executor.
+        """
+        self._tools.rules.check(self.tenant_id, self.kind, self.input)
+        self._tools.own_rules.check(self.kind, self.input)
 
     def begin(self) -> None:
         """Its time runs from here."""
@@ -224,7 +277,11 @@ class Attempt:
 
     async def output(self) -> OutputSummary:
         """Returns when Kafka has all output."""
-        return OutputSummary() if self._writer is None else await self._writer.close()
+        if self._writer is None:
+            return OutputSummary()
+        for stream, masked in self._masked.items():
+            await self._writer.write(masked.finish(), stream)
+        return await self._writer.close()
 
     def pause(self) -> None:
         if self._resumed is None:
@@ -290,7 +347,7 @@ class Attempt:
         return ResourceUse(best.cpu_percent, round(memory_mb, 2), round(max(cpu_s, total), 4), best.samples)
 
     @staticmethod
-    async def _signal(processes: Sequence[GuardedProcess], number: int) -> int:
+    async def _signal(processes: Sequence[Supervised], number: int) -> int:
         return sum([await process.signal(number) for process in processes])
 
     def _tell(self, stop: Stop, stage: Literal["signalled", "escalated"], processes: int) -> None:
@@ -313,7 +370,8 @@ class Attempt:
         self._beat_sent_at = now
         self._beats += 1
         reporter = self._tools.reporter
-        beat = ReportHeartbeat(self.attempt, reporter.executor_id, progress, message[:4096], details)
+        message, details = self.masker.text(message)[:4096], self.masker.value(details)
+        beat = ReportHeartbeat(self.attempt, reporter.executor_id, progress, message, details)
         reporter.send(self.order, beat, f"heartbeat-{self._beats}")
 
     def _watch(self) -> None:

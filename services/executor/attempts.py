@@ -11,6 +11,7 @@ import msgspec
 from services.executor.attempt import Attempt, Key, Stop, Tools
 from services.executor.claims import Values, follow, is_claim, shrink
 from services.executor.failures import error_info, executor_stopped, not_json
+from services.executor.masking import Masker
 from taskloom import telemetry
 from taskloom.domain.task.commands import ReportStopped, ReportTimedOut
 from taskloom.domain.task.directives import (
@@ -257,6 +258,7 @@ class Attempts:
     async def _call(self, attempt: Attempt) -> Outcome:
         attempt.input = await follow(self._values, attempt.input, "input")
         attempt.context = await follow(self._values, attempt.context, "context")
+        attempt.check_rules()
         order = attempt.order
         name = f"attempt {order.kind}"
         with (
@@ -279,6 +281,8 @@ class Attempts:
             if self._running.get(attempt.key) is not attempt:
                 return
             if isinstance(result, Outcome) and attempt.stop is None:
+                if attempt.masker:
+                    result = _masked(result, attempt.masker)
                 await self._complete(attempt, result, summary, use)
             elif attempt.stop is not None:
                 self._report_stop(attempt, attempt.stop, code, summary, use)
@@ -320,7 +324,11 @@ class Attempts:
             fields.update(exit_code=error.exit_code, usage=error.usage)
         self._ending(attempt.key)
         done = partial(self._unreported.discard, attempt.key)
-        self._reporter.failed(attempt.order, error_info(error), done, **fields)
+        told = error_info(error)
+        if attempt.masker:
+            mask = attempt.masker
+            told = msgspec.structs.replace(told, message=mask.text(told.message), details=mask.value(told.details))
+        self._reporter.failed(attempt.order, told, done, **fields)
         self._on_end(attempt.kind, "failed")
 
     def _report_stop(
@@ -368,3 +376,9 @@ class Attempts:
         task = asyncio.create_task(coroutine)
         self._stops.add(task)
         task.add_done_callback(self._stops.discard)
+
+
+def _masked(outcome: Outcome, masker: Masker) -> Outcome:
+    # What a handler gave back as a struct is masked as the JSON that it will be.
+    response = masker.value(msgspec.to_builtins(outcome.response))
+    return msgspec.structs.replace(outcome, result=masker.text(outcome.result), response=response)

@@ -6,6 +6,7 @@ from typing import Final
 from taskloom.domain.values import ErrorInfo
 from taskloom.kinds.api import TaskError
 from taskloom.kinds.inputs import InvalidInput
+from taskloom.rules import RuleBroken
 
 MAX_TRACEBACK_CHARS: Final = 8_000
 
@@ -16,6 +17,8 @@ def error_info(error: BaseException) -> ErrorInfo:
         return ErrorInfo(error.type, error.message, error.retryable, error.details, error.fault)
     if isinstance(error, InvalidInput):
         return ErrorInfo("invalid_input", error.message, False, {"field": error.field})
+    if isinstance(error, RuleBroken):
+        return ErrorInfo("rule_denied", error.message, False, {"field": error.field, "rule": error.rule})
     trace = "".join(traceback.format_exception(error))
     details = {"traceback": trace[-MAX_TRACEBACK_CHARS:]}
     return ErrorInfo(type(error).__name__, str(error) or type(error).__name__, True, details, fault=True)

@@ -1,8 +1,8 @@
 """The guardian: a small process beside the executor that starts commands, watches over them and outlives a kill -9.
 
-It runs as a script with nothing but the standard library. The executor talks to it over one socket; when that closes,
-for whatever reason, every process group is killed before the guardian goes. It is the parent (and the subreaper) of all
-commands, so no command can be started that it does not know.
+It runs with nothing but the standard library. The executor talks to it over one socket; when that closes, for whatever
+reason, everything that commands started is killed before the guardian goes. Each command has a keeper (see there) as
+its ancestor, and a cgroup where the host allows, so nothing leaves by a new session, a double fork or ``nohup``.
 
 **Order of output.** Two pipes tell nothing about which was written first. Here each pipe holds one packet (``O_DIRECT``
 and a capacity of one page), so a writer waits until its last packet was read; and an edge-triggered epoll hands out
@@ -11,8 +11,9 @@ pipes in the order in which they became readable. Together that is the order of 
 Frames, both ways: kind (1 byte), process id of ours (4), length (4), little-endian; then the payload.
 """
 
-import ctypes
+import contextlib
 import fcntl
+import gc
 import json
 import os
 import resource
@@ -20,12 +21,13 @@ import select
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import Any
+
+from services.executor import keeper
+from services.executor.cgroups import Cgroup, Cgroups, find
+from services.executor.proctable import children, descendants, kill_below, send
 
 HEAD = struct.Struct("<BII")
 WINDOW_BYTES = 256 * 1024
@@ -39,53 +41,69 @@ _LEFTOVER_S = 1.0
 """What outlives the main process (``cmd &``, a process substitution) has this long to end by itself."""
 
 _TICK_S = 0.02
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-_libc = ctypes.CDLL(None, use_errno=True)
+_KILL_AGAIN_S = 0.1
 
 
 class Group:
-    """One command: its process group, its pipes, and what of its output may still be sent."""
+    """One command with all that it starts: its keeper, its pipes, and what of its output may still be sent."""
 
-    def __init__(self, number: int, pid: int, pipes: dict[int, int]) -> None:
+    def __init__(self, number: int, keeper: int, pipes: dict[int, int], tells: int, cgroup: Cgroup | None) -> None:
         self.number = number
-        self.pid = pid
+        self.keeper = keeper
         self.pipes = pipes
+        self.tells = tells
+        self.cgroup = cgroup
+        self.told = b""
+        self.started = False
+        self.refusal: str | None = None
+        self.waiting_signals: list[int] = []
+        self.gone = False
+        """True once the keeper has ended: nothing is left below it."""
         self.window = WINDOW_BYTES
         self.held: deque[tuple[int, int]] = deque()
         self.code: int | None = None
-        self.exited_at = 0.0
+        self.exited_at = self.killed_at = 0.0
         self.cpu_s = 0.0
         self.memory_mb = 0.0
         self.leftover = 0
         self.is_empty = False
 
-    def alive(self) -> bool:
-        try:
-            os.killpg(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
-
     def kill(self, number: int) -> int:
-        """Signals the group; returns how many processes were in it."""
-        count = len(members(self.pid))
-        try:
-            os.killpg(self.pid, number)
-        except ProcessLookupError:
+        """Signals all of it; returns how many processes there were."""
+        if self.gone:
             return 0
+        if number != signal.SIGKILL:
+            return send(descendants(self.keeper), number)
+        count = kill_below(self.keeper)
+        if self.cgroup is not None:
+            self.cgroup.kill()
         return count
+
+    def note(self, line: bytes) -> None:
+        """What the keeper tells (see there)."""
+        what, _, text = line.partition(b" ")
+        if what == b"E":
+            ended = json.loads(text)
+            self.code, self.cpu_s, self.memory_mb = ended["code"], ended["cpu_s"], ended["memory_mb"]
+            self.exited_at = time.monotonic()
+        elif what == b"R":
+            self.refusal = text.decode(errors="replace")
 
 
 class Guardian:
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, cgroups: Cgroups | None = None) -> None:
         self._control = control
+        self._cgroups = cgroups
         self._poll = select.epoll()
         self._inbox = bytearray()
         self._outbox: deque[tuple[int, int, bytearray]] = deque()
         self._unsent = b""
         self._groups: dict[int, Group] = {}
-        self._by_pid: dict[int, Group] = {}
+        self._by_keeper: dict[int, Group] = {}
         self._by_pipe: dict[int, Group] = {}
+        self._by_tell: dict[int, Group] = {}
+        self._adopts = False
+        self._old_cgroups: list[Cgroup] = []
         self._child_signal, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         control.setblocking(False)
@@ -107,11 +125,16 @@ class Guardian:
                     return False
             elif fd == self._child_signal:
                 os.read(self._child_signal, 4096)
+            elif fd in self._by_tell:
+                self._hear(self._by_tell[fd])
             elif fd in self._by_pipe:
                 self._read(self._by_pipe[fd], fd, event)
         self._reap()
+        if self._adopts:
+            self._bury_orphans()
         for group in [group for group in self._groups.values() if group.code is not None]:
             self._finish(group)
+        self._old_cgroups = [old for old in self._old_cgroups if not old.remove()]
         return self._flush()
 
     def _patience_s(self) -> float | None:
@@ -119,7 +142,7 @@ class Guardian:
         ending = [group for group in self._groups.values() if group.code is not None]
         if any(group.is_empty and not group.held and group.window > 0 for group in ending):
             return 0
-        return _TICK_S if ending else None
+        return _TICK_S if ending or self._adopts or self._old_cgroups else None
 
     # From the executor.
 
@@ -150,7 +173,9 @@ class Guardian:
             self._spawn(number, json.loads(payload[4 : 4 + size]), payload[4 + size :])
             return
         group = self._groups.get(number)
-        if kind == SIGNAL:
+        if kind == SIGNAL and group is not None and not group.started and not group.gone:
+            group.waiting_signals.append(payload[0])
+        elif kind == SIGNAL:
             self._send(SIGNALLED, number, str(group.kill(payload[0]) if group else 0).encode())
         elif kind == CREDIT and group is not None:
             group.window += int.from_bytes(payload, "little")
@@ -160,41 +185,44 @@ class Guardian:
     def _spawn(self, number: int, order: dict[str, Any], stdin: bytes) -> None:
         ours: dict[int, int] = {}
         theirs: list[int] = []
+        cgroup: Cgroup | None = None
+        joins: int | None = None
         source = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) if not stdin else _memory_file(stdin)
         try:
             for stream in (STDOUT, STDERR) + ((CONTROL,) if order["control"] else ()):
                 readable, writable = _pipe(ordered=stream != CONTROL)
                 ours[readable] = stream
                 theirs.append(writable)
-            environment = {**_environment(), **order["env"]}
+            order["env"] = {**_environment(), **order["env"]}
             if order["control"]:
-                environment["TASKLOOM_CONTROL_FD"] = str(theirs[2])
-            started = subprocess.Popen(
-                order["argv"],
-                stdin=source,
-                stdout=theirs[0],
-                stderr=theirs[1],
-                cwd=order["cwd"],
-                env=environment,
-                start_new_session=True,
-                pass_fds=theirs[2:],
-                preexec_fn=_prepare(order["limits"]),  # noqa: PLW1509 - there are no threads here
-            )
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
+                order["env"]["TASKLOOM_CONTROL_FD"] = str(theirs[2])
+            cgroup = self._cgroup(number, order["limits"])
+            joins = None if cgroup is None else cgroup.open_procs()
+            kept, tells = keeper.fork(order, (source, theirs[0], theirs[1]), tuple(theirs[2:]), joins)
+        except (OSError, ValueError) as error:
             for fd in ours:
                 os.close(fd)
+            if cgroup is not None:
+                self._old_cgroups.append(cgroup)
             self._send(REFUSED, number, str(error).encode())
             return
         finally:
-            for fd in (source, *theirs):
+            for fd in (source, *theirs, *(() if joins is None else (joins,))):
                 os.close(fd)
-        started.returncode = 0  # it is waited for in _reap, not through this object
-        group = Group(number, started.pid, ours)
-        self._groups[number] = self._by_pid[started.pid] = group
+        group = Group(number, kept, ours, tells, cgroup)
+        self._groups[number] = self._by_keeper[kept] = self._by_tell[tells] = group
+        self._poll.register(tells, select.EPOLLIN)
         for fd in ours:
             self._by_pipe[fd] = group
             self._poll.register(fd, select.EPOLLIN | select.EPOLLET)
-        self._send(STARTED, number, str(started.pid).encode())
+
+    def _cgroup(self, number: int, limits: dict[str, Any]) -> Cgroup | None:
+        memory_mb, pids = limits.get("total_memory_mb"), limits.get("processes")
+        if self._cgroups is not None:
+            return self._cgroups.make(str(number), memory_mb=memory_mb, pids=pids)
+        if memory_mb is None and pids is None:
+            return None
+        raise OSError("this executor's host has no cgroup for commands, so input.limits cannot hold for all of them")
 
     # From the commands.
 
@@ -224,27 +252,56 @@ class Guardian:
         os.close(fd)
         del group.pipes[fd], self._by_pipe[fd]
 
+    def _hear(self, group: Group) -> None:
+        data = os.read(group.tells, 4096)
+        if not data:
+            self._poll.unregister(group.tells)
+            os.close(group.tells)
+            del self._by_tell[group.tells]
+            group.gone = True
+            if group.code is None:
+                group.code, group.exited_at = -signal.SIGKILL, time.monotonic()  # its keeper was killed, and it with it
+            self._start_signals(group)
+            return
+        *lines, group.told = (group.told + data).split(b"\n")
+        for line in lines:
+            if line.startswith(b"S "):
+                group.started = True
+                self._send(STARTED, group.number, line[2:])
+                self._start_signals(group)
+            else:
+                group.note(line)
+
+    def _start_signals(self, group: Group) -> None:
+        """Sends what was to be sent before the command ran."""
+        waiting, group.waiting_signals = group.waiting_signals, []
+        for number in waiting:
+            self._send(SIGNALLED, group.number, str(group.kill(number)).encode())
+
     def _reap(self) -> None:
         while True:
             try:
-                pid, status, used = os.wait4(-1, os.WNOHANG)
+                pid, status, _ = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
-            group = self._by_pid.pop(pid, None)
-            if group is not None:
-                group.code = os.waitstatus_to_exitcode(status)
-                group.exited_at = time.monotonic()
-                group.cpu_s = used.ru_utime + used.ru_stime
-                # The kernel's peak begins with the forked guardian's own; below that it says nothing of the command.
-                own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-                group.memory_mb = used.ru_maxrss / 1024 if used.ru_maxrss > own else 0.0
+            if self._by_keeper.pop(pid, None) is not None and os.WIFSIGNALED(status):
+                self._adopts = True  # what was below the keeper is our child now
+
+    def _bury_orphans(self) -> None:
+        """Kills what killed keepers have left: our children that are no keepers."""
+        orphans = [pid for pid in children(os.getpid()) if pid not in self._by_keeper]
+        kill_below(*orphans)
+        send(orphans, signal.SIGKILL)
+        self._adopts = bool(orphans)
 
     def _finish(self, group: Group) -> None:
         """Ends the group of a command that has exited: nothing of it runs, and all it wrote has been sent."""
-        if group.alive():
-            if time.monotonic() - group.exited_at > _LEFTOVER_S:
+        if not group.gone or group.keeper in self._by_keeper or self._adopts:
+            now = time.monotonic()
+            if now - group.exited_at > _LEFTOVER_S and now - group.killed_at > _KILL_AGAIN_S:
+                group.killed_at = now
                 group.leftover = max(group.leftover, group.kill(signal.SIGKILL))
             return
         if group.pipes and not group.is_empty:
@@ -262,6 +319,14 @@ class Guardian:
                 self._close(group, fd)
         del self._groups[group.number]
         ended = {"code": group.code, "cpu_s": group.cpu_s, "memory_mb": group.memory_mb, "leftover": group.leftover}
+        if group.cgroup is not None:
+            ended["out_of_memory"] = group.cgroup.out_of_memory()
+            self._old_cgroups.append(group.cgroup)
+        if group.refusal is not None:
+            self._send(REFUSED, group.number, group.refusal.encode())
+            return
+        if not group.started:  # it was quick to kill its keeper
+            self._send(STARTED, group.number, b"0")
         self._send(EXITED, group.number, json.dumps(ended).encode())
 
     # To the executor.
@@ -290,43 +355,21 @@ class Guardian:
         return True
 
     def _kill_all(self) -> None:
-        """Kills every group, and whoever left its group, until nothing is left (for ten seconds at most)."""
+        """Kills everything that was started here until nothing is left (for ten seconds at most)."""
         until = time.monotonic() + 10
         while time.monotonic() < until:
             for group in self._groups.values():
                 group.kill(signal.SIGKILL)
-            for pid in children(os.getpid()):
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
             self._reap()
-            if not children(os.getpid()) and not any(group.alive() for group in self._groups.values()):
-                return
+            self._bury_orphans()
+            # A keeper ends by itself when nothing is below it.
+            if not children(os.getpid()):
+                break
             time.sleep(0.005)
-
-
-def members(pgid: int) -> list[int]:
-    """Living processes of a process group (zombies do not count)."""
-    return [pid for pid, state, _, group in _processes() if group == pgid and state != "Z"]
-
-
-def children(parent: int) -> list[int]:
-    return [pid for pid, _, ppid, _ in _processes() if ppid == parent]
-
-
-def _processes() -> list[tuple[int, str, int, int]]:
-    found = []
-    for name in os.listdir("/proc"):  # noqa: PTH208 - quicker, and so is open
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
-                    # The command's name stands in brackets and may hold anything, brackets included.
-                    fields = file.read().rpartition(b")")[2].split()
-            except OSError:
-                continue
-            found.append((int(name), fields[0].decode(), int(fields[1]), int(fields[2])))
-    return found
+        for cgroup in [*self._old_cgroups, *(group.cgroup for group in self._groups.values() if group.cgroup)]:
+            cgroup.remove()
+        if self._cgroups is not None:
+            self._cgroups.close()
 
 
 def _pipe(*, ordered: bool) -> tuple[int, int]:
@@ -358,37 +401,14 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
-def _prepare(limits: dict[str, int]) -> Callable[[], None]:
-    guardian = os.getpid()
-    mib = 1024 * 1024
-    wished = (
-        (resource.RLIMIT_CPU, limits.get("cpu_s")),
-        (resource.RLIMIT_AS, limits.get("memory_mb", 0) * mib),
-        (resource.RLIMIT_NOFILE, limits.get("files")),
-        (resource.RLIMIT_FSIZE, limits.get("file_size_mb", 0) * mib),
-    )
-
-    def prepare() -> None:
-        # Should the guardian itself be killed, the command goes at once; the executor then kills the rest of its group.
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != guardian:
-            os._exit(127)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        for kind, value in wished:
-            if value:
-                resource.setrlimit(kind, (value, value))
-
-    return prepare
-
-
-def main() -> None:
+def main(control: int, cgroup: str) -> None:
+    """``control``: the socket's number. ``cgroup``: as in ``cgroups.find``."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends with its executor, not before
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    Guardian(socket.socket(fileno=int(sys.argv[1]))).serve()
-
-
-if __name__ == "__main__":
-    main()
+    keeper.prctl(keeper.PR_SET_CHILD_SUBREAPER, 1)
+    groups: Cgroups | None = None
+    with contextlib.suppress(OSError):
+        groups = find(cgroup)
+    gc.freeze()  # keepers are forks: what they do not touch they share
+    Guardian(socket.socket(fileno=control), groups).serve()

@@ -17,6 +17,7 @@ CHUNK_BYTES: Final = 64 * 1024
 JOIN_S: Final = 0.02
 """Small writes of this span travel together; the very first goes at once, so that a watcher sees life."""
 
+_MARK: Final = "output cut: over {} bytes (TASKLOOM_MAX_OUTPUT_MB); what follows is dropped\n"
 _encoder = msgspec.json.Encoder()
 _CHUNK_TYPE: Final = str(OutputChunk.__struct_config__.tag)
 
@@ -65,7 +66,9 @@ class OutputWriter:
         attempt: int,
         tenant_id: str,
         on_first: Callable[[Stream], None],
+        limit_bytes: int = 0,
     ) -> None:
+        """``limit_bytes``: what comes after so many is dropped and counted; 0 is no limit."""
         self._outbox = outbox
         self._topic = topic
         self._partition = partition
@@ -74,6 +77,9 @@ class OutputWriter:
         self._attempt = attempt
         self._tenant_id = tenant_id
         self._on_first = on_first
+        self._limit = limit_bytes
+        self._taken = self._dropped = 0
+        self._marked = False
         self._stream: Stream = "stdout"
         self._joined = bytearray()
         self._tails: dict[Stream, bytes] = {}
@@ -87,8 +93,25 @@ class OutputWriter:
     async def write(self, data: str | bytes, stream: Stream) -> None:
         """Takes output; waits while the executor holds too much that is not in Kafka."""
         content = _encode(data) if isinstance(data, str) else data
-        if not content:
-            return
+        if self._limit and self._taken + len(content) > self._limit:
+            content = self._cut(content)
+        if content:
+            self._taken += len(content)
+            self._join(content, stream)
+        if self._dropped and not self._marked:
+            self._marked = True
+            self._join(_MARK.format(self._limit).encode(), "log")
+        if self._outbox.is_full:
+            await self._outbox.room()
+
+    def _cut(self, content: bytes) -> bytes:
+        """What still fits, without half a character. From the first cut on nothing does."""
+        room = 0 if self._dropped else self._limit - self._taken
+        kept = content[: room - incomplete_tail(content[:room])]
+        self._dropped += len(content) - len(kept)
+        return kept
+
+    def _join(self, content: bytes, stream: Stream) -> None:
         if stream != self._stream:
             self._switch(stream)
         self._joined += content
@@ -96,8 +119,6 @@ class OutputWriter:
             self._flush()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(JOIN_S, self._flush)
-        if self._outbox.is_full:
-            await self._outbox.room()
 
     async def close(self) -> OutputSummary:
         """Returns when Kafka has all of it."""
@@ -109,7 +130,8 @@ class OutputWriter:
         if self._unacknowledged:
             self._all_acknowledged = asyncio.get_running_loop().create_future()
             await self._all_acknowledged
-        return OutputSummary(self._base + self._chunks if self._chunks else 0, self._chunks, self._bytes)
+        last = self._base + self._chunks if self._chunks else 0
+        return OutputSummary(last, self._chunks, self._bytes, self._dropped)
 
     def _switch(self, stream: Stream) -> None:
         """Goes on with another stream; the beginning of a character waits in its own stream for the rest."""

@@ -16,10 +16,15 @@ import msgspec
 import structlog
 
 from services.executor import guardian as wire
-from taskloom.kinds.api import Exit, Limits, ProcessStream, TaskError
+from services.executor.users import identity
+from taskloom.kinds.api import Exit, Limits, ProcessStream, Supervised, TaskError
 
 _STREAMS: Final[dict[int, ProcessStream]] = {wire.STDOUT: "stdout", wire.STDERR: "stderr", wire.CONTROL: "control"}
 _CREDIT_BYTES: Final = wire.WINDOW_BYTES // 4
+_MAIN: Final = (
+    f"import sys; sys.path.append({str(Path(wire.__file__).parents[2])!r}); "
+    "from services.executor.guardian import main; main(int(sys.argv[1]), sys.argv[2])"
+)
 _exit_decoder = msgspec.json.Decoder(Exit)
 _log = structlog.get_logger(__name__)
 
@@ -132,7 +137,10 @@ class GuardedProcess:
 class Guardian(asyncio.Protocol):
     """Starts the guardian process when the first command needs it, and again should it be lost."""
 
-    def __init__(self) -> None:
+    def __init__(self, cgroup: str = "off", users: tuple[str, ...] = ()) -> None:
+        """``cgroup``: as in ``cgroups.find``. ``users``: who commands may run as (see ``users.identity``)."""
+        self._cgroup = cgroup
+        self._users = users
         self._processes: dict[int, GuardedProcess] = {}
         self._next = 0
         self._inbox = bytearray()
@@ -148,8 +156,9 @@ class Guardian(asyncio.Protocol):
         cwd: str | None = None,
         stdin: bytes = b"",
         limits: Limits | None = None,
+        user: str | None = None,
         control: bool = False,
-        register: list[GuardedProcess] | None = None,
+        register: list[Supervised] | None = None,
     ) -> GuardedProcess:
         """Starts a command; ``control`` gives it a third pipe, its number in ``TASKLOOM_CONTROL_FD``.
 
@@ -158,6 +167,7 @@ class Guardian(asyncio.Protocol):
         Raises:
             TaskError: it cannot be started.
         """
+        ids, environment = identity(user, self._users)
         await self._ensure()
         self._next += 1
         process = self._processes[self._next] = GuardedProcess(self, self._next)
@@ -165,8 +175,9 @@ class Guardian(asyncio.Protocol):
             register.append(process)
         order = {
             "argv": list(argv),
-            "env": dict(env or {}),
+            "env": {**environment, **(env or {})},
             "cwd": cwd,
+            "user": ids,
             "limits": msgspec.to_builtins(limits or Limits()),
             "control": control,
         }
@@ -197,7 +208,7 @@ class Guardian(asyncio.Protocol):
             ours.setblocking(False)
             with theirs:
                 self._helper = subprocess.Popen(  # noqa: ASYNC220  (milliseconds, once in the executor's life)
-                    [sys.executable, "-I", "-S", str(Path(wire.__file__)), str(theirs.fileno())],
+                    [sys.executable, "-I", "-S", "-c", _MAIN, str(theirs.fileno()), self._cgroup],
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,
                     stdin=subprocess.DEVNULL,
@@ -229,7 +240,8 @@ class Guardian(asyncio.Protocol):
         process.on_frame(kind, payload)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The guardian is gone: its direct children died with it; the rest of their groups is killed here."""
+        """The guardian is gone: the keepers of the commands kill what is below them. Should one be gone too, its
+        command died with it, and the command's group is killed here."""
         self._transport = None
         lost, self._processes = self._processes, {}
         if lost:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -18,6 +18,7 @@ from taskloom import telemetry
 from taskloom.bus.errors import BusError
 from taskloom.bus.publish import OutRecord
 from taskloom.domain.task.submission import WEBHOOK_KIND, WEBHOOK_QUEUE
+from taskloom.kinds import Handler
 from taskloom.kinds.schemas import announced
 from taskloom.wire.cloudevents import Attributes, to_headers
 from taskloom.wire.messages import ExecutorHeartbeat, HostMetrics, LiveAttempt
@@ -41,8 +42,8 @@ class Announcer:
         settings: ExecutorSettings,
         *,
         incarnation: str,
-        kinds: tuple[str, ...],
-        schemas: Mapping[str, Mapping[str, Any]],
+        handlers: Mapping[str, Handler],
+        capabilities: tuple[str, ...],
         live: Callable[[], tuple[LiveAttempt, ...]],
         reserve: Reserve,
         measure: Callable[[], HostMetrics] | None = None,
@@ -51,6 +52,7 @@ class Announcer:
         self._publisher = publisher
         self._settings = settings
         self._topic = Topics(settings.topic_prefix).executors
+        self._handlers = handlers
         self._live = live
         self._reserve = reserve
         self._measure = measure
@@ -61,10 +63,9 @@ class Announcer:
             incarnation=incarnation,
             status="ready",
             at=datetime.now(UTC),
-            kinds=kinds,
-            schemas=announced(schemas),
-            queues=(*settings.queues, *((WEBHOOK_QUEUE,) if WEBHOOK_KIND in kinds else ())),
-            capabilities=settings.capabilities,
+            kinds=(),
+            queues=(*settings.queues, *((WEBHOOK_QUEUE,) if WEBHOOK_KIND in handlers else ())),
+            capabilities=capabilities,
             labels=settings.labels,
             slots=settings.slots,
             resources=settings.resources,
@@ -83,8 +84,16 @@ class Announcer:
         """
         self.status = status
         self._count += 1
+        available = {kind: handler for kind, handler in self._handlers.items() if handler.available}
+        schemas = {kind: handler.schema for kind, handler in available.items() if handler.schema is not None}
         beat = msgspec.structs.replace(
-            self._template, status=status, at=datetime.now(UTC), live=self._live(), prefetch=self._prefetch
+            self._template,
+            status=status,
+            at=datetime.now(UTC),
+            kinds=tuple(sorted(available)),
+            schemas=announced(schemas),
+            live=self._live(),
+            prefetch=self._prefetch,
         )
         if self._measure is not None:
             beat = msgspec.structs.replace(beat, metrics=self._measure())

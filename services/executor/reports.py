@@ -95,7 +95,9 @@ def bounded(error: ErrorInfo) -> ErrorInfo:
             details = {"left_out": f"the error's details were over {MAX_DETAILS_BYTES} bytes"}
     except (msgspec.MsgspecError, TypeError, ValueError):
         details = {"left_out": "the error's details are not JSON"}
-    return ErrorInfo(error.type[:256], error.message[:MAX_MESSAGE_CHARS], error.retryable, details)
+    return msgspec.structs.replace(
+        error, type=error.type[:256], message=error.message[:MAX_MESSAGE_CHARS], details=details
+    )
 
 
 __all__ = ["Order", "Reporter", "Sealed", "StopAttempt", "bounded"]

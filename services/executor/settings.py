@@ -9,9 +9,13 @@ import psutil
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
+from services.executor.containers.policy import DEFAULT_HOST, ContainerPolicy
 from taskloom.domain.ids import is_valid_id
 from taskloom.domain.values import Resources
-from taskloom.settings import ServiceSettings, checked_key
+from taskloom.filestore import FilesSettings
+from taskloom.rules import Rules, RuleSettings
+from taskloom.secrets import SecretsSettings
+from taskloom.settings import checked_key
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """Comma-separated in the environment."""
@@ -22,7 +26,7 @@ def _host_id() -> str:
     return "executor-" + re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())[:100]
 
 
-class ExecutorSettings(ServiceSettings):
+class ExecutorSettings(RuleSettings, SecretsSettings, FilesSettings):
     """Who this executor is, what it runs, and how much at once."""
 
     executor_id: str = Field(default_factory=_host_id, description="Its id; running executors have different ones")
@@ -56,10 +60,57 @@ class ExecutorSettings(ServiceSettings):
         False,
         description="Deliver webhooks to addresses of this machine and of private networks too",
     )
+    executor_rules: Rules = Field(
+        Rules(),
+        description="What commands and images this executor runs for anybody, as JSON, beside TASKLOOM_RULES: "
+        '{"commands": {"allow": ["make *", "git *"]}, "images": {"deny": ["*:latest"]}}',
+    )
+    shell_users: Names = Field(
+        (),
+        description="Users of this host that commands may run as, comma-separated, the first one without asking; needs "
+        "root; without any, commands run as the executor's own user",
+    )
+    cgroup: str = Field(
+        "auto",
+        pattern=r"^(auto|off|/.+)$",
+        description="Where each command gets a cgroup (version 2): auto is below the executor's own, off is nowhere; "
+        "or a directory without processes that is delegated to the executor, which memory and process limits need",
+    )
+    docker: bool = Field(True, description="Run containers (kind docker) while the Docker Engine answers")
+    docker_host: str = Field(
+        default_factory=lambda: os.environ.get("DOCKER_HOST", "") or DEFAULT_HOST,
+        pattern=r"^(unix|tcp|http|https)://.+",
+        description="Address of the Docker Engine, as DOCKER_HOST: unix:///path or tcp://host:port; "
+        "TLS by DOCKER_TLS_VERIFY and DOCKER_CERT_PATH",
+    )
+    docker_mounts: Names = Field(
+        (), description="Directories of this host that containers may mount, comma-separated; /path:rw to write too"
+    )
+    docker_networks: Names = Field(
+        ("none", "bridge"),
+        min_length=1,
+        description="Network modes that containers may have, comma-separated; the first one without asking",
+    )
+    docker_cpu: float = Field(0.0, ge=0, description="Most cores a container gets, 0 sets no limit")
+    docker_memory_mb: int = Field(0, ge=0, description="Most memory a container gets, MiB, 0 sets no limit")
+    docker_pids: int = Field(1024, ge=0, description="Most processes and threads a container has, 0 sets no limit")
+    docker_init: bool = Field(
+        True, description="Start a small init process (docker-init) in each container, so that SIGTERM reaches it"
+    )
+    docker_containers: Names = Field(
+        (), description="Names of containers not started by tasks that start, stop and logs may touch, with * and ?"
+    )
+    max_output_mb: int = Field(
+        2048, ge=0, description="Output kept of one attempt, MiB; more is dropped, marked and counted; 0 sets no limit"
+    )
     max_pending_reports: int = Field(20_000, ge=100, description="Reports kept while Kafka is away; then work waits")
     max_pending_output_mb: int = Field(16, ge=1, description="Output kept while Kafka is away, MiB; then writers wait")
 
-    @field_validator("queues", "capabilities", "python_modules", "apps", mode="before")
+    @field_validator(
+        *("queues", "capabilities", "python_modules", "apps", "docker_mounts", "docker_networks", "docker_containers"),
+        "shell_users",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -75,6 +126,18 @@ class ExecutorSettings(ServiceSettings):
     @classmethod
     def _webhook_key_is_long(cls, value: SecretStr) -> SecretStr:
         return checked_key(value)
+
+    @property
+    def containers(self) -> ContainerPolicy:
+        return ContainerPolicy(
+            mounts=self.docker_mounts,
+            networks=self.docker_networks,
+            cpu=self.docker_cpu,
+            memory_mb=self.docker_memory_mb,
+            pids=self.docker_pids,
+            init=self.docker_init,
+            touchable=self.docker_containers,
+        )
 
     @property
     def resources(self) -> Resources:

@@ -11,11 +11,13 @@ from aiokafka import TopicPartition
 from services.executor.claims import LazyClaims, Values
 from services.executor.directives import Polls
 from services.executor.outbox import BATCH_BYTES, Overflow, Publishes
+from services.executor.secrets import SealedSecrets
 from services.executor.settings import ExecutorSettings
 from taskloom.bus.publish import Publisher
 from taskloom.bus.tail import TailConsumer
 from taskloom.lifecycle import Runtime
 from taskloom.ops import Check
+from taskloom.store.secrets import SecretTable
 from taskloom.wire.messages import HostMetrics
 from taskloom.wire.topics import Topics, partition_of
 
@@ -25,7 +27,8 @@ class Transport:
     """``checks``: of /readiness, by name. ``overflow``: where output waits that memory has no room for.
 
     ``batch_bytes``: most output that goes at once. ``measure``: the host's metrics for each heartbeat. ``is_over``:
-    nobody takes results any more, so that what runs is stopped at once.
+    nobody takes results any more, so that what runs is stopped at once. ``sealed``: where tenants' secrets are, None
+    where they cannot be had.
     """
 
     reports: Publishes
@@ -38,6 +41,7 @@ class Transport:
     batch_bytes: int = BATCH_BYTES
     measure: Callable[[], HostMetrics] | None = None
     is_over: Callable[[], bool] = lambda: False
+    sealed: SealedSecrets | None = None
 
 
 async def over_kafka(settings: ExecutorSettings, runtime: Runtime) -> Transport:
@@ -56,5 +60,7 @@ async def over_kafka(settings: ExecutorSettings, runtime: Runtime) -> Transport:
     consumer = TailConsumer(settings.kafka_bootstrap, [assignments], client_id=client_id)
     await runtime.start("find the end of the assignments", consumer.start())
     runtime.on_drain("close the consumer", consumer.stop)
+    sealed = SecretTable(settings.database_dsn)
+    runtime.on_drain("close secrets", sealed.close)
     checks = {"kafka": reports.ping, "assignments": consumer.ping}
-    return Transport(reports, outputs, reports, consumer, values, checks)
+    return Transport(reports, outputs, reports, consumer, values, checks, sealed=sealed)

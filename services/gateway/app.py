@@ -20,6 +20,7 @@ from services.gateway.definitions import Definitions
 from services.gateway.dependencies import DependencyReader
 from services.gateway.edge import Edge
 from services.gateway.entities import Entities
+from services.gateway.files import FileDesk
 from services.gateway.first_answers import PostgresAnswers
 from services.gateway.gatekeeper import Gatekeeper
 from services.gateway.idempotency import Idempotency
@@ -65,12 +66,14 @@ from services.gateway.routes import (
     dependencies,
     docs_page,
     executors,
+    files,
     health,
     histories,
     metrics,
     queues,
     runs,
     schedules,
+    secrets,
     sessions,
     streams,
     tasks,
@@ -81,6 +84,7 @@ from services.gateway.routes import (
 )
 from services.gateway.schedules import Schedules
 from services.gateway.scopes import check_scope
+from services.gateway.secrets import SecretDesk
 from services.gateway.security import BrowserGuard, check_address, is_loopback
 from services.gateway.send import CommandSender
 from services.gateway.server import HttpServer
@@ -102,9 +106,11 @@ from taskloom.bus.tail import TailConsumer
 from taskloom.keys import DEV_TOKENS
 from taskloom.lifecycle import Runtime
 from taskloom.ops import Readiness
+from taskloom.rules import TenantRules
 from taskloom.store.claims import ClaimStore
 from taskloom.store.errors import StoreUnavailable
 from taskloom.store.history import HistoryReader
+from taskloom.store.secrets import SecretTable
 from taskloom.views.reading import TooSlow, read_pool
 from taskloom.wire.topics import Topics
 
@@ -113,7 +119,7 @@ _log = telemetry.get_logger(__name__)
 _ROUTES = (
     *(tasks, changes, dependencies, histories, sessions, executors, queues, metrics, streams),
     *(approvals, workflows, definitions, runs, templates, schedules, auth, audit),
-    *(health, agents, agent_links, unoffered, docs_page, webhooks, nodelink),
+    *(health, agents, agent_links, unoffered, docs_page, webhooks, nodelink, secrets, files),
 )
 
 
@@ -136,7 +142,17 @@ def create_app(parts: Parts) -> Litestar:
     readiness = Readiness("gateway", parts.checks)
     waits = DependencyReader(parts.views, parts.histories, recent)
     quotas = Quotas(settings.quota_of_tenants, parts.views)
-    submitter = Submitter(parts.sender, parts.replies, parts.values, known, recent, waits, quotas, reply_s=reply_s)
+    submitter = Submitter(
+        parts.sender,
+        parts.replies,
+        parts.values,
+        known,
+        recent,
+        waits,
+        quotas,
+        reply_s=reply_s,
+        rules=TenantRules(settings.rules),
+    )
     entities = Entities(
         *(parts.sender, parts.replies, parts.views, parts.histories, recent),
         reply_s=reply_s,
@@ -172,6 +188,8 @@ def create_app(parts: Parts) -> Litestar:
             reply_s=reply_s,
             wait_s=settings.read_wait_s,
         ),
+        files=FileDesk(settings.files, reader),
+        secrets=SecretDesk(settings.vault, parts.sealed),
         streams=Streams(
             *(parts.histories, parts.views, hub, EventLog(parts.histories)),
             StreamIds(parts.stream_key, parts.histories.shards),
@@ -314,7 +332,9 @@ async def _real_parts(settings: GatewaySettings, runtime: Runtime) -> Parts:
     audit_topic = AuditTopic(scribe, topics, settings.partitions)
     links = await _link_parts(settings, runtime, publisher, PostgresAgentValues(values, own))
     parts = (settings, sender, inbox, views, histories, values, tail, checks, rates, answers, audit_topic)
-    return Parts(*parts, links=links, stream_key=stream_key)
+    sealed = SecretTable(settings.database_dsn)
+    runtime.on_drain("close the secrets", sealed.close)
+    return Parts(*parts, links=links, stream_key=stream_key, sealed=sealed)
 
 
 async def _link_parts(

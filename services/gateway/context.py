@@ -15,6 +15,7 @@ from services.gateway.components import ComponentWatch
 from services.gateway.control import Controller
 from services.gateway.definitions import Definitions
 from services.gateway.dependencies import DependencyReader
+from services.gateway.files import FileDesk
 from services.gateway.gatekeeper import Gatekeeper
 from services.gateway.keys import Keys
 from services.gateway.known import KnownThings
@@ -25,6 +26,7 @@ from services.gateway.nodelink.desk import NodelinkDesk
 from services.gateway.problems import BadRequest
 from services.gateway.read import Reader
 from services.gateway.schedules import Schedules
+from services.gateway.secrets import SecretDesk
 from services.gateway.security import Caller
 from services.gateway.sessions import Sessions
 from services.gateway.streaming import Streams
@@ -56,6 +58,8 @@ class Gateway:
     schedules: Schedules
     webhooks: WebhookDesk
     nodelink: NodelinkDesk
+    secrets: SecretDesk
+    files: FileDesk
     dependencies: DependencyReader
     reader: Reader
     streams: Streams

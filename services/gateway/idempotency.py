@@ -37,6 +37,9 @@ _FORGET_EVERY_S: Final = 600.0
 _OUTAGE: Final = (psycopg.Error, PoolTimeout, TooManyRequests)
 
 _replayed = telemetry.counter("gateway_answers_replayed", "Requests answered with the first answer to their key")
+_NOT_KEPT: Final = "/api/v1/secrets"
+"""Putting the same once more changes nothing anyway, and of a secret not even a hash is written down."""
+
 _log = telemetry.get_logger(__name__)
 
 
@@ -51,7 +54,7 @@ class Idempotency:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = _key_of(scope)
-        if self._table is None or not 0 < len(key) <= KEY_MAX_CHARS:
+        if self._table is None or not 0 < len(key) <= KEY_MAX_CHARS or scope["path"].startswith(_NOT_KEPT):
             await self._app(scope, receive, send)  # a key that is too long is refused there
         else:
             body = await self._read(receive)

@@ -11,6 +11,7 @@ from services.gateway.live import Tail
 from services.gateway.places import KEY_BYTES
 from services.gateway.rate_windows import RateTable
 from services.gateway.readside import Histories, Values, Views
+from services.gateway.secrets import SecretTexts
 from services.gateway.settings import GatewaySettings
 from services.gateway.wait import ReplySource, Sender
 from taskloom.ops import Check
@@ -20,7 +21,7 @@ from taskloom.ops import Check
 class Parts:
     """``checks`` are those of /readiness, by name. ``rates`` None: nothing is limited; ``answers`` None: no first
     answers are kept. ``audit`` None: calls are not written down. ``links`` None: agents are not taken. ``stream_key``
-    seals ids of streams of many tasks."""
+    seals ids of streams of many tasks. ``sealed`` None: there are no secrets."""
 
     settings: GatewaySettings
     sender: Sender
@@ -35,3 +36,4 @@ class Parts:
     audit: AuditSink | None = None
     links: LinkParts | None = None
     stream_key: bytes = field(default_factory=lambda: secrets.token_bytes(KEY_BYTES))
+    sealed: SecretTexts | None = None

@@ -67,6 +67,8 @@ RULES: Final = (
     Rule("/tasks", READ_WORKFLOWS, WRITE_WORKFLOWS),
     Rule("/agents", READ_WORKFLOWS, WRITE_WORKFLOWS),
     Rule("/stream", READ_WORKFLOWS, WRITE_WORKFLOWS),
+    Rule("/api/v1/files", READ_WORKFLOWS, WRITE_WORKFLOWS),
+    Rule("/api/v1/secrets", MANAGE_TENANT, MANAGE_TENANT),
     Rule("/api/v1/audit", MANAGE_TENANT, MANAGE_TENANT),
     Rule("/api/v1/auth/api-keys", MANAGE_KEYS, MANAGE_KEYS),
     Rule("/api/v1/auth", ANY, ANY),

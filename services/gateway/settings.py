@@ -6,7 +6,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from services.gateway.rate_windows import Plan
 from services.gateway.throttle import Plans
+from taskloom.filestore import FilesSettings
 from taskloom.quotas import QuotaSettings
+from taskloom.rules import RuleSettings
+from taskloom.secrets import SecretsSettings
 from taskloom.settings import checked_key
 
 KEYS_PER_MINUTE = 600
@@ -28,7 +31,7 @@ class PlanSetting(BaseModel):
         return Plan(self.minute, self.hour, self.day)
 
 
-class GatewaySettings(QuotaSettings):
+class GatewaySettings(QuotaSettings, RuleSettings, SecretsSettings, FilesSettings):
     """The gateway's own door, limits and waits; ``ops_port`` is not used: /health and the rest are on the HTTP port."""
 
     host: str = Field(

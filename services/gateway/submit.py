@@ -11,12 +11,13 @@ from msgspec import Meta, Struct
 from services.gateway.dependencies import DependencyReader
 from services.gateway.ids import KEY_MAX_CHARS
 from services.gateway.known import KnownThings
-from services.gateway.problems import BadRequest, Conflict, Problem, Unknown, decoded, refused
+from services.gateway.problems import BadRequest, Conflict, Forbidden, Problem, Unknown, decoded, refused
 from services.gateway.quotas import Quotas
 from services.gateway.submission import ClaimSink, Origin, Submission, failed_with, is_large, put_away, read_submission
 from services.gateway.wait import Recent, ReplySource, Sender, ask, no_answer, session_key
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.values import ErrorInfo
+from taskloom.rules import RuleBroken, TenantRules
 from taskloom.wire.messages import Reply
 
 BATCH_MAX: Final = 1000
@@ -95,7 +96,9 @@ class Submitter:
         quotas: Quotas,
         *,
         reply_s: float,
+        rules: TenantRules | None = None,
     ) -> None:
+        self._rules = rules or TenantRules()
         self._dependencies = dependencies
         self._quotas = quotas
         self._sender = sender
@@ -116,6 +119,7 @@ class Submitter:
 
         Raises:
             BadRequest: a field is wrong.
+            Forbidden: a rule of the tenant's refuses the command or image.
             Conflict: the id or the idempotency key belongs to another submission.
             TooMany: a quota of the tenant or the session is used up.
             Unavailable: no confirmation in time; repeating is safe.
@@ -151,7 +155,12 @@ class Submitter:
             submission = read_submission(body, self._known.now, origin, index)
         except Unknown:
             submission = read_submission(body, await self._known.renewed(), origin, index)
-        await self._quotas.check(submission.spec.tenant_id, submission.spec.session_id)
+        spec = submission.spec
+        try:
+            self._rules.check(spec.tenant_id, spec.kind, spec.input)
+        except RuleBroken as broken:
+            raise Forbidden(broken.message, field=broken.field, rule=broken.rule) from broken
+        await self._quotas.check(spec.tenant_id, spec.session_id)
         return await put_away(submission, self._claims) if is_large(body) else submission
 
     async def submit_batch(self, body: bytes, origin: Origin) -> BatchResult:

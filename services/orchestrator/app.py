@@ -37,6 +37,7 @@ from taskloom.domain.scheduling.survey import survey
 from taskloom.errors import TaskloomError
 from taskloom.lifecycle import Runtime
 from taskloom.ops import OpsServer
+from taskloom.rules import TenantRules
 from taskloom.store.shard import ShardStore
 from taskloom.wire.messages import OrchestratorHeartbeat
 from taskloom.wire.topics import Topics, partition_of
@@ -109,7 +110,7 @@ class Orchestrator:
             self.scheduler,
             timers,
             Decisions(self.memory, settings.snapshot_every),
-            Ingest(settings.partitions, announced),
+            Ingest(settings.partitions, announced, TenantRules(settings.rules)),
             self.outbox,
             records,
             entities,

@@ -13,6 +13,7 @@ from taskloom.domain.task.submission import BUILT_IN_KINDS, BUILT_IN_QUEUES, WEB
 from taskloom.domain.workflow.kinds import kinds_in
 from taskloom.kinds.inputs import InvalidInput, validate
 from taskloom.kinds.schemas import Schemas
+from taskloom.rules import RuleBroken, TenantRules
 from taskloom.wire.claims import is_claim
 from taskloom.wire.cloudevents import GATEWAY_SOURCE, ORCHESTRATOR_SOURCE, Attributes, asked_by
 from taskloom.wire.commands import Envelope, decode_command
@@ -56,7 +57,8 @@ class Announces(Protocol):
 class Ingest:
     """Reads command records of a topic with so many ``partitions``."""
 
-    def __init__(self, partitions: int, announced: Announces) -> None:
+    def __init__(self, partitions: int, announced: Announces, rules: TenantRules | None = None) -> None:
+        self._rules = rules or TenantRules()
         self._partitions = partitions
         self._announced = announced
 
@@ -73,7 +75,7 @@ class Ingest:
             return _rejected(record, now, f"the record cannot be read: {error!r}")
         try:
             self._check(envelope)
-        except (Invalid, InvalidInput) as invalid:
+        except (Invalid, InvalidInput, RuleBroken) as invalid:
             return _rejected(record, now, invalid.message, invalid.field, envelope.task_id)
         except Exception as error:  # noqa: BLE001 - as above
             return _rejected(record, now, f"the command cannot be checked: {error!r}", task_id=envelope.task_id)
@@ -90,6 +92,7 @@ class Ingest:
                 return  # it waits until an executor delivers webhooks
             check_from_outside(command)
             self.check(command)
+            self._rules.check(envelope.attributes.tenant_id, command.kind or "query", command.input)
         elif isinstance(command, RetryChild) and envelope.attributes.source != ORCHESTRATOR_SOURCE:
             raise Invalid("a child workflow goes on when the run around it is retried", "ce_type")
         elif isinstance(command, UpdateTask) and isinstance(command.queue, str):

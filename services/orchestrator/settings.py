@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from taskloom.domain.scheduling.policy import Policy, Rate
 from taskloom.quotas import QuotaSettings
+from taskloom.rules import RuleSettings
 
 Positive = Annotated[float, Field(gt=0, le=1e6)]
 Places = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -20,7 +21,7 @@ class RateSetting(BaseModel):
     burst: Positive = 1.0
 
 
-class OrchestratorSettings(QuotaSettings):
+class OrchestratorSettings(QuotaSettings, RuleSettings):
     """Decides commands, writes events, dispatches work."""
 
     batch_max: int = Field(500, ge=1, le=5000, description="Most commands decided in one round, and most assignments")

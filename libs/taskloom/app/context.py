@@ -7,11 +7,11 @@ processes. A function asks for one by the annotation of a parameter.
 import asyncio
 import concurrent.futures
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
 from taskloom.domain.values import Stream
-from taskloom.kinds.api import Context, TaskError
+from taskloom.kinds.api import Context, ProcessStream, Supervised, TaskError, Text
 
 __all__ = ["Context", "LocalContext", "LocalSyncContext", "SyncContext", "ThreadContext"]
 
@@ -162,3 +162,16 @@ class LocalContext(Context):
     async def spawn(self, argv: Sequence[str], **_options: Any) -> NoReturn:
         """There is no executor here that could supervise the process."""
         raise TaskError("spawn_failed", f"{argv[0]}: only an executor starts processes", retryable=False)
+
+    async def reveal(self, values: Mapping[str, Text]) -> dict[str, str]:
+        """There are no secrets here either."""
+        if named := [value.secret for value in values.values() if not isinstance(value, str)]:
+            raise TaskError("secret_missing", f"{named[0]}: only an executor knows secrets", retryable=False)
+        return {name: str(value) for name, value in values.items()}
+
+    def masked(self, output: AsyncIterator[tuple[ProcessStream, bytes]]) -> AsyncIterator[tuple[ProcessStream, bytes]]:
+        return output
+
+    def supervise(self, started: Supervised) -> NoReturn:
+        """As ``spawn``: nobody here stops it."""
+        raise TaskError("spawn_failed", "only an executor supervises what a task starts", retryable=False)

@@ -33,6 +33,7 @@ VERBS_BESIDE: Final = frozenset(
         "keys",
         "webhooks",
         "audit",
+        "secrets",
         "verify",
         "dead-letters",
     }

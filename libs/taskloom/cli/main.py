@@ -40,6 +40,7 @@ VERBS: Final = {
     "keys": "Make, list and revoke API keys",
     "webhooks": "Who is told of tasks' ends, and what became of it",
     "audit": "List who changed what, or wanted to",
+    "secrets": "Store, list and remove secrets that tasks refer to",
     "verify": "Check stored history and read tables against each other",
     "dead-letters": "Show and redrive records that could not be applied",
     "config": "Print every setting with default, unit and value",

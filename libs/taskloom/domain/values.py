@@ -143,11 +143,13 @@ class ResourceUse(Struct, frozen=True, omit_defaults=True):
 
 
 class OutputSummary(Struct, frozen=True, omit_defaults=True):
-    """What an attempt wrote, so that a reader knows when it has all of it."""
+    """What an attempt wrote, so that a reader knows when it has all of it. ``dropped_bytes``: what came after the
+    executor's limit of output and is kept nowhere."""
 
     last_seq: int = 0
     chunks: int = 0
     bytes: int = 0
+    dropped_bytes: int = 0
 
 
 class TaskSpec(Struct, frozen=True, omit_defaults=True):

@@ -17,7 +17,7 @@
 and in its package: ``[project.entry-points."taskloom.kinds"]``, ``greet = "my_package:Greet"``.
 """
 
-from taskloom.kinds.api import Context, Exit, Handler, Limits, Outcome, Process, TaskError
+from taskloom.kinds.api import Context, Exit, Handler, Limits, Outcome, Process, SecretRef, Supervised, TaskError
 from taskloom.kinds.functions import Function, UnknownFunction, current_context, function, registered
 from taskloom.kinds.inputs import InvalidInput, schema, validate
 from taskloom.kinds.registry import GROUP, PluginError, load_plugins
@@ -33,6 +33,8 @@ __all__ = [
     "Outcome",
     "PluginError",
     "Process",
+    "SecretRef",
+    "Supervised",
     "TaskError",
     "UnknownFunction",
     "current_context",

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from msgspec import Meta, Struct
 
-from taskloom.domain.values import Stream, Usage
+from taskloom.domain.values import Identifier, Stream, Usage
 from taskloom.errors import TaskloomError
 
 ProcessStream = Literal["stdout", "stderr", "control"]
@@ -50,24 +50,38 @@ class TaskError(TaskloomError):
         self.fault = fault
 
 
+class SecretRef(Struct, frozen=True, forbid_unknown_fields=True):
+    """Stands for the value of the tenant's secret of this name; only the executor puts it in."""
+
+    secret: Identifier
+
+
+Text = str | SecretRef
+
+
 class Limits(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Limits of each process of a group (setrlimit): CPU seconds, address space, open files, size of a file."""
+    """Limits of each process of a group (setrlimit): CPU seconds, address space, open files, size of a file; and of all
+    of them together (cgroup, where the executor has the capability ``cgroup.memory`` or ``cgroup.pids``):
+    ``total_memory_mb``, and ``processes`` with their threads."""
 
     cpu_s: Annotated[int, Meta(ge=1)] | None = None
     memory_mb: Annotated[int, Meta(ge=1)] | None = None
     files: Annotated[int, Meta(ge=8)] | None = None
     file_size_mb: Annotated[int, Meta(ge=1)] | None = None
+    total_memory_mb: Annotated[int, Meta(ge=1)] | None = None
+    processes: Annotated[int, Meta(ge=1)] | None = None
 
 
 class Exit(Struct, frozen=True):
     """How a process group ended. ``code`` is negative for a signal (``-9``), ``cpu_s`` user + system of all its
     waited-for processes, ``memory_mb`` the largest resident size of one of them, ``leftover`` the processes that had
-    outlived the main one and were killed."""
+    outlived the main one and were killed. ``out_of_memory``: the kernel killed it at ``limits.total_memory_mb``."""
 
     code: int
     cpu_s: float = 0.0
     memory_mb: float = 0.0
     leftover: int = 0
+    out_of_memory: bool = False
 
 
 class Process(Protocol):
@@ -89,6 +103,34 @@ class Process(Protocol):
 
         Raises:
             TaskError: the supervisor was lost (retryable); the group was killed.
+        """
+        ...
+
+
+class Supervised(Protocol):
+    """Something that an attempt runs outside the executor's process: stopped and confirmed like a process group."""
+
+    @property
+    def pid(self) -> int:
+        """Its process group on this host, 0 when it has none."""
+        ...
+
+    @property
+    def ended(self) -> bool: ...
+
+    async def signal(self, number: int) -> int:
+        """Signals all of it; returns how many processes it had, 0 once it has ended."""
+        ...
+
+    async def kill(self) -> None:
+        """Ends it by force; returns once it is confirmed that nothing of it runs."""
+        ...
+
+    async def wait(self) -> Exit:
+        """Returns once it has ended.
+
+        Raises:
+            TaskError: how it ended cannot be known.
         """
         ...
 
@@ -141,11 +183,36 @@ class Context(Protocol):
         cwd: str | None = None,
         stdin: bytes = b"",
         limits: Limits | None = None,
+        user: str | None = None,
     ) -> Process:
         """Starts a process in a session and group of its own. ``env`` is added to the executor's.
 
+        ``user``: whose rights it has; None for the first user that the executor's settings name, or the executor's own.
+
         Raises:
-            TaskError: it could not be started (``spawn_failed``, not retryable).
+            TaskError: it could not be started (``spawn_failed``, ``user_denied``, not retryable).
+        """
+        ...
+
+    async def reveal(self, values: Mapping[str, Text]) -> dict[str, str]:
+        """The same with secrets in the place of their references. From here on they are masked in everything that the
+        attempt tells: output, heartbeats, result, error.
+
+        Raises:
+            TaskError: there is no such secret (``secret_missing``, not retryable), or they cannot be looked up now.
+        """
+        ...
+
+    def masked(self, output: AsyncIterator[tuple[ProcessStream, bytes]]) -> AsyncIterator[tuple[ProcessStream, bytes]]:
+        """A process's output without the secrets that were revealed; for what is kept of it beside ``write``."""
+        ...
+
+    def supervise(self, started: Supervised) -> None:
+        """Ties something that the handler starts to the attempt, from before it is started: a stop signals it (SIGTERM,
+        grace time, SIGKILL) instead of cancelling ``run``, and the attempt does not end before it has.
+
+        Raises:
+            TaskError: the attempt is being stopped, so start nothing (``stopped``).
         """
         ...
 
@@ -160,6 +227,11 @@ class Handler(ABC):
     schema: Mapping[str, Any] | None = None
     """JSON Schema of the input. It is announced, so that a wrong input is refused before it is queued; ``run`` may all
     the same get what another executor's schema let through."""
+
+    @property
+    def available(self) -> bool:
+        """False while what it needs is away: the kind is then not announced, and gets no new work."""
+        return True
 
     async def open(self) -> None:  # noqa: B027 - most handlers need none
         """Called once before the first attempt."""

@@ -6,8 +6,12 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from taskloom.artifacts import BadPath, parts_of
+from taskloom.domain.values import Identifier
 from taskloom.errors import TaskloomError
-from taskloom.kinds.api import Limits
+from taskloom.kinds.api import Limits, Text
+from taskloom.kinds.containers import DockerInput, Misfit
+from taskloom.kinds.containers import check as check_container
 
 MAX_SLEEP_S: Final = 366 * 86_400
 T = TypeVar("T")
@@ -32,14 +36,31 @@ class SleepInput(Struct, frozen=True, forbid_unknown_fields=True):
     seconds: Annotated[float, Meta(ge=0, le=MAX_SLEEP_S)]
 
 
+class InputFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """A file in the attempt's directory: ``text``, ``data`` (base64), or ``file``: the name of an uploaded one."""
+
+    path: Annotated[str, Meta(min_length=1, max_length=4096)]
+    text: str | None = None
+    data: bytes | None = None
+    file: Identifier | None = None
+
+
 class ShellInput(Struct, frozen=True, forbid_unknown_fields=True):
-    """``cmd`` runs under ``bash -c``; ``env`` is added to the executor's environment; ``stdin`` is text."""
+    """``cmd`` runs under ``bash -c``; ``env`` is added to the executor's environment; ``stdin`` is text. ``user``: one
+    of those that the executor's settings allow.
+
+    ``files`` are put into the directory before, ``artifacts`` are patterns of files in it that are kept after. With one
+    of them and no ``cwd``, the attempt has a directory of its own, which goes with it.
+    """
 
     cmd: Annotated[str, Meta(min_length=1)]
-    env: dict[str, str] = {}
+    env: dict[str, Text] = {}
     cwd: Annotated[str, Meta(min_length=1)] | None = None
     stdin: str = ""
     limits: Limits = Limits()
+    user: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    files: Annotated[list[InputFile], Meta(max_length=1000)] = []
+    artifacts: Annotated[list[Annotated[str, Meta(min_length=1, max_length=1024)]], Meta(max_length=100)] = []
 
 
 class PythonInput(Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,7 +76,7 @@ class HttpInput(Struct, frozen=True, forbid_unknown_fields=True):
 
     url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#]+", max_length=8192)]
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] = "GET"
-    headers: dict[str, str] = {}
+    headers: dict[str, Text] = {}
     json: Any = msgspec.UNSET
     body: str | None = None
     expect_status: int | list[int] | None = None
@@ -75,6 +96,7 @@ INPUTS: Final[dict[str, type[Struct]]] = {
     "shell": ShellInput,
     "python": PythonInput,
     "http": HttpInput,
+    "docker": DockerInput,
 }
 
 
@@ -102,8 +124,44 @@ def validate(kind: str, input: Mapping[str, Any], context: Mapping[str, Any] | N
         checked = read(model, input)
         if isinstance(checked, HttpInput) and checked.json is not msgspec.UNSET and checked.body is not None:
             raise InvalidInput("input.body: send either json or body, not both", "input.body")
+        if isinstance(checked, ShellInput):
+            check_files(checked)
+        if isinstance(checked, DockerInput):
+            check_docker(checked)
     elif kind == "query" and context:
         read(QueryContext, context, root="context")
+
+
+def check_docker(wished: DockerInput) -> None:
+    """
+    Raises:
+        InvalidInput: its fields do not go together; names the one that is missing or too many.
+    """
+    try:
+        check_container(wished)
+    except Misfit as misfit:
+        field = f"input.{misfit.field}"
+        raise InvalidInput(f"{field}: {misfit.message}", field) from misfit
+
+
+def check_files(wished: ShellInput) -> None:
+    """
+    Raises:
+        InvalidInput: a path leads out of the directory, or a file has not exactly one content.
+    """
+    named = [(f"input.files[{place}].path", file.path) for place, file in enumerate(wished.files)]
+    named += [(f"input.artifacts[{place}]", pattern) for place, pattern in enumerate(wished.artifacts)]
+    for field, path in named:
+        try:
+            empty = not parts_of(path)
+        except BadPath as error:
+            raise InvalidInput(f"{field}: {error}", field) from error
+        if empty:
+            raise InvalidInput(f"{field}: it names no file", field)
+    for place, file in enumerate(wished.files):
+        if sum(each is not None for each in (file.text, file.data, file.file)) != 1:
+            field = f"input.files[{place}]"
+            raise InvalidInput(f"{field}: give one of text, data and file", field)
 
 
 def schema(kind: str) -> dict[str, Any] | None:

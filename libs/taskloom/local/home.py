@@ -31,7 +31,14 @@ class Home:
 
     def webhook_key(self) -> str:
         """The key that webhooks' secrets follow from: made once, readable by its owner alone."""
-        path = self.path / "webhook.key"
+        return self._key("webhook.key")
+
+    def secrets_key(self) -> str:
+        """The key that tenants' secrets are sealed with, likewise. Without the file they cannot be opened any more."""
+        return self._key("secrets.key")
+
+    def _key(self, name: str) -> str:
+        path = self.path / name
         try:
             return path.read_text()
         except FileNotFoundError:

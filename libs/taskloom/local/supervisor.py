@@ -159,6 +159,8 @@ class Supervisor:
             "TASKLOOM_KAFKA_BOOTSTRAP": self.bootstrap,
             "TASKLOOM_DATABASE_DSN": self.dsn,
             "TASKLOOM_TOPIC_PREFIX": settings.topic_prefix,
+            "TASKLOOM_FILES_URL": os.environ.get("TASKLOOM_FILES_URL") or f"file://{self.home.path}/files",
+            "TASKLOOM_SECRETS_KEY": os.environ.get("TASKLOOM_SECRETS_KEY") or self.home.secrets_key(),
             "TASKLOOM_WEBHOOK_KEY": os.environ.get("TASKLOOM_WEBHOOK_KEY") or self.home.webhook_key(),
         }
         self._services = [

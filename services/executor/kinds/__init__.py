@@ -2,6 +2,7 @@
 
 from services.executor.kinds.apps import app_tasks
 from services.executor.kinds.calling import Threads
+from services.executor.kinds.docker import Docker
 from services.executor.kinds.echo import Echo
 from services.executor.kinds.http import Http
 from services.executor.kinds.python import Python
@@ -21,17 +22,19 @@ def handlers(settings: ExecutorSettings) -> dict[str, Handler]:
     """All handlers by kind. A package that brings a built-in kind replaces it, which is logged.
 
     Raises:
+        FilesUnavailable: the store of files has no such address or option.
         PluginError: a package's handler cannot be used.
         SettingsError: an app cannot be loaded, or has a task of a package's kind.
     """
     threads = Threads(settings.threads)
     found: dict[str, Handler] = {}
     if settings.common_kinds:
-        built_in: list[Handler] = [
-            *(Echo(), Sleep(), Shell(), Python(threads, settings.python_modules), Http(), Query())
-        ]
+        shell = Shell(settings.shell_users, settings.files, settings.max_file_mb)
+        built_in: list[Handler] = [*(Echo(), Sleep(), shell, Python(threads, settings.python_modules), Http(), Query())]
         if key := settings.webhook_key.get_secret_value():
             built_in.append(Webhook(key, allow_private=settings.webhook_allow_private))
+        if settings.docker:
+            built_in.append(Docker(settings.executor_id, settings.docker_host, settings.containers))
         found |= {handler.kind: handler for handler in built_in}
         for kind, plugin in load_plugins().items():
             log.info("handler of a package", kind=kind, handler=type(plugin).__qualname__, replaces=kind in found)

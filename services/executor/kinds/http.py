@@ -36,8 +36,9 @@ class Http(Handler):
         wished = read(HttpInput, ctx.input)
         if wished.json is not msgspec.UNSET and wished.body is not None:
             raise InvalidInput("input.body: send either json or body, not both", "input.body")
+        headers = await ctx.reveal(wished.headers)
         try:
-            async with asyncio.timeout(wished.timeout_s), self._stream(wished) as response:
+            async with asyncio.timeout(wished.timeout_s), self._stream(wished, headers) as response:
                 body = await _body(response)
         except (httpx.TimeoutException, TimeoutError) as error:
             raise TaskError("http_timeout", f"{wished.url} did not answer within {wished.timeout_s:g} s") from error
@@ -50,14 +51,14 @@ class Http(Handler):
             raise TaskError("http_broken", f"the exchange with {wished.url} broke off: {reason}") from error
         return _judge(wished, response, body)
 
-    def _stream(self, wished: HttpInput) -> Any:
+    def _stream(self, wished: HttpInput, headers: dict[str, str]) -> Any:
         if self._client is None:
             self._client = httpx.AsyncClient(limits=httpx.Limits(max_connections=CONNECTIONS))
         json: dict[str, Any] = {} if wished.json is msgspec.UNSET else {"json": wished.json}
         return self._client.stream(
             wished.method,
             wished.url,
-            headers=wished.headers,
+            headers=headers,
             content=wished.body,
             timeout=wished.timeout_s,
             follow_redirects=wished.follow_redirects,

@@ -18,6 +18,7 @@ from taskloom.wire.cloudevents import Attributes
 from taskloom.wire.commands import Envelope, command_type
 from taskloom.wire.messages import AuditEntry
 from tests.component.gateway.memory import MemorySystem
+from tests.component.gateway.memory_secrets import MemorySecrets
 
 BASE_URL: Final = "http://127.0.0.1"
 SECRET: Final = "0123456789abcdef0123456789abcdef"
@@ -30,6 +31,7 @@ def settings_with_keys(**fields: Any) -> GatewaySettings:
         "ping_interval_s": 0.2,
         "jwt_secret": SECRET,
         "webhook_key": SECRET,
+        "secrets_key": SECRET,
         **fields,
     }
     return GatewaySettings(auth="keys", **fields)
@@ -37,7 +39,9 @@ def settings_with_keys(**fields: Any) -> GatewaySettings:
 
 def app_with_keys(system: MemorySystem, **fields: Any) -> Litestar:
     settings = settings_with_keys(**fields)
-    return create_app(Parts(settings, system, system, system, system, system, system.tail, audit=AuditOf(system)))
+    audit, secrets = AuditOf(system), MemorySecrets()
+    parts = Parts(settings, system, system, system, system, system, system.tail, audit=audit, sealed=secrets)
+    return create_app(parts)
 
 
 class AuditOf:

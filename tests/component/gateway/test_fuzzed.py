@@ -26,6 +26,7 @@ from services.gateway.parts import Parts
 from services.gateway.settings import GatewaySettings
 from taskloom.domain.task import events as e
 from tests.component.gateway.memory import MemorySystem
+from tests.component.gateway.memory_secrets import MemorySecrets
 
 BASE_URL = "http://127.0.0.1"
 CHECKS: list[Any] = [
@@ -47,9 +48,11 @@ class World:
             read_wait_s=0.01,
             ping_interval_s=0.2,
             webhook_key=SecretStr("k" * 32),
+            secrets_key=SecretStr("s" * 32),
             jwt_secret=SecretStr("j" * 32),
         )
-        self.app = create_app(Parts(configured, system, system, system, system, system, system.tail))
+        parts = Parts(configured, system, system, system, system, system, system.tail, sealed=MemorySecrets())
+        self.app = create_app(parts)
         self.statuses: Counter[int] = Counter()
         self._runner = asyncio.Runner()
         transport = httpx.ASGITransport(cast(Any, self.app))

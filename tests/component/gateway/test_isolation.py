@@ -7,7 +7,10 @@ and the answers to B are compared. A route with a parameter that is not filled i
 import asyncio
 import itertools
 import re
+import shutil
+import weakref
 from collections.abc import Iterator
+from tempfile import mkdtemp
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -18,6 +21,7 @@ from litestar import Litestar
 from services.gateway.scopes import is_public
 from taskloom.cli.contracts import gateway_document
 from taskloom.domain.access import USUAL_SCOPES
+from taskloom.filestore import key_of_artifact
 from taskloom.wire.messages import OutputChunk
 from tests.component.gateway.access import app_with_keys, client_of, issued
 from tests.component.gateway.memory import MemorySystem
@@ -39,11 +43,13 @@ PATH_IDS: Final[dict[str, list[str]]] = {
     "name": ["default", "ci_cd"],
     "executor_id": ["nobody"],
     "agent_id": ["echo", "agent-secret-of-a"],
-    "path": ["nothing"],
+    "path": ["nothing", "artifact-secret-of-a"],
     "key_id": ["KEY"],
     "schedule_id": ["SCHEDULE"],
     "approval_id": ["run-secret-of-a~ask-secret-of-a"],
     "webhook_id": ["hook-secret-of-a"],
+    "secret_name": ["word-secret-of-a"],
+    "file_name": ["file-secret-of-a"],
     "delivery_id": ["delivery-secret-of-a"],
 }
 """A's id for each parameter of a path; where several are given, one of them fits. KEY and SCHEDULE: of what is
@@ -112,7 +118,9 @@ class World:
     @classmethod
     async def made(cls, *, inhabited: bool) -> "World":
         system = MemorySystem()
-        app = app_with_keys(system)
+        folder = mkdtemp(prefix="taskloom-")
+        app = app_with_keys(system, files_url=f"file://{folder}")
+        weakref.finalize(system, shutil.rmtree, folder)
         _, b = await issued(system, "b", scopes=USUAL_SCOPES["admin"])
         world = cls(app, system, b)
         if inhabited:
@@ -143,14 +151,18 @@ async def inhabit(app: Litestar, system: MemorySystem, key: str) -> str:
                 "/api/v1/webhooks", json={"webhook_id": "hook-secret-of-a", "url": "https://example.com/"}
             ),
             await client.post("/api/v1/agents/agent-secret-of-a/token", json={"description": MARK}),
+            await client.put("/api/v1/secrets/word-secret-of-a", json={"value": MARK}),
+            await client.put("/api/v1/files/file-secret-of-a", content=MARK),
         ]
         await client.delete("/api/v1/tasks/secret-of-a-that-is-not-there")
         await app.state["gateway"].auditor.close()
-    assert [answer.status_code for answer in answers] == [200, 200, 200, 202, 201, 201, 201], [
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 202, 201, 201, 201, 200, 200], [
         answer.text for answer in answers
     ]
     at = system.streams["task-secret-of-a"][0].meta.at
     system.write("task-secret-of-a", OutputChunk("task-secret-of-a", 1, 1, "stdout", at, MARK, tenant_id="a"))
+    kept = app.state["gateway"].files._store
+    await kept.put(key_of_artifact("a", "task-secret-of-a", 1, "artifact-secret-of-a"), MARK.encode())
     return str(answers[4].json()["schedule_id"])
 
 

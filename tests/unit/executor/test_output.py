@@ -31,7 +31,7 @@ class Sink:
 class Room:
     """A writer with its outbox."""
 
-    def __init__(self, *, attempt: int = 1) -> None:
+    def __init__(self, *, attempt: int = 1, limit_bytes: int = 0) -> None:
         self.sink = Sink()
         self.outbox = Outbox(self.sink, name="outputs", max_records=1000, max_bytes=10_000_000)
         self.first: list[str] = []
@@ -43,6 +43,7 @@ class Room:
             attempt=attempt,
             tenant_id="acme",
             on_first=self.first.append,
+            limit_bytes=limit_bytes,
         )
 
     async def finish(self) -> list[OutputChunk]:
@@ -158,3 +159,27 @@ async def test_an_attempt_without_output_has_an_empty_summary() -> None:
     room = Room()
     assert await room.finish() == []
     assert room.summary.last_seq == 0
+
+
+async def test_output_over_the_limit_is_cut_between_characters_marked_once_and_counted() -> None:
+    room = Room(limit_bytes=10)
+    await room.writer.write("12345678", "stdout")
+    await room.writer.write("9grün", "stderr")
+    await room.writer.write("more", "stdout")
+    await room.writer.write("more", "stderr")
+    chunks = await room.finish()
+    assert [(chunk.stream, chunk.text) for chunk in chunks[:2]] == [("stdout", "12345678"), ("stderr", "9g")]
+    assert [chunk.stream for chunk in chunks[2:]] == ["log"]
+    assert "10 bytes" in chunks[2].text
+    assert room.summary.dropped_bytes == 4 + 8
+    assert room.summary.bytes == 10 + len(chunks[2].text)
+
+
+async def test_a_character_across_the_limit_is_dropped_whole_and_what_fits_exactly_is_not_marked() -> None:
+    room = Room(limit_bytes=3)
+    await room.writer.write("aü", "stdout")
+    assert [chunk.text for chunk in await room.finish()] == ["aü"]
+    room = Room(limit_bytes=2)
+    await room.writer.write("aü", "stdout")
+    chunks = await room.finish()
+    assert (chunks[0].text, chunks[1].stream, room.summary.dropped_bytes) == ("a", "log", 2)

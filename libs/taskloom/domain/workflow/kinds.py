@@ -11,14 +11,20 @@ def kinds_in(raw: Any, path: str = "input.definition") -> Iterator[tuple[str, st
 
     A kind that is a template itself is known only when the step runs; one that is left out is ``query``.
     """
+    for place, template in templates_in(raw, path):
+        kind = template.get("kind")
+        if isinstance(kind, str) and kind and "{{" not in kind:
+            yield f"{place}.kind", kind
+
+
+def templates_in(raw: Any, path: str = "input.definition") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Path and content of each step's template."""
     if isinstance(raw, list):
         for place, each in enumerate(raw):
-            yield from kinds_in(each, f"{path}[{place}]")
+            yield from templates_in(each, f"{path}[{place}]")
     elif isinstance(raw, dict):
         for name, each in raw.items():
             if name == "task_template" and isinstance(each, dict):
-                kind = each.get("kind")
-                if isinstance(kind, str) and kind and "{{" not in kind:
-                    yield f"{path}.{name}.kind", kind
+                yield f"{path}.{name}", each
             elif name not in _NOT_WALKED and isinstance(each, dict | list):
-                yield from kinds_in(each, f"{path}.{name}")
+                yield from templates_in(each, f"{path}.{name}")
