@@ -1,8 +1,11 @@
 """Requests made from the OpenAPI document, right and wrong: no answer is a fault, none differs from what is said."""
 
 import asyncio
+import atexit
+import shutil
 from collections import Counter
 from http import HTTPStatus
+from tempfile import mkdtemp
 from typing import Any, cast
 
 import httpx
@@ -43,12 +46,15 @@ class World:
 
     def __init__(self) -> None:
         system = MemorySystem()
+        folder = mkdtemp(prefix="taskloom-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         configured = GatewaySettings(
             reply_timeout_s=0.2,
             read_wait_s=0.01,
             ping_interval_s=0.2,
             webhook_key=SecretStr("k" * 32),
             secrets_key=SecretStr("s" * 32),
+            files_url=f"file://{folder}",
             jwt_secret=SecretStr("j" * 32),
         )
         parts = Parts(configured, system, system, system, system, system, system.tail, sealed=MemorySecrets())
