@@ -30,16 +30,16 @@ class ArtifactList(Struct, frozen=True):
     artifacts: list[Artifact]
 
 
-class FileSeen(Struct, frozen=True):
+class UploadedFile(Struct, frozen=True):
     name: str
     size_bytes: int
     modified_at: datetime
 
 
-class FileList(Struct, frozen=True):
+class UploadList(Struct, frozen=True):
     """By name, at most 10,000."""
 
-    files: list[FileSeen]
+    files: list[UploadedFile]
     total_count: int
 
 
@@ -90,10 +90,10 @@ class FileDesk:
             size, pieces = await store.read(key_of_artifact(caller.tenant_id, task_id, attempt, path))
         return Download(path.rpartition("/")[2], size, pieces)
 
-    async def files(self, caller: Caller) -> FileList:
+    async def files(self, caller: Caller) -> UploadList:
         with _told():
             found = await self._ready().of_tenant(caller.tenant_id)
-        return FileList([FileSeen(f.path, f.size_bytes, f.modified_at) for f in found], len(found))
+        return UploadList([UploadedFile(f.path, f.size_bytes, f.modified_at) for f in found], len(found))
 
     async def put(self, caller: Caller, name: str, content: AsyncIterable[bytes] | bytes) -> None:
         with _told():

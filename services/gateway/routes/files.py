@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from services.gateway.answers import json_answer
 from services.gateway.context import AnyRequest, caller_in, checked_id, gateway_of, pairs_of
 from services.gateway.docs import Answered, Doc, documented
-from services.gateway.files import ArtifactList, FileList
+from services.gateway.files import ArtifactList, UploadList
 from services.gateway.problems import BadRequest
 from services.gateway.queries import read_query
 from taskloom.artifacts import BadPath, parts_of
@@ -19,7 +19,7 @@ FILES: Final = "/api/v1/files"
 FILE: Final = f"{FILES}/{{file_name:str}}"
 ARTIFACTS: Final = "/api/v1/tasks/{task_id:str}/artifacts"
 TAG: Final = "Files"
-_BYTES: Final = Answered("The content", media_type="application/octet-stream")
+_BYTES: Final = Answered("The content", example="what the file holds", media_type="application/octet-stream")
 _ARTIFACT: Final[dict[str, Any]] = {
     "path": "dist/report.html",
     "attempt": 1,
@@ -76,7 +76,7 @@ async def get_artifact(request: AnyRequest, task_id: FromPath[str], path: FromPa
         Doc(
             summary="List uploaded files, by name",
             tag=TAG,
-            answers={200: Answered("All, at most 10,000", FileList, {"files": [_SEEN], "total_count": 1})},
+            answers={200: Answered("All, at most 10,000", UploadList, {"files": [_SEEN], "total_count": 1})},
             errors=(503,),
         )
     ),
