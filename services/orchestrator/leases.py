@@ -22,8 +22,8 @@ from taskloom.store.batch import Lease
 from taskloom.wire.topics import partition_of
 
 LOOK_EVERY_S: Final = 0.02
-LOOK_SHARE: Final = 20
-"""The pause after a look is at least so many times what it took: looking never takes more than 5 % of a core."""
+LOOK_SHARE: Final = 4
+"""The pause after a look is at least so many times what it took, most of which is waiting for the server."""
 
 MAX_LOOKED_AT: Final = 1_000
 """Limits of one look; what is beyond it has its turn with the next ones."""

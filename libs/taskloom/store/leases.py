@@ -9,6 +9,7 @@ from typing import Any, Final
 from zlib import crc32
 
 import psycopg
+from msgspec import structs
 from psycopg.rows import TupleRow
 
 from taskloom.domain.scheduling.leases import Holder, Limit, Occupied, Taken, Wish, grant, limits_of
@@ -33,7 +34,7 @@ _WANTED: Final = "unnest(%b::text[], %b::text[], %b::text[]) WITH ORDINALITY AS 
 
 # Of those that wait only who was seen lately counts, and is older than the asker, if that waits at all.
 SELECT_OCCUPIED: Final = f"""
-SELECT w.place, l.taken, o.older, m.since IS NOT NULL FROM {_WANTED}
+SELECT w.place, l.taken, o.older, m.since IS NOT NULL, h.tasks, h.tenants, h.times FROM {_WANTED}
 CROSS JOIN LATERAL (
     SELECT count(*) AS taken FROM leases AS l
     WHERE l.scope = w.scope AND l.tenant_id = w.tenant_id AND l.name = w.name
@@ -47,14 +48,12 @@ CROSS JOIN LATERAL (
     WHERE o.scope = w.scope AND o.tenant_id = w.tenant_id AND o.name = w.name AND o.instance <> %b::text
         AND o.seen_at > clock_timestamp() - interval '2 s' AND (m.since IS NULL OR o.since < m.since)
 ) AS o
-"""
-
-SELECT_HOLDERS: Final = f"""
-SELECT w.place, l.task_id, l.holder, l.since FROM {_WANTED}
 CROSS JOIN LATERAL (
-    SELECT task_id, holder, since FROM leases AS l
-    WHERE l.scope = w.scope AND l.tenant_id = w.tenant_id AND l.name = w.name LIMIT 10
-) AS l
+    SELECT array_agg(task_id) AS tasks, array_agg(holder) AS tenants, array_agg(since) AS times FROM (
+        SELECT task_id, holder, since FROM leases AS l
+        WHERE l.scope = w.scope AND l.tenant_id = w.tenant_id AND l.name = w.name LIMIT 10
+    ) AS ten
+) AS h
 """
 
 _ROWS: Final = """unnest(%b::text[], %b::text[], %b::text[], %b::text[]) AS w (scope, tenant_id, name, task_id)"""
@@ -132,20 +131,20 @@ def take_leases(cursor: Cursor, instance: str, epochs: Mapping[int, int], wishes
         _run(cursor, INSERT_WAITS, instance, *_columns(full))
     if served := [limit for limit in waited if limit not in full]:
         _run(cursor, DELETE_WAITS, *_columns(served), instance)
-    found = {limit: Occupied(taken, occupied[limit].older) for limit, taken in full.items()}
-    return Taken(frozenset(wish.task_id for wish in granted), fenced, _with_holders(cursor, found))
+    found = {limit: structs.replace(occupied[limit], taken=taken) for limit, taken in full.items()}
+    return Taken(frozenset(wish.task_id for wish in granted), fenced, found)
 
 
 def look_at_leases(
     cursor: Cursor, instance: str, limits: Sequence[Limit], gone: Sequence[Limit], waits: bool
 ) -> dict[Limit, Occupied]:
     """How these limits stand. ``waits``: that we still wait for them is to be noted too; ``gone``: what we no longer
-    wait for."""
+    wait for. Needs no transaction: each statement stands for itself."""
     if gone:
         _run(cursor, DELETE_WAITS, *_columns(gone), instance)
     if waits:
         _run(cursor, SEE_WAITS, *_columns(limits), instance)
-    return _with_holders(cursor, _occupied(cursor, instance, limits)[0])
+    return _occupied(cursor, instance, limits)[0]
 
 
 def settle_leases(cursor: Cursor, partition: int, epoch: int, held: Sequence[Wish]) -> bool:
@@ -167,19 +166,11 @@ def _occupied(cursor: Cursor, instance: str, limits: Sequence[Limit]) -> tuple[d
     """How they stand, and which of them the asker is noted to wait for."""
     _run(cursor, SELECT_OCCUPIED, *_columns(limits), instance, instance)
     rows = cursor.fetchall()
-    occupied = {limits[place - 1]: Occupied(taken, older) for place, taken, older, _ in rows}
-    return occupied, [limits[place - 1] for place, _, _, waits in rows if waits]
-
-
-def _with_holders(cursor: Cursor, occupied: Mapping[Limit, Occupied]) -> dict[Limit, Occupied]:
-    limits = list(occupied)
-    if not limits:
-        return {}
-    _run(cursor, SELECT_HOLDERS, *_columns(limits))
-    holders: dict[Limit, list[Holder]] = {}
-    for place, task_id, tenant_id, since in cursor.fetchall():
-        holders.setdefault(limits[place - 1], []).append(Holder(task_id, tenant_id, since))
-    return {limit: Occupied(each.taken, each.older, tuple(holders.get(limit, ()))) for limit, each in occupied.items()}
+    occupied = {}
+    for place, taken, older, _, *columns in rows:
+        holders = (Holder(*each) for each in zip(*columns, strict=True)) if taken else ()
+        occupied[limits[place - 1]] = Occupied(taken, older, tuple(holders))
+    return occupied, [limits[place - 1] for place, _, _, waits, *_ in rows if waits]
 
 
 def _having(cursor: Cursor, wishes: Sequence[Wish]) -> set[tuple[Limit, str]]:

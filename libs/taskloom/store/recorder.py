@@ -174,7 +174,7 @@ class ShardRecorder(PostgresApplicationRecorder):
     def look_at_leases(
         self, instance: str, limits: Sequence[Limit], gone: Sequence[Limit], waits: bool
     ) -> dict[Limit, Occupied]:
-        with self.datastore.get_connection() as connection, connection.transaction():
+        with self.datastore.get_connection() as connection:
             cursor = connection.cursor(row_factory=tuple_row, binary=True)
             return look_at_leases(cursor, instance, limits, gone, waits)
 
