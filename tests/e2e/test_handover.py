@@ -170,12 +170,12 @@ async def verify(dsn: str) -> None:
     assert process.returncode == 0, output.decode()
 
 
-def under_keys(log: Path) -> list[dict[str, Any]]:
+def under_keys(log: Path, tasks: int = LIMITED) -> list[dict[str, Any]]:
     """One task that holds the only place of a key until there is a file, and tasks of all partitions that want it, or
     one of the two of another key. Each writes down when it runs: lines are appended in the order of time."""
     bodies: list[dict[str, Any]] = []
     for key, places, seconds in (("one", 1, 0.03), ("two", 2, 0.1)):
-        for number in range(LIMITED // 2):
+        for number in range(tasks // 2):
             wait = f"sleep {seconds}" if number or key == "two" else f"until [ -e {log}.go ]; do sleep 0.05; done"
             cmd = f"echo {key} 1 >> {log}; {wait}; echo {key} -1 >> {log}"
             name, concurrency = f"limited-{key}-{number}", {"key": key, "limit": places}
@@ -246,6 +246,26 @@ async def test_partitions_go_from_orchestrator_to_orchestrator_while_tasks_run_a
         assert min(by_executor.values()) > (TASKS + LIMITED + 40) / 5, f"work is not shared: {by_executor}"
         assert min([await applied(system, f"projection-{n}") for n in (1, 2)]) > 0, "a projection did nothing"
     await verify(system.dsn)
+
+
+@pytest.mark.chaos
+async def test_limits_hold_while_orchestrators_are_killed_again_and_again(
+    system: RunningSystem, tmp_path: Path
+) -> None:
+    """The long form of what the first test does under keys: four deaths, each in the middle of hundreds of tasks."""
+    log, tasks = tmp_path / "ran.log", 600
+    async with door(system) as api:
+        await eventually(partial(shares_partitions, system), 30, 0.2)
+        await submit_bodies(api, under_keys(log, tasks))
+        Path(f"{log}.go").touch()
+        for number in range(4):
+            name = f"orchestrator-{1 + number % 2}"
+            await system.wait_replaced(name, system.kill_process(name), 60)
+            await eventually(partial(shares_partitions, system), 60, 0.2)
+            assert len(log.read_text().splitlines()) < 2 * tasks, "all were done before the last death"
+        await eventually(partial(all_completed, api, tasks), 150, 0.5)
+    assert most_at_once(log) == {"one": 1, "two": 2}
+    assert leases(system.dsn) == 0
 
 
 @pytest.mark.chaos
