@@ -127,7 +127,7 @@ class Views(Protocol):
         self, tenant_id: str, filters: approval_rows.Filters, *, limit: int, cursor: str | None
     ) -> approval_rows.Page: ...
 
-    async def steps(self, run: Row, *, after: str, limit: int) -> StepPage:
+    async def steps(self, run: Row, *, after: str, limit: int, results: bool = False) -> StepPage:
         """Steps of a run whose paths come after ``after``. The caller has checked whose run it is."""
         ...
 
@@ -304,8 +304,8 @@ class PostgresViews:
     ) -> approval_rows.Page:
         return await approval_rows.list_approvals(self._pool, tenant_id, filters, limit=limit, cursor=cursor)
 
-    async def steps(self, run: Row, *, after: str, limit: int) -> StepPage:
-        return await step_rows.steps_of(self._pool, run, after=after, limit=limit)
+    async def steps(self, run: Row, *, after: str, limit: int, results: bool = False) -> StepPage:
+        return await step_rows.steps_of(self._pool, run, after=after, limit=limit, results=results)
 
     async def variables(self, run: Row) -> dict[str, Any]:
         return await step_rows.variables_of(self._pool, run)

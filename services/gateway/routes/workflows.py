@@ -120,7 +120,8 @@ async def get_workflow(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
 async def list_steps(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
     query, reader = read_query(pairs_of(request), StepsQuery), gateway_of(request).reader
     row = await reader.run_row(caller_in(request), checked_id(task_id))
-    return json_answer(steps_seen(row, await reader.views.steps(row, after=query.after, limit=query.limit)))
+    page = await reader.views.steps(row, after=query.after, limit=query.limit, results=True)
+    return json_answer(steps_seen(row, page))
 
 
 _CHECKPOINT: Final = {

@@ -267,8 +267,8 @@ class MemorySystem:
 
     # The views
 
-    async def steps(self, run: Row, *, after: str, limit: int) -> StepPage:
-        """As PostgreSQL's; the tasks of steps, which do not run here, are made of what the run says of them."""
+    async def steps(self, run: Row, *, after: str, limit: int, results: bool = False) -> StepPage:
+        """As PostgreSQL's, without results; the tasks of steps, which do not run here, are made of the run's events."""
         history = self.streams[run.task_id]
         rows = fold_steps(history, Shape(run.input)).rows
         tasks: dict[str, StepTask] = {}
@@ -279,7 +279,7 @@ class MemorySystem:
                 tasks[event.path] = StepTask(name, kind, "running", 1, started_at=recorded.meta.at)
             elif isinstance(event, StepCompleted | StepFailed) and event.path in tasks:
                 state = "completed" if isinstance(event, StepCompleted) else "failed"
-                ended = {"state": state, "ended_at": recorded.meta.at, "response": getattr(event, "result", None)}
+                ended = {"state": state, "ended_at": recorded.meta.at}
                 tasks[event.path] = structs.replace(tasks[event.path], **ended)
         return page_of(run, list(rows.values()), list(tasks.values()), after=after, limit=limit)
 

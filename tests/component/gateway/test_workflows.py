@@ -115,6 +115,42 @@ async def test_the_steps_of_a_run_come_in_pages(client: httpx.AsyncClient) -> No
     assert (found, pages) == ([f"s{n:02}" for n in range(25)], 3)
 
 
+async def test_steps_come_in_pages_with_times_and_what_is_around_them(
+    client: httpx.AsyncClient, system: MemorySystem
+) -> None:
+    both = {"step_type": "parallel", "id": "p", "sub_steps": [task("x"), task("y")]}
+    run = await submit(client, both, task("z", "p"))
+    ends(system, run, "p.x", 1)
+    first = (await client.get(f"{TASKS}/{run}/steps", params={"limit": 2})).json()
+    assert [(step["path"], step["status"]) for step in first["steps"]] == [("p", "running"), ("p.x", "completed")]
+    assert (first["next"], first["steps"][1]["parent"], first["steps"][1]["task_id"]) == ("p.x", "p", f"{run}~p.x")
+    assert first["steps"][0]["started_at"] <= first["steps"][1]["completed_at"]
+    rest = (await client.get(f"{TASKS}/{run}/steps", params={"after": "p.x"})).json()
+    assert ([step["path"] for step in rest["steps"]], rest["next"]) == (["p.y"], "")
+    plain = (await client.post(TASKS, json={"kind": "echo"})).json()["task_id"]
+    assert (await client.get(f"{TASKS}/{plain}/steps")).status_code == 409
+    assert (await client.get(f"{TASKS}/{run}/steps", params={"limit": 0})).status_code == 400
+
+
+async def test_a_run_that_failed_is_retried_by_its_own_path_and_goes_on(
+    client: httpx.AsyncClient, system: MemorySystem
+) -> None:
+    run = await submit(
+        client, {"step_type": "approval", "id": "ok"}, task("z", "ok"), definition={"variables": {"v": 1}}
+    )
+    no = await client.post(f"{TASKS}/{run}/approvals/ok", json={"approved": False})
+    assert no.status_code == 202
+    path = f"/api/v1/workflows/{run}"
+    assert (await client.get(f"{path}/status")).json()["status"] == "failed"
+    assert (await client.post(f"{path}/retry", json={"from": "nowhere"})).status_code == 400
+    again = await client.post(f"{path}/retry", json={"reason": "asked the wrong one"})
+    assert (again.status_code, again.json()["state"]) == (202, "running")
+    status = (await client.get(f"{path}/status")).json()
+    assert (status["status"], status["restarts"], status["running_steps"]) == ("running", 1, 1)
+    assert (await client.get(f"{path}/variables")).json()["variables"] == {"v": 1}
+    assert (await client.post(f"{TASKS}/{run}/retry")).status_code == 409
+
+
 async def test_a_checkpoint_is_made_of_the_snapshot_and_what_came_after(
     client: httpx.AsyncClient, system: MemorySystem
 ) -> None:

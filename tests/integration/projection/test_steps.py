@@ -111,7 +111,7 @@ async def test_steps_and_variables_are_as_the_run_left_them_and_as_verify_expect
         if not (after := some.next):
             break
     assert found == sorted(await words(pool))
-    by_path = {each.path: each for each in (await page(pool)).steps}
+    by_path = {each.path: each for each in (await page(pool, results=True)).steps}
     assert (by_path["a"].result, by_path["a"].attempts, by_path["a"].task_id) == ({"path": "a"}, 1, "run~a")
     assert (by_path["p.ok"].result or {})["comment"] == "fine"
     assert by_path["m.1"].error == "bo\ufffdom"

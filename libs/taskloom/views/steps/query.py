@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any, Final, LiteralString
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from taskloom.domain.workflow.evolve import initial_variables
 from taskloom.domain.workflow.state import FAILURE_STEPS
@@ -18,19 +18,29 @@ from taskloom.views.task_executions.row import Row
 
 FIELDS: Final[tuple[str, ...]] = StepRow.__struct_fields__
 
+_LIGHT: Final = ", ".join("NULL" if name == "result" else name for name in FIELDS)
+
 STEPS: Final = f"""
-SELECT {", ".join(FIELDS)} FROM task_execution_steps
+SELECT {_LIGHT} FROM task_execution_steps
 WHERE task_id = %(task)s AND path > %(after)s::text COLLATE "C"
 ORDER BY path LIMIT %(limit)s
 """
 
 # The tasks of a run's steps, not those of its child workflows' steps: they lie side by side in the order of their ids.
 TASKS: Final[LiteralString] = """
-SELECT task_id, kind, state, attempt, executor_id, started_at, completed_at, error, error_type, result, response
+SELECT task_id, kind, state, attempt, executor_id, started_at, completed_at, error, error_type
 FROM task_executions
 WHERE task_id > %(after)s::text COLLATE "C" AND task_id < %(end)s::text COLLATE "C"
     AND strpos(substr(task_id, %(length)s), '~') = 0
 ORDER BY task_id LIMIT %(limit)s
+"""
+
+STEP_RESULTS: Final[LiteralString] = """
+SELECT path, result FROM task_execution_steps WHERE task_id = %(task)s AND path = ANY(%(paths)s) AND result IS NOT NULL
+"""
+TASK_RESULTS: Final[LiteralString] = """
+SELECT task_id, result, response FROM task_executions
+WHERE task_id = ANY(%(tasks)s) AND (result IS NOT NULL OR response IS NOT NULL)
 """
 
 VARIABLES: Final[LiteralString] = "SELECT name, value FROM run_variables WHERE task_id = %(task)s"
@@ -53,13 +63,12 @@ class StepTask(Struct, frozen=True):
     ended_at: datetime | None = None
     error: str = ""
     error_type: str = ""
-    result: str = ""
-    response: Any = None
 
 
 class Step(Struct, frozen=True, kw_only=True):
     """A step of a run that has begun, or was skipped. ``parent`` is the path of the step around it, ``number`` the item
-    or round of that. ``task_id`` and ``attempts`` belong to steps that are tasks; a large ``result`` is a reference."""
+    or round of that. ``task_id`` and ``attempts`` belong to steps that are tasks; ``result`` is there where it was
+    asked for, a large one as a reference."""
 
     path: str
     kind: str
@@ -83,22 +92,37 @@ class StepPage(Struct, frozen=True):
     next: str = ""
 
 
-async def steps_of(pool: Pool, run: Row, *, after: str = "", limit: int) -> StepPage:
-    """Up to ``limit`` steps of the run whose paths come after ``after``."""
+async def steps_of(pool: Pool, run: Row, *, after: str = "", limit: int, results: bool = False) -> StepPage:
+    """Up to ``limit`` steps of the run whose paths come after ``after``, with their ``results`` if these are wanted."""
     wanted = {"task": run.task_id, "after": after, "limit": limit + 1}
     stored = [step_row(columns) for columns in await rows(pool, STEPS, wanted)]
     begin = child_id(run.task_id, "")
-    read = 2 * limit + _SPARE
+    read = limit + _SPARE
     place = {"after": begin + after, "end": run.task_id + chr(ord(SEPARATOR) + 1), "length": len(begin) + 1}
     found = await rows(pool, TASKS, {**place, "limit": read})
     tasks = [_task(*columns) for columns in found]
-    return page_of(run, stored, tasks, after=after, limit=limit, all_read=len(tasks) < read)
+    page = page_of(run, stored, tasks, after=after, limit=limit, all_read=len(tasks) < read)
+    return await _with_results(pool, run, page) if results else page
+
+
+async def _with_results(pool: Pool, run: Row, page: StepPage) -> StepPage:
+    paths = [step.path for step in page.steps if not step.task_id]
+    found: dict[str, Any] = {
+        path: msgspec.json.decode(result)
+        for path, result in await rows(pool, STEP_RESULTS, {"task": run.task_id, "paths": paths})
+    }
+    tasks = [step.task_id for step in page.steps if step.task_id]
+    for task_id, result, response in await rows(pool, TASK_RESULTS, {"tasks": tasks}):
+        found[task_id] = result if response is None else response
+    steps = [structs.replace(step, result=found.get(step.task_id or step.path)) for step in page.steps]
+    return structs.replace(page, steps=steps)
 
 
 def _task(task_id: str, kind: str, state: str, attempts: int, *rest: Any) -> StepTask:
-    executor_id, started_at, ended_at, error, error_type, result, response = rest
-    texts = (error or "", error_type or "", result or "")
-    return StepTask(task_id, kind, state, attempts, executor_id or "", started_at, ended_at, *texts, response)
+    executor_id, started_at, ended_at, error, error_type = rest
+    return StepTask(
+        task_id, kind, state, attempts, executor_id or "", started_at, ended_at, error or "", error_type or ""
+    )
 
 
 def page_of(
@@ -115,7 +139,7 @@ def page_of(
     page = list(islice((step for step in seen if step is not None), limit + 1))
     if len(page) > limit:
         return StepPage(page[:limit], page[limit - 1].path)
-    return StepPage(page, "" if all_read else paths[-1])
+    return StepPage(page, paths[-1] if paths and not all_read else "")
 
 
 def _newest(run: Row, tasks: Sequence[StepTask]) -> dict[str, StepTask]:
@@ -140,7 +164,6 @@ def _path_of(task_id: str) -> str:
 def _seen(run: Row, path: str, shape: Shape, row: StepRow | None, task: StepTask | None) -> Step | None:
     if task is None:
         assert row is not None
-        result = None if row.result is None else msgspec.json.decode(row.result)
         return Step(
             path=path,
             kind=row.kind,
@@ -151,7 +174,6 @@ def _seen(run: Row, path: str, shape: Shape, row: StepRow | None, task: StepTask
             ended_at=row.ended_at,
             error=row.error,
             error_type=row.error_type,
-            result=result,
         )
     status = _STATUSES.get(task.state, "running")
     if row is None and status in ("failed", "cancelled") and restart_of(task.task_id) < run.restarts:
@@ -170,7 +192,6 @@ def _seen(run: Row, path: str, shape: Shape, row: StepRow | None, task: StepTask
         ended_at=task.ended_at if row is None else row.ended_at,
         error=task.error if row is None else row.error,
         error_type=task.error_type if row is None else row.error_type,
-        result=task.result or None if task.response is None else task.response,
     )
 
 
@@ -185,7 +206,7 @@ async def variables_of(pool: Pool, run: Row) -> dict[str, Any]:
 def step_row(columns: Sequence[Any]) -> StepRow:
     """A row from the table's columns, in the order of ``FIELDS``."""
     row = StepRow(*columns)
-    return msgspec.structs.replace(
+    return structs.replace(
         row,
         parent=row.parent or "",
         error=row.error or "",
