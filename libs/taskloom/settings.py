@@ -1,6 +1,7 @@
 """Settings that every service has. Each comes from the environment as ``TASKLOOM_<FIELD>``; services subclass this."""
 
 import os
+import re
 import socket
 from typing import Any, Final, Literal, Self, TypeVar
 
@@ -15,6 +16,9 @@ PREFIX: Final = "TASKLOOM_"
 
 
 MIN_KEY_CHARS = 32
+
+
+_SECRET: Final = re.compile(r"(secret|password|_key)$", re.IGNORECASE)
 
 
 class SettingsError(TaskloomError):
@@ -118,6 +122,14 @@ def _explain(fault: Any, settings: type[BaseSettings]) -> str:
     if not fault["loc"]:
         return reason
     field = settings.model_fields.get(str(fault["loc"][0]))
+    place = ".".join(map(str, fault["loc"]))
     hidden = field is not None and field.annotation is SecretStr
-    value = "(not shown)" if hidden else repr(fault["input"])
-    return f"{PREFIX}{'.'.join(map(str, fault['loc'])).upper()}={value}: {reason}"
+    value = "(not shown)" if hidden else repr(_shown(fault["input"], place))
+    return f"{PREFIX}{place.upper()}={value}: {reason}"
+
+
+def _shown(value: Any, name: str) -> Any:
+    """The value without what nobody should read in a log."""
+    if isinstance(value, dict):
+        return {key: _shown(each, str(key)) for key, each in value.items()}
+    return "(not shown)" if _SECRET.search(name) and value else value

@@ -9,6 +9,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from psycopg import OperationalError
 
+from services.gateway.accounts import Accounts
 from services.gateway.agent_desk import AgentDesk
 from services.gateway.approvals import Approvals
 from services.gateway.audit import Auditor, AuditTopic
@@ -24,6 +25,7 @@ from services.gateway.files import FileDesk
 from services.gateway.first_answers import PostgresAnswers
 from services.gateway.gatekeeper import Gatekeeper
 from services.gateway.idempotency import Idempotency
+from services.gateway.jwks import KeySet
 from services.gateway.keyring import KeyRing
 from services.gateway.keys import Keys
 from services.gateway.keywatch import KeyWatch
@@ -49,6 +51,7 @@ from services.gateway.problems import (
     answer_problem,
     answer_too_slow,
 )
+from services.gateway.providers import providers_of
 from services.gateway.quotas import Quotas
 from services.gateway.rate_windows import PostgresWindows
 from services.gateway.rates import RateLimiter
@@ -71,14 +74,18 @@ from services.gateway.routes import (
     histories,
     metrics,
     queues,
+    quotas,
     runs,
     schedules,
     secrets,
     sessions,
+    sign_in,
     streams,
     tasks,
     templates,
     unoffered,
+    usage,
+    users,
     webhooks,
     workflows,
 )
@@ -94,8 +101,11 @@ from services.gateway.shared_secrets import shared_secret
 from services.gateway.streaming import Streams
 from services.gateway.submit import Submitter
 from services.gateway.templates import Templates
+from services.gateway.tenant_limits import LimitsDesk, LimitsFollower
 from services.gateway.throttle import Throttle
-from services.gateway.tokens import Tokens
+from services.gateway.tokens import Issuer, Tokens
+from services.gateway.usage import Usage
+from services.gateway.users import Users
 from services.gateway.wait import Recent
 from services.gateway.webhooks import WebhookDesk
 from taskloom import telemetry
@@ -111,6 +121,7 @@ from taskloom.store.claims import ClaimStore
 from taskloom.store.errors import StoreUnavailable
 from taskloom.store.history import HistoryReader
 from taskloom.store.secrets import SecretTable
+from taskloom.tenant_limits import LimitsBook
 from taskloom.views.reading import TooSlow, read_pool
 from taskloom.wire.topics import Topics
 
@@ -118,7 +129,7 @@ _log = telemetry.get_logger(__name__)
 
 _ROUTES = (
     *(tasks, changes, dependencies, histories, sessions, executors, queues, metrics, streams),
-    *(approvals, workflows, definitions, runs, templates, schedules, auth, audit),
+    *(approvals, workflows, definitions, runs, templates, schedules, auth, sign_in, users, quotas, usage, audit),
     *(health, agents, agent_links, unoffered, docs_page, webhooks, nodelink, secrets, files),
 )
 
@@ -141,7 +152,9 @@ def create_app(parts: Parts) -> Litestar:
     reply_s = settings.reply_timeout_s
     readiness = Readiness("gateway", parts.checks)
     waits = DependencyReader(parts.views, parts.histories, recent)
-    quotas = Quotas(settings.quota_of_tenants, parts.views)
+    follower = LimitsFollower(LimitsBook(settings.quota_of_tenants), parts.views)
+    quotas, plans = Quotas(follower.book, parts.views), settings.plans
+    plans.follow(follower.book.of)
     submitter = Submitter(
         parts.sender,
         parts.replies,
@@ -162,13 +175,24 @@ def create_app(parts: Parts) -> Litestar:
     controller = Controller(parts.sender, parts.replies, recent, reply_s=reply_s)
     reader = Reader(parts.views, parts.histories, parts.values, recent, wait_s=settings.read_wait_s)
     ring = KeyRing(parts.views, fresh_s=settings.key_cache_s)
-    gatekeeper = gatekeeper_of(settings, ring)
+    gatekeeper = gatekeeper_of(settings, ring, parts.issuer_keys)
     auditor = Auditor(parts.audit, settings.instance)
     links = links_of(settings, parts, entities)
+    keys = Keys(entities, parts.views, ring)
     gateway = Gateway(
         auditor=auditor,
         gatekeeper=gatekeeper,
-        keys=Keys(entities, parts.views, ring),
+        keys=keys,
+        accounts=Accounts(
+            providers_of(settings.sign_in_providers, cache_s=settings.jwt_jwks_cache_s),
+            *(entities, parts.views, ring, keys, gatekeeper.tokens, quotas, plans),
+            domains=settings.domains,
+            anyone=settings.sign_up == "anyone",
+            refresh_s=settings.refresh_lifetime_s,
+        ),
+        users=Users(entities, ring),
+        usage=Usage(parts.views),
+        limits_desk=LimitsDesk(entities, follower, quotas, plans, parts.views, plans.tiers),
         submitter=submitter,
         approvals=Approvals(reader, controller),
         sessions=Sessions(reader, entities, recent, settings.artifacts_dir),
@@ -209,7 +233,10 @@ def create_app(parts: Parts) -> Litestar:
                 "/", route_handlers=[handler for routes in _ROUTES for handler in routes.HANDLERS], guards=[check_scope]
             )
         ],
-        state=State({"gateway": gateway, "background": (lag.run, known.run, ring.run, auditor.run)}, deep_copy=False),
+        state=State(
+            {"gateway": gateway, "background": (lag.run, known.run, ring.run, auditor.run, follower.run)},
+            deep_copy=False,
+        ),
         exception_handlers={
             Problem: answer_problem,
             HTTPException: answer_http_exception,
@@ -226,7 +253,8 @@ def create_app(parts: Parts) -> Litestar:
     once = Idempotency(app.asgi_handler, parts.answers, max_body_bytes=settings.max_body_bytes)
     watch = KeyWatch(gatekeeper, gateway.streams.open, fresh_s=settings.key_cache_s)
     app.state["background"] += (watch.run, once.run, *(each.run for each in (limiter, links) if each is not None))
-    app.asgi_handler = Edge(Throttle(once, settings.plans, limiter), guard, gatekeeper, auditor, limits)
+    throttle = Throttle(once, plans, limiter, settings.trusted_proxies)
+    app.asgi_handler = Edge(throttle, guard, gatekeeper, auditor, limits)
     return app
 
 
@@ -246,11 +274,21 @@ def links_of(settings: GatewaySettings, parts: Parts, entities: Entities) -> Lin
     )
 
 
-def gatekeeper_of(settings: GatewaySettings, ring: KeyRing) -> Gatekeeper:
+def gatekeeper_of(settings: GatewaySettings, ring: KeyRing, issuer_keys: KeySet | None) -> Gatekeeper:
     """In open mode nobody is asked for a key; tokens are made in neither mode without a secret."""
     secret = settings.jwt_secret.get_secret_value()
-    tokens = Tokens(secret, settings.jwt_issuer, settings.jwt_lifetime_s) if secret else None
+    issuer = None
+    if issuer_keys is not None:
+        issuer = Issuer(issuer_keys, settings.jwt_jwks_issuer or settings.jwt_issuer, settings.jwt_jwks_audience)
+    tokens = Tokens(secret, settings.jwt_issuer, settings.jwt_lifetime_s, issuer) if secret or issuer else None
     return Gatekeeper(ring if settings.asks_for_keys else None, tokens)
+
+
+def issuer_keys_of(settings: GatewaySettings) -> KeySet | None:
+    """Raises SettingsError: they could not be trusted where they are."""
+    if not settings.jwt_jwks:
+        return None
+    return KeySet(settings.jwt_jwks, "TASKLOOM_JWT_JWKS", fresh_s=settings.jwt_jwks_cache_s)
 
 
 async def run(settings: GatewaySettings) -> None:
@@ -269,6 +307,7 @@ async def run(settings: GatewaySettings) -> None:
             )
         parts = await _real_parts(settings, runtime)
         app = create_app(parts)
+        await runtime.start("read the limits of tenants", app.state["gateway"].limits_desk.refresh())
         for loop in app.state["background"]:
             runtime.background(loop.__qualname__, loop(runtime.stopping))
         runtime.on_drain("write the audit", app.state["gateway"].auditor.close)
@@ -312,7 +351,8 @@ async def _real_parts(settings: GatewaySettings, runtime: Runtime) -> Parts:
     stream_key = await runtime.start("read the streams' key", shared_secret(pool, "stream-ids", KEY_BYTES))
 
     own = own_pool(settings.database_dsn, max_size=settings.max_own_pool)
-    rates = PostgresWindows(own) if settings.plans.any else None
+    # Whether requests are limited can change while it runs.
+    rates = PostgresWindows(own)
     answers = PostgresAnswers(own, keep_s=settings.answers_kept_s) if settings.answers_kept_s else None
     await runtime.start("open the gateway's own tables", own.open(wait=True, timeout=settings.startup_timeout_s))
     runtime.on_drain("close the gateway's own tables", own.close)
@@ -332,9 +372,12 @@ async def _real_parts(settings: GatewaySettings, runtime: Runtime) -> Parts:
     audit_topic = AuditTopic(scribe, topics, settings.partitions)
     links = await _link_parts(settings, runtime, publisher, PostgresAgentValues(values, own))
     parts = (settings, sender, inbox, views, histories, values, tail, checks, rates, answers, audit_topic)
+    issuer_keys = issuer_keys_of(settings)
+    if issuer_keys is not None:
+        await runtime.start("read the keys at TASKLOOM_JWT_JWKS", issuer_keys.read())
     sealed = SecretTable(settings.database_dsn)
     runtime.on_drain("close the secrets", sealed.close)
-    return Parts(*parts, links=links, stream_key=stream_key, sealed=sealed)
+    return Parts(*parts, links=links, stream_key=stream_key, sealed=sealed, issuer_keys=issuer_keys)
 
 
 async def _link_parts(

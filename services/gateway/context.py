@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 from litestar import Request
 from litestar.connection import ASGIConnection
 
+from services.gateway.accounts import Accounts
 from services.gateway.agent_desk import AgentDesk
 from services.gateway.approvals import Approvals
 from services.gateway.audit import Auditor
@@ -33,6 +34,9 @@ from services.gateway.streaming import Streams
 from services.gateway.submission import Origin
 from services.gateway.submit import Submitter
 from services.gateway.templates import Templates
+from services.gateway.tenant_limits import LimitsDesk
+from services.gateway.usage import Usage
+from services.gateway.users import Users
 from services.gateway.webhooks import WebhookDesk
 from taskloom.domain.ids import is_task_id, is_valid_id
 from taskloom.ops import Readiness
@@ -67,6 +71,10 @@ class Gateway:
     auditor: Auditor
     gatekeeper: Gatekeeper
     keys: Keys
+    accounts: Accounts
+    users: Users
+    limits_desk: LimitsDesk
+    usage: Usage
     lag: LagWatch
     readiness: Readiness
     components: ComponentWatch

@@ -149,5 +149,6 @@ def envelope_of(task_id: str, command: ClientCommand | EntityCommand, origin: Or
         correlation_id=origin.correlation_id,
         reply_to=origin.reply_to,
         traceparent=origin.traceparent,
+        key_id=origin.caller.key_id,
     )
     return Envelope(task_id, command, attributes)

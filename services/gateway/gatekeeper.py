@@ -6,6 +6,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
 from litestar.types import Scope
+from msgspec import structs
 
 from services.gateway.keyring import KeyRing
 from services.gateway.paths import is_stream
@@ -13,6 +14,7 @@ from services.gateway.problems import BadRequest, Forbidden, Unauthorized, Unava
 from services.gateway.scopes import is_public
 from services.gateway.security import NOBODY, Caller, caller_of
 from services.gateway.tokens import Tokens
+from taskloom.domain.access import ACCOUNT_SCOPES, excess_scopes, outranks
 from taskloom.domain.entities.entity import Entity
 from taskloom.domain.entities.ids import parts_of
 from taskloom.domain.entities.keys import ApiKey
@@ -70,13 +72,38 @@ class Gatekeeper:
     async def _known(self, text: str) -> Caller:
         if not text:
             raise Unauthorized("Authentication required", message="send an API key as X-API-Key")
+        assert self.keys is not None
         if looks_like_key(text) or self.tokens is None:
-            return await self._of_key(text)
-        caller = self.tokens.read(text)
+            return await self._standing(await self._of_key(text))
+        caller = await self.tokens.read(text)
         if caller.key_id:
-            assert self.keys is not None
             _checked(await self.keys.by_id(caller.tenant_id, caller.key_id))
-        return caller
+        # Tokens of an issuer elsewhere are its own affair: it ends them.
+        return await self._standing(caller) if caller.key_id or caller.login_id else caller
+
+    async def _standing(self, caller: Caller) -> Caller:
+        """The caller as far as the account goes in whose name it acts, if there is one.
+
+        Raises:
+            Unauthorized: the user is disabled, or the login has ended.
+            Unavailable: PostgreSQL does not answer, or the read side does not have the account yet.
+        """
+        assert self.keys is not None
+        user = await self.keys.user(caller.tenant_id, caller.user_id)
+        if user is None:
+            if not caller.login_id:
+                return caller
+            self.keys.forget_user(caller.tenant_id, caller.user_id)
+            raise Unavailable("the account cannot be seen yet; try again in a moment")
+        if user.disabled:
+            raise Unauthorized.invalid("the user is disabled")
+        if caller.login_id and user.login(caller.login_id) is None:
+            raise Unauthorized.invalid("the login has ended; sign in again")
+        role = user.role if caller.login_id or outranks(user.role, caller.role) else caller.role
+        given = ACCOUNT_SCOPES[role] if caller.login_id and not caller.key_id else caller.scopes
+        scopes = frozenset(given).difference(excess_scopes(role, given))
+        username = user.name if caller.login_id else caller.username
+        return structs.replace(caller, role=role, scopes=scopes, username=username, email=user.email)
 
     async def _of_key(self, text: str) -> Caller:
         assert self.keys is not None

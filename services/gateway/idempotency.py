@@ -21,6 +21,7 @@ from services.gateway.answers import Answer
 from services.gateway.first_answers import AnswerTable, Claimed, OtherBody, Stored
 from services.gateway.ids import KEY_MAX_CHARS
 from services.gateway.problems import Conflict, TooLarge, Unavailable
+from services.gateway.scopes import is_public
 from services.gateway.throttle import caller_at
 from taskloom import telemetry
 
@@ -156,8 +157,8 @@ class _Kept:
 
 
 def _key_of(scope: Any) -> str:
-    if scope["type"] != ScopeType.HTTP or scope["method"] not in _METHODS:
-        return ""
+    if scope["type"] != ScopeType.HTTP or scope["method"] not in _METHODS or is_public(scope["path"]):
+        return ""  # whoever asks on a public route is nobody yet: the same key would be that of all
     return next((value for name, value in scope["headers"] if name == b"idempotency-key"), b"").decode("latin-1")
 
 

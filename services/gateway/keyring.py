@@ -1,4 +1,4 @@
-"""Known API keys, looked up in the read tables and remembered for a few seconds.
+"""Known API keys and users, looked up in the read tables and remembered for a few seconds.
 
 So a key that another gateway revoked works here for as long as that, and as the read tables are behind. While
 PostgreSQL does not answer, nothing can be revoked either: what was known is then good for a minute.
@@ -17,11 +17,13 @@ from psycopg import OperationalError
 from services.gateway.problems import Unavailable
 from taskloom import telemetry
 from taskloom.domain.entities.entity import Entity
+from taskloom.domain.entities.ids import entity_id
 from taskloom.domain.entities.keys import ApiKey
+from taskloom.domain.entities.users import User
 from taskloom.views.reading import TooSlow
 
 CAPACITY: Final = 10_000
-"""Keys in memory, unknown ones among them; the one not asked for longest goes first."""
+"""Keys and users in memory, unknown ones among them; the one not asked for longest goes first."""
 
 STALE_S: Final = 60.0
 NOTE_EVERY_S: Final = 60.0
@@ -68,16 +70,26 @@ class KeyRing:
         """As ``by_hash``."""
         return await self._find((tenant_id, key_id), lambda: self._table.entity("key", tenant_id, key_id))
 
+    async def user(self, tenant_id: str, user_id: str) -> User | None:
+        """As ``by_hash``; None for one that has no account here."""
+        place = (entity_id("user", tenant_id, ""), user_id)
+        found = await self._find(place, lambda: self._table.entity("user", tenant_id, user_id))
+        return found.value if found is not None and isinstance(found.value, User) else None
+
     def forget(self, tenant_id: str, key_id: str) -> None:
         """After a change on this gateway: the next use looks."""
         known = [
             place
             for place, seen in self._seen.items()
             if place == (tenant_id, key_id)
-            or (seen.entity is not None and seen.entity.entity_id == f"@key/{tenant_id}/{key_id}")
+            or (seen.entity is not None and seen.entity.entity_id == entity_id("key", tenant_id, key_id))
         ]
         for place in known:
             del self._seen[place]
+
+    def forget_user(self, tenant_id: str, user_id: str) -> None:
+        """As ``forget``."""
+        self._seen.pop((entity_id("user", tenant_id, ""), user_id), None)
 
     def note_use(self, tenant_id: str, key_id: str) -> None:
         """Remembers it for the table, once a minute."""
@@ -136,7 +148,7 @@ class KeyRing:
     async def _look(self, place: tuple[str, str], look: Callable[[], Awaitable[Entity | None]]) -> Entity | None:
         began = time.monotonic()
         found = await look()
-        self._seen[place] = _Seen(began, found if found is None or isinstance(found.value, ApiKey) else None)
+        self._seen[place] = _Seen(began, found if found is None or isinstance(found.value, ApiKey | User) else None)
         self._seen.move_to_end(place)
         if len(self._seen) > CAPACITY:
             self._seen.popitem(last=False)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from services.gateway.audit import AuditSink
 from services.gateway.first_answers import AnswerTable
+from services.gateway.jwks import KeySet
 from services.gateway.links.hub import LinkParts
 from services.gateway.live import Tail
 from services.gateway.places import KEY_BYTES
@@ -21,7 +22,8 @@ from taskloom.ops import Check
 class Parts:
     """``checks`` are those of /readiness, by name. ``rates`` None: nothing is limited; ``answers`` None: no first
     answers are kept. ``audit`` None: calls are not written down. ``links`` None: agents are not taken. ``stream_key``
-    seals ids of streams of many tasks. ``sealed`` None: there are no secrets."""
+    seals ids of streams of many tasks. ``sealed`` None: there are no secrets. ``issuer_keys`` None: no tokens that are
+    signed with keys are taken."""
 
     settings: GatewaySettings
     sender: Sender
@@ -37,3 +39,4 @@ class Parts:
     links: LinkParts | None = None
     stream_key: bytes = field(default_factory=lambda: secrets.token_bytes(KEY_BYTES))
     sealed: SecretTexts | None = None
+    issuer_keys: KeySet | None = None

@@ -178,7 +178,7 @@ def read_query(pairs: Iterable[tuple[str, str]], kind: type[Q]) -> Q:
     Raises:
         BadRequest: names the parameter.
     """
-    values = {name: value for name, value in pairs if name in kind.__struct_fields__}
+    values = {name: value for name, value in pairs if name in kind.__struct_encode_fields__}
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:

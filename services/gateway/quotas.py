@@ -15,6 +15,7 @@ from psycopg import OperationalError
 from services.gateway.problems import TooMany
 from taskloom import telemetry
 from taskloom.domain.scheduling.quotas import Quota, Scope, SessionQuota, Use, exhausted, is_budgeted, quota_of
+from taskloom.tenant_limits import LimitsBook
 from taskloom.views.reading import TooSlow
 
 FRESH_S: Final = 1.0
@@ -39,10 +40,10 @@ class UsageViews(Protocol):
 
 
 class Quotas:
-    """``quotas`` by tenant; without any nothing is looked up."""
+    """``book``: what holds now; without any quota nothing is looked up."""
 
-    def __init__(self, quotas: Mapping[str, Quota], views: UsageViews) -> None:
-        self._quotas = quotas
+    def __init__(self, book: LimitsBook, views: UsageViews) -> None:
+        self._book = book
         self._views = views
         self._used: OrderedDict[Scope, tuple[float, Used]] = OrderedDict()
         self._open: OrderedDict[str, tuple[float, int]] = OrderedDict()
@@ -53,7 +54,7 @@ class Quotas:
         Raises:
             TooMany: the tenant has as many open tasks as it may, or a budget is used up; ``code`` says which.
         """
-        quota = quota_of(self._quotas, tenant_id) if self._quotas else None
+        quota = quota_of(self._book.quotas, tenant_id) if self._book.quotas else None
         if quota is None:
             return
         now = datetime.now(UTC)
@@ -69,7 +70,7 @@ class Quotas:
 
     def quota_of(self, tenant_id: str) -> Quota:
         """What the tenant may use."""
-        return quota_of(self._quotas, tenant_id) or Quota(session=SessionQuota())
+        return quota_of(self._book.quotas, tenant_id) or Quota(session=SessionQuota())
 
     async def _check_open(self, tenant_id: str, most: int) -> None:
         seen = self._open.get(tenant_id)

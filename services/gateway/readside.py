@@ -10,6 +10,7 @@ from taskloom.domain.envelope import Recorded
 from taskloom.domain.scheduling.quotas import Scope, Use, periods_of
 from taskloom.kinds.schemas import Schemas
 from taskloom.store.sql import SELECT_USES
+from taskloom.tenant_limits import FOLLOW
 from taskloom.views import positions
 from taskloom.views.approvals import query as approval_rows
 from taskloom.views.audit import query as audit_rows
@@ -35,6 +36,8 @@ from taskloom.views.task_executions.filters import Filters
 from taskloom.views.task_executions.of_agents import list_of_agents
 from taskloom.views.task_executions.query import Page, Place
 from taskloom.views.task_executions.row import Row
+from taskloom.views.usage import query as usage_rows
+from taskloom.views.usage.query import Ended, Sum, UsageFilter
 from taskloom.wire.messages import AuditEntry
 
 
@@ -111,6 +114,22 @@ class Views(Protocol):
         """What tenants and sessions used in the periods that are under way then; written with the events, no lag."""
         ...
 
+    async def usage_series(self, tenant_id: str, chosen: UsageFilter) -> list[Sum]:
+        """By period, without those in which nothing was used; written with the events, no lag."""
+        ...
+
+    async def usage_by_scope(self, tenant_id: str, chosen: UsageFilter) -> tuple[list[Sum], int]:
+        """By session or key, the dearest first, and how many there are."""
+        ...
+
+    async def usage_ended(self, tenant_id: str, chosen: UsageFilter) -> dict[datetime, Ended]:
+        """Tasks that ended, by the beginning of the period."""
+        ...
+
+    async def tenant_limits(self, since: str) -> list[tuple[str, str | None, bytes | None]]:
+        """What ``taskloom.tenant_limits.FOLLOW`` says; written with the events, no lag."""
+        ...
+
     async def entity(self, kind: str, tenant_id: str, name: str) -> Entity | None: ...
 
     async def entities(self, kind: str, tenant_id: str, *, after: str, limit: int) -> tuple[list[Entity], int]:
@@ -145,6 +164,10 @@ class Views(Protocol):
 
     async def places(self, task_ids: Sequence[str]) -> dict[str, Place]:
         """Whose the tasks are and how far they are, by id; whatever tenant they are of."""
+        ...
+
+    async def account(self, identity: str) -> Entity | None:
+        """The user with this identity, whatever tenant it is of."""
         ...
 
     async def key_uses(self, tenant_id: str, key_ids: list[str]) -> dict[str, datetime]:
@@ -286,6 +309,18 @@ class PostgresViews:
         tenants, sessions = [scope.tenant_id for scope in scopes], [scope.session_id for scope in scopes]
         return [Use(*each) for each in await rows(self._pool, SELECT_USES, (tenants, sessions, list(periods_of(at))))]
 
+    async def usage_series(self, tenant_id: str, chosen: UsageFilter) -> list[Sum]:
+        return await usage_rows.series(self._pool, tenant_id, chosen)
+
+    async def usage_by_scope(self, tenant_id: str, chosen: UsageFilter) -> tuple[list[Sum], int]:
+        return await usage_rows.by_scope(self._pool, tenant_id, chosen)
+
+    async def usage_ended(self, tenant_id: str, chosen: UsageFilter) -> dict[datetime, Ended]:
+        return await usage_rows.ended(self._pool, tenant_id, chosen)
+
+    async def tenant_limits(self, since: str) -> list[tuple[str, str | None, bytes | None]]:
+        return [(row[0], row[1], row[2]) for row in await rows(self._pool, FOLLOW, (since,))]
+
     async def entity(self, kind: str, tenant_id: str, name: str) -> Entity | None:
         return await entity_rows.get(self._pool, kind, tenant_id, name)
 
@@ -318,6 +353,9 @@ class PostgresViews:
 
     async def places(self, task_ids: Sequence[str]) -> dict[str, Place]:
         return await task_rows.places(self._pool, task_ids)
+
+    async def account(self, identity: str) -> Entity | None:
+        return await entity_rows.find(self._pool, "user", identity)
 
     async def key_uses(self, tenant_id: str, key_ids: list[str]) -> dict[str, datetime]:
         return await key_rows.last_used(self._pool, tenant_id, key_ids)

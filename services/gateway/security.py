@@ -28,7 +28,8 @@ class Caller(Struct, frozen=True):
     """Whose request it is; every read and every command is bound to the tenant.
 
     ``by``: how it is known. ``key_id``: of the API key that was sent, or that the token was made for. ``home_tenant``
-    and ``home_user``: whose credentials they are, where they act for somebody else.
+    and ``home_user``: whose credentials they are, where they act for somebody else. ``login_id``: the sign-in of an
+    account here that the token was made for.
     """
 
     tenant_id: str = DEFAULT_TENANT
@@ -41,6 +42,7 @@ class Caller(Struct, frozen=True):
     email: str = ""
     home_tenant: str = ""
     home_user: str = ""
+    login_id: str = ""
 
     def acting_for(self, tenant_id: str, user_id: str) -> "Caller":
         if (tenant_id, user_id) == (self.tenant_id, self.user_id):

@@ -14,6 +14,7 @@ from services.gateway.problems import BadRequest, NotFound, TooLarge
 from services.gateway.queries import SessionEventsQuery, SessionHistoryQuery
 from services.gateway.read import Reader, moment_of
 from services.gateway.security import Caller
+from services.gateway.shapes import Usage, usage_of
 from services.gateway.submission import Origin
 from services.gateway.wait import Recent, session_key
 from taskloom import artifacts
@@ -59,6 +60,7 @@ class Turn(Struct, frozen=True):
     timestamp: datetime
     events: list[TurnEvent]
     metadata: dict[str, Any]
+    usage: Usage
 
 
 class Turns(Struct, frozen=True):
@@ -215,7 +217,7 @@ def turn_of(row: Row, number: int, history: list[Recorded], include_payload: boo
         metadata["attachments"] = attachments
     shown = [_turn_event(event, include_payload) for event in events]
     final = row.result or next(answers, "")
-    return Turn(number, row.task_id, row.query, final, row.created_at, shown, metadata)
+    return Turn(number, row.task_id, row.query, final, row.created_at, shown, metadata, usage_of(row))
 
 
 def _turn_event(event: StreamEvent, include_payload: bool) -> TurnEvent:

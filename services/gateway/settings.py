@@ -1,19 +1,25 @@
 """Settings of the gateway."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from services.gateway.account_settings import AccountSettings
 from services.gateway.rate_windows import Plan
 from services.gateway.throttle import Plans
 from taskloom.filestore import FilesSettings
-from taskloom.quotas import QuotaSettings
 from taskloom.rules import RuleSettings
 from taskloom.secrets import SecretsSettings
 from taskloom.settings import checked_key
 
 KEYS_PER_MINUTE = 600
 KEYS_PER_HOUR = 20_000
+PUBLIC_PLANS = {
+    "POST /api/v1/auth/register": Plan(minute=30),
+    "POST /api/v1/auth/refresh": Plan(minute=60),
+}
+"""For who is nobody yet, by address."""
+
 Requests = Annotated[int, Field(ge=1, le=10**9)]
 
 
@@ -31,7 +37,17 @@ class PlanSetting(BaseModel):
         return Plan(self.minute, self.hour, self.day)
 
 
-class GatewaySettings(QuotaSettings, RuleSettings, SecretsSettings, FilesSettings):
+TIERS = {
+    "free": PlanSetting(minute=60, hour=1_000, day=10_000),
+    "pro": PlanSetting(minute=200, hour=5_000, day=50_000),
+    "max": PlanSetting(minute=300, hour=10_000, day=100_000),
+    "enterprise": PlanSetting(minute=500, hour=20_000, day=200_000),
+    "admin": PlanSetting(minute=1_000, hour=100_000, day=1_000_000),
+}
+"""Shannon's."""
+
+
+class GatewaySettings(AccountSettings, RuleSettings, SecretsSettings, FilesSettings):
     """The gateway's own door, limits and waits; ``ops_port`` is not used: /health and the rest are on the HTTP port."""
 
     host: str = Field(
@@ -52,6 +68,16 @@ class GatewaySettings(QuotaSettings, RuleSettings, SecretsSettings, FilesSetting
         SecretStr(""), description="Secret of at least 32 characters that tokens (HS256) are signed with; empty: none"
     )
     jwt_issuer: str = Field("shannon-platform", min_length=1, description="The claim iss that tokens must have")
+    jwt_jwks: str = Field(
+        "",
+        description="File or https URL with the public keys (JWKS) of an issuer whose tokens (RS256, ES256) are taken; "
+        "empty: none",
+    )
+    jwt_jwks_issuer: str = Field("", description="The claim iss of these tokens; empty: as TASKLOOM_JWT_ISSUER")
+    jwt_jwks_audience: str = Field("", description="The claim aud that they must have; empty: they must have none")
+    jwt_jwks_cache_s: float = Field(
+        300.0, ge=1, le=86_400, description="How long an issuer's keys are believed without another look, in seconds"
+    )
     jwt_lifetime_s: float = Field(
         3600.0, ge=60, le=86_400, description="How long a token that the gateway makes is good, in seconds"
     )
@@ -100,6 +126,9 @@ class GatewaySettings(QuotaSettings, RuleSettings, SecretsSettings, FilesSetting
     )
     rate_callers: dict[str, PlanSetting] = Field(
         {}, description='Keys, or users without one, with a limit of their own, by id, as JSON: {"ann": {"minute": 5}}'
+    )
+    rate_tiers: dict[str, PlanSetting] = Field(
+        dict(TIERS), description="Plans of requests by name, as JSON, that PUT /api/v1/quotas can give to a tenant"
     )
     rate_on_outage: Literal["open", "closed"] = Field(
         "open", description="What becomes of requests while PostgreSQL cannot count them: open passes, closed is 503"
@@ -167,7 +196,18 @@ class GatewaySettings(QuotaSettings, RuleSettings, SecretsSettings, FilesSetting
             _limit(self.rate_per_day, None),
         )
         of_callers = {name: each.plan for name, each in self.rate_callers.items()}
-        return Plans(usual, of_callers, {name: each.plan for name, each in self.rate_routes.items()})
+        routes = {name: each.plan for name, each in self.rate_routes.items()}
+        tiers = {name: each.plan for name, each in self.rate_tiers.items()}
+        of_addresses = PUBLIC_PLANS if self.sign_in_providers else {}
+        return Plans(usual, of_callers, routes, of_addresses=of_addresses, tiers=tiers)
+
+    @model_validator(mode="after")
+    def _sign_in_has_what_it_needs(self) -> Self:
+        if self.sign_in_providers and not self.asks_for_keys:
+            raise ValueError("TASKLOOM_SIGN_IN_PROVIDERS needs TASKLOOM_AUTH=keys: open mode asks nobody who they are")
+        if self.sign_in_providers and not self.jwt_secret.get_secret_value():
+            raise ValueError("TASKLOOM_SIGN_IN_PROVIDERS needs TASKLOOM_JWT_SECRET: access tokens are signed with it")
+        return self
 
     @field_validator("jwt_secret")
     @classmethod

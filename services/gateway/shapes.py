@@ -9,6 +9,7 @@ from typing import Any, Final
 from msgspec import UNSET, Struct, UnsetType
 
 from taskloom.domain.values import OUTPUT_SEQ_SPAN
+from taskloom.domain.values import Usage as AttemptUsage
 from taskloom.views.task_executions.row import Row
 
 STATUS_PREFIX: Final = "TASK_STATUS_"
@@ -135,8 +136,9 @@ class ControlState(Struct, frozen=True):
     checkpoint: str
 
 
-def usage_of(row: Row) -> Usage:
-    tokens_in, tokens_out, cost = row.input_tokens, row.output_tokens, row.cost_usd
+def usage_of(used: Row | AttemptUsage) -> Usage:
+    """Of a task over all its attempts, or of one attempt."""
+    tokens_in, tokens_out, cost = used.input_tokens, used.output_tokens, used.cost_usd
     return Usage(tokens_in + tokens_out, tokens_in, tokens_out, tokens_in, tokens_out, cost, cost)
 
 

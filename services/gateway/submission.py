@@ -154,6 +154,7 @@ def _envelope(command: SubmitTask, task_id: str, origin: Origin, reply_to: str) 
         correlation_id=origin.correlation_id,
         reply_to=reply_to,
         traceparent=origin.traceparent,
+        key_id=origin.caller.key_id,
     )
     return Envelope(task_id, command, attributes)
 

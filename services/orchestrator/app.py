@@ -19,6 +19,7 @@ from services.orchestrator.executors import Listener
 from services.orchestrator.gathering import GATHER_FROM, Gathering
 from services.orchestrator.ingest import Ingest
 from services.orchestrator.leases import Leases
+from services.orchestrator.limits import LimitsWatch
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Records
 from services.orchestrator.ownership import Owner
@@ -39,6 +40,7 @@ from taskloom.lifecycle import Runtime
 from taskloom.ops import OpsServer
 from taskloom.rules import TenantRules
 from taskloom.store.shard import ShardStore
+from taskloom.tenant_limits import LimitsBook
 from taskloom.wire.messages import OrchestratorHeartbeat
 from taskloom.wire.topics import Topics, partition_of
 
@@ -123,6 +125,8 @@ class Orchestrator:
             rebalance_max=settings.rebalance_max,
         )
         self.budgets = Budgets(self.scheduler, self.stores[0], self.loop.wake.set)
+        book = LimitsBook(settings.quota_of_tenants)
+        self.limits = LimitsWatch(book, self.scheduler, self.memory, self.owner, self.stores[0], self.loop.wake.set)
         self.listener = Listener(
             settings.instance, pool, announced, self.memory, self.loop.tell, self.loop.direct, self._caught_up
         )
@@ -268,6 +272,7 @@ async def run(settings: OrchestratorSettings) -> None:
         )
         await runtime.start("open the event store", parts.open_stores())
         runtime.on_drain("close the event store", parts.close_stores)
+        await runtime.start("read the limits of tenants", parts.limits.refresh())
         await runtime.start("connect the producer to Kafka", parts.publisher.start(settings.startup_timeout_s))
         runtime.on_drain("close the producer", parts.publisher.stop)
         await runtime.start("read the executors topic", parts.executors.start(settings.startup_timeout_s))
@@ -281,6 +286,7 @@ async def run(settings: OrchestratorSettings) -> None:
         runtime.background("decide commands", parts.command_rounds(runtime.stopping))
         runtime.background("look up usage", parts.budgets.run(runtime.stopping))
         runtime.background("look at leases", parts.leases.run(runtime.stopping, parts.loop.wake.set))
+        runtime.background("follow the limits of tenants", parts.limits.run(runtime.stopping))
         runtime.background("show presence", parts.beat(runtime.stopping))
         await runtime.start("open the ops port", ops.start())
         runtime.on_drain("close the ops port", ops.stop)

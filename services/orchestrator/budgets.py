@@ -10,6 +10,7 @@ import structlog
 
 from services.orchestrator.memory import Memory
 from taskloom.domain.envelope import Recorded
+from taskloom.domain.ids import placing_key
 from taskloom.domain.scheduling.quotas import Scope, Use, periods_of, uses_of
 from taskloom.domain.scheduling.scheduler import Scheduler
 from taskloom.domain.task.events import AttemptFailed, TaskCompleted
@@ -32,7 +33,7 @@ class UsageStore(Protocol):
 
 def uses_in(events: Iterable[Recorded], memory: Memory) -> list[Use]:
     """What the attempts that ended in a batch used; nothing for the most, which use no tokens."""
-    sums: dict[tuple[str, str, str], tuple[int, float]] = {}
+    sums: dict[tuple[str, str, str], tuple[int, float, int]] = {}
     for recorded in events:
         event = recorded.event
         if not isinstance(event, TaskCompleted | AttemptFailed):
@@ -43,10 +44,16 @@ def uses_in(events: Iterable[Recorded], memory: Memory) -> list[Use]:
             continue
         state = memory.get(meta.task_id)
         session = "" if state is None else state.spec.session_id
-        for use in uses_of(meta.tenant_id, session, meta.at, tokens, usage.cost_usd):
-            before = sums.get(use[:3], (0, 0.0))
-            sums[use[:3]] = (before[0] + use.tokens, before[1] + use.cost_usd)
+        for use in uses_of(meta.tenant_id, session, meta.at, tokens, usage.cost_usd, _key_of(meta.task_id, memory)):
+            before = sums.get(use[:3], (0, 0.0, 0))
+            sums[use[:3]] = (before[0] + use.tokens, before[1] + use.cost_usd, before[2] + use.attempts)
     return [Use(*place, *used) for place, used in sums.items()]
+
+
+def _key_of(task_id: str, memory: Memory) -> str:
+    """The key that a task, or the run whose step it is, was submitted with."""
+    state = memory.get(placing_key(task_id))
+    return "" if state is None else state.spec.key_id
 
 
 class Budgets:
@@ -58,17 +65,15 @@ class Budgets:
         self._look = look
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Until ``stopping``; does nothing where no quotas are set."""
-        ledger, looked = self._scheduler.ledger, 0.0
-        clock = asyncio.get_running_loop().time
-        if ledger is None:
-            await stopping.wait()
-        while ledger is not None and not stopping.is_set():
-            if ledger.unknown or clock() - looked >= LOOK_EVERY_S:
+        """Until ``stopping``; does nothing while no quotas are set."""
+        looked, clock = 0.0, asyncio.get_running_loop().time
+        while not stopping.is_set():
+            ledger = self._scheduler.ledger
+            if ledger is not None and (ledger.unknown or clock() - looked >= LOOK_EVERY_S):
                 looked = clock()
                 await self.refresh(datetime.now(UTC))
             with suppress(TimeoutError):
-                async with asyncio.timeout(FIRST_LOOK_S):
+                async with asyncio.timeout(LOOK_EVERY_S if ledger is None else FIRST_LOOK_S):
                     await stopping.wait()
 
     async def refresh(self, now: datetime) -> None:

@@ -258,6 +258,7 @@ class CommandLoop:
         caller = Caller(
             *(envelope.task_id, asked.tenant_id, asked.id, asked.actor, asked.correlation_id, asked.traceparent),
             means=means_in(batch, self._decisions.values),
+            key_id=asked.key_id,
         )
         try:
             outcome = self._carry_out(batch, envelope.command, caller, now)

@@ -177,6 +177,14 @@ class Owner:
         _log.info("partition taken over", partition=partition, offset=owned.next_offset, open=len(states))
         return owned.next_offset
 
+    async def settle_leases(self) -> None:
+        """After limits changed: attempts under way hold places of those that there are now, under the lock."""
+        states: dict[int, list[TaskState]] = {}
+        for state in self._memory.open_states():
+            states.setdefault(partition_of(state.task_id, self._partitions), []).append(state)
+        for partition in list(self._owned):
+            await self._leases.settle(partition, self._owned[partition].epoch, states.get(partition, []))
+
     async def give_up(self, partitions: Collection[int], *, publish: bool = True) -> None:
         """Stops owning: publishes what waits, notes how far, forgets the states."""
         ours = [partition for partition in partitions if partition in self._owned]

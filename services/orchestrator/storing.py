@@ -12,6 +12,7 @@ from services.orchestrator.budgets import uses_in
 from services.orchestrator.entities import Entities
 from services.orchestrator.faults import Faults
 from services.orchestrator.leases import Leases
+from services.orchestrator.limits import limits_in
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Parcel, Records, parcel_of, passed_on
 from services.orchestrator.ownership import Owner, due_changed
@@ -104,6 +105,7 @@ class Storing:
             ],
             uses=uses_in(batch.events, self._memory),
             ended=self._leases.ended(batch.touched.values()),
+            limits=limits_in(batch.entities.values()),
         )
         positions = await self._owner.store(shard, stored)
         if positions is None:

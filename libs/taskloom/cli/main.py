@@ -37,6 +37,8 @@ VERBS: Final = {
     "agents": "List agents; let one in, drain it, turn it away",
     "queues": "List queues",
     "report": "Draw what the system has done, hour by hour",
+    "usage": "Draw what a tenant used: tokens, money, tasks",
+    "quotas": "Show and change what a tenant may use",
     "keys": "Make, list and revoke API keys",
     "webhooks": "Who is told of tasks' ends, and what became of it",
     "audit": "List who changed what, or wanted to",

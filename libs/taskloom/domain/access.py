@@ -24,6 +24,9 @@ _ALL: Final = (*_WORK, MANAGE_KEYS, MANAGE_USERS, MANAGE_TENANT, DANGEROUS_SKILL
 USUAL_SCOPES: Final[dict[str, tuple[str, ...]]] = {"user": _WORK, "admin": _ALL, "owner": _ALL}
 """What a key gets when nobody says."""
 
+ACCOUNT_SCOPES: Final[dict[str, tuple[str, ...]]] = {**USUAL_SCOPES, "user": (*_WORK, MANAGE_KEYS)}
+"""What a person who signed in has: they make their own keys."""
+
 _MOST: Final = {"user": frozenset((*_WORK, MANAGE_KEYS, DANGEROUS_SKILLS)), "admin": frozenset(_ALL)}
 _RANK: Final = ("user", "admin", "owner")
 

@@ -184,6 +184,7 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
     on_dependency_failure: DependencyPolicy = "fail"
     description: str = ""
     approval: Approval | None = None
+    key_id: str = ""
 
 
 def backoff(failures: int, policy: Retry, *, key: str) -> float:

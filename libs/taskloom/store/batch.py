@@ -8,6 +8,7 @@ from msgspec import Struct, field
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.scheduling.leases import Limit
 from taskloom.domain.scheduling.quotas import Use
+from taskloom.tenant_limits import LimitsRow
 
 
 class OffsetMove(Struct, frozen=True):
@@ -49,7 +50,8 @@ class Lease(NamedTuple):
 
 class Batch(Struct):
     """One transaction. A task in ``open`` and ``closed`` is closed; claims are ``(sha256 in hex, bytes)``;
-    ``uses``: what attempts that ended in it used, each scope and period once; ``ended``: their leases of limits."""
+    ``uses``: what attempts that ended in it used, each scope and period once; ``ended``: their leases of limits;
+    ``limits``: tenants' that changed."""
 
     events: list[Recorded] = field(default_factory=list)
     moves: list[OffsetMove] = field(default_factory=list)
@@ -59,6 +61,7 @@ class Batch(Struct):
     snapshots: list[SnapshotRow] = field(default_factory=list)
     uses: list[Use] = field(default_factory=list)
     ended: list[Lease] = field(default_factory=list)
+    limits: list[LimitsRow] = field(default_factory=list)
 
 
 class Ownership(Struct, frozen=True):

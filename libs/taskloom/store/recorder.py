@@ -20,6 +20,7 @@ from taskloom.store.batch import Batch
 from taskloom.store.connect import Row
 from taskloom.store.errors import Fenced, VersionConflict
 from taskloom.store.leases import end_leases, look_at_leases, settle_leases, take_leases
+from taskloom.tenant_limits import FOLLOW
 from taskloom.wire.topics import partition_of
 
 Cursor = psycopg.Cursor[TupleRow]
@@ -68,6 +69,7 @@ class ShardRecorder(PostgresApplicationRecorder):
         self._add_uses(curs, batch)
         if batch.ended:
             end_leases(curs, batch.ended)
+        self._put_limits(curs, batch)
 
     def _insert_log(self, cursor: Cursor, stored_events: Sequence[StoredEvent]) -> list[int]:
         if not stored_events:
@@ -133,6 +135,13 @@ class ShardRecorder(PostgresApplicationRecorder):
             columns = [list(column) for column in zip(*sorted(batch.uses), strict=True)]
             cursor.execute(sql.ADD_USES, (self.shard, *columns), prepare=True)
 
+    def _put_limits(self, cursor: Cursor, batch: Batch) -> None:
+        if batch.limits:
+            columns = [
+                list(column) for column in zip(*sorted(batch.limits, key=lambda row: row.tenant_id), strict=True)
+            ]
+            cursor.execute(sql.PUT_LIMITS, columns, prepare=True)
+
     def _conflicting(self, stored_events: Sequence[StoredEvent]) -> list[str]:
         """Tasks whose events are stored already, or stand twice in the batch."""
         keys = Counter((str(event.originator_id), event.originator_version) for event in stored_events)
@@ -152,6 +161,10 @@ class ShardRecorder(PostgresApplicationRecorder):
     def select_uses(self, tenants: Sequence[str], sessions: Sequence[str], periods: Sequence[str]) -> list[Row]:
         """Tenant, session, period, tokens and money, added up over all shards."""
         return self.select(sql.SELECT_USES, (list(tenants), list(sessions), list(periods)))
+
+    def select_limits(self, since: str) -> list[Row]:
+        """What ``tenant_limits.FOLLOW`` says."""
+        return self.select(FOLLOW, (since,))
 
     def layout(self, partitions: int, shards: int) -> Row:
         """Partitions and shards that the data was written with; these, when nothing was written yet."""

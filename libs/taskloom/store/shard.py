@@ -128,6 +128,10 @@ class ShardStore:
         False when the partition has another owner by now; then nothing was changed."""
         return self._read(lambda app: app.rows.settle_leases(partition, epoch, held))
 
+    def limits(self, since: str) -> list[tuple[str, str | None, bytes | None]]:
+        """What was written into the tenants' limits since then (``taskloom.tenant_limits``), over all shards."""
+        return [(row[0], row[1], row[2]) for row in self._read(lambda app: app.rows.select_limits(since))]
+
     def body(self, task_id: str, version: int) -> bytes:
         """The stored bytes of one event.
 

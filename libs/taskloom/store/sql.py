@@ -47,12 +47,22 @@ WHERE ctid = ANY (ARRAY(
 
 # Given in the order of the key, and a shard has its own rows: no two writers wait for each other.
 ADD_USES: Final = """
-INSERT INTO usage_ledger AS u (tenant_id, session_id, period, shard, tokens, cost_usd)
-SELECT tenant_id, session_id, period, %b::int, tokens, cost_usd
-FROM unnest(%b::text[], %b::text[], %b::text[], %b::bigint[], %b::float8[])
-    AS n (tenant_id, session_id, period, tokens, cost_usd)
+INSERT INTO usage_ledger AS u (tenant_id, session_id, period, shard, tokens, cost_usd, attempts)
+SELECT tenant_id, session_id, period, %b::int, tokens, cost_usd, attempts
+FROM unnest(%b::text[], %b::text[], %b::text[], %b::bigint[], %b::float8[], %b::bigint[])
+    AS n (tenant_id, session_id, period, tokens, cost_usd, attempts)
 ON CONFLICT (tenant_id, session_id, period, shard)
-DO UPDATE SET tokens = u.tokens + excluded.tokens, cost_usd = u.cost_usd + excluded.cost_usd
+DO UPDATE SET tokens = u.tokens + excluded.tokens, cost_usd = u.cost_usd + excluded.cost_usd,
+    attempts = u.attempts + excluded.attempts
+"""
+
+PUT_LIMITS: Final = """
+INSERT INTO tenant_limits AS l (tenant_id, version, overrides, changed_in)
+SELECT tenant_id, version, overrides, pg_current_xact_id()
+FROM unnest(%b::text[], %b::bigint[], %b::bytea[]) AS n (tenant_id, version, overrides)
+ON CONFLICT (tenant_id)
+DO UPDATE SET version = excluded.version, overrides = excluded.overrides, changed_in = excluded.changed_in
+WHERE l.version < excluded.version
 """
 
 UPSERT_SNAPSHOTS: Final = """
@@ -98,10 +108,10 @@ SELECT partition, epoch, next_offset FROM partition_offsets WHERE partition = AN
 """
 
 SELECT_USES: Final = """
-SELECT w.tenant_id, w.session_id, u.period, sum(u.tokens)::bigint, sum(u.cost_usd)
+SELECT w.tenant_id, w.session_id, u.period, sum(u.tokens)::bigint, sum(u.cost_usd), sum(u.attempts)::bigint
 FROM unnest(%b::text[], %b::text[]) AS w (tenant_id, session_id)
 CROSS JOIN LATERAL (
-    SELECT period, tokens, cost_usd FROM usage_ledger AS l
+    SELECT period, tokens, cost_usd, attempts FROM usage_ledger AS l
     WHERE l.tenant_id = w.tenant_id AND l.session_id = w.session_id AND l.period = ANY (%b::text[])
     OFFSET 0
 ) AS u

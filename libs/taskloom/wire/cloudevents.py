@@ -29,7 +29,8 @@ _SPECVERSION: Final = ("ce_specversion", b"1.0")
 
 
 class Attributes(Struct, frozen=True):
-    """Attributes of a message. Extensions of ours: tenant, actor, correlation and where the reply goes."""
+    """Attributes of a message. Extensions of ours: tenant, actor, the API key that the actor called with, correlation
+    and where the reply goes."""
 
     id: str
     type: str
@@ -41,6 +42,7 @@ class Attributes(Struct, frozen=True):
     correlation_id: str = ""
     reply_to: str = ""
     traceparent: str = ""
+    key_id: str = ""
 
 
 _READ: Final = ("ce_", "trace")
@@ -49,6 +51,7 @@ _NAMES: Final = (
     ("ce_subject", "subject"),
     ("ce_tenantid", "tenant_id"),
     ("ce_actor", "actor"),
+    ("ce_keyid", "key_id"),
     ("ce_correlationid", "correlation_id"),
     ("ce_replyto", "reply_to"),
     ("traceparent", "traceparent"),
@@ -165,4 +168,5 @@ def _attributes(found: Mapping[str, str]) -> Attributes:
         correlation_id=get("ce_correlationid", ""),
         reply_to=get("ce_replyto", ""),
         traceparent=get("traceparent", ""),
+        key_id=get("ce_keyid", ""),
     )

@@ -18,7 +18,7 @@ from services.gateway.queries import Limit100, read_query
 AUTH: Final = "/api/v1/auth"
 API_KEYS: Final = f"{AUTH}/api-keys"
 TAG: Final = "Access"
-_NEVER_KEPT: Final = [("Cache-Control", "no-store")]
+NEVER_KEPT: Final = [("Cache-Control", "no-store")]
 
 
 class KeysQuery(Struct, frozen=True):
@@ -85,10 +85,10 @@ async def get_me(request: AnyRequest) -> ASGIApp:
 )
 async def make_token(request: AnyRequest) -> ASGIApp:
     tokens = gateway_of(request).gatekeeper.tokens
-    if tokens is None:
+    if tokens is None or not tokens.makes:
         raise NotOffered("this installation has no tokens; an operator can set TASKLOOM_JWT_SECRET")
     made = TokenMade(tokens.make(caller_in(request)), "Bearer", int(tokens.lifetime_s))
-    return json_answer(made, headers=_NEVER_KEPT)
+    return json_answer(made, headers=NEVER_KEPT)
 
 
 @get(
@@ -133,7 +133,7 @@ async def issue_key(request: AnyRequest) -> ASGIApp:
     gateway = gateway_of(request)
     wish = decoded(msgspec.json.Decoder(NewApiKey).decode, await request.body())
     made = await gateway.keys.issue(wish, origin_of(request, gateway))
-    return json_answer(made, status=201, headers=[("Location", f"{API_KEYS}/{made.id}"), *_NEVER_KEPT])
+    return json_answer(made, status=201, headers=[("Location", f"{API_KEYS}/{made.id}"), *NEVER_KEPT])
 
 
 @get(
@@ -159,7 +159,7 @@ async def get_key(request: AnyRequest, key_id: FromPath[str]) -> ASGIApp:
 async def rotate_key(request: AnyRequest, key_id: FromPath[str]) -> ASGIApp:
     gateway = gateway_of(request)
     made = await gateway.keys.rotate(checked_id(key_id, "key_id"), origin_of(request, gateway))
-    return json_answer(made, headers=_NEVER_KEPT)
+    return json_answer(made, headers=NEVER_KEPT)
 
 
 @delete(
@@ -196,29 +196,10 @@ async def revoke_key(request: AnyRequest, key_id: FromPath[str]) -> ASGIApp:
 )
 async def refresh_key(request: AnyRequest) -> ASGIApp:
     gateway = gateway_of(request)
-    return json_answer(await gateway.keys.refresh(origin_of(request, gateway)), headers=_NEVER_KEPT)
-
-
-@post(
-    [f"{AUTH}/register", f"{AUTH}/refresh"],
-    opt=documented(
-        Doc(
-            summary="Not offered: users live in the operator's directory",
-            tag=TAG,
-            details="Keys are made by POST /api/v1/auth/api-keys or `taskloom keys create`, tokens by POST "
-            "/api/v1/auth/token or by the operator's own issuer.",
-            errors=(501,),
-        )
-    ),
-)
-async def not_offered(request: AnyRequest) -> ASGIApp:
-    raise NotOffered(
-        "there are no accounts and no refresh tokens here: an admin makes keys (POST /api/v1/auth/api-keys), and a key "
-        "gets tokens (POST /api/v1/auth/token)"
-    )
+    return json_answer(await gateway.keys.refresh(origin_of(request, gateway)), headers=NEVER_KEPT)
 
 
 HANDLERS: Final = [
     *(get_me, make_token, list_keys, issue_key, get_key, rotate_key),
-    *(revoke_key, refresh_key, not_offered),
+    *(revoke_key, refresh_key),
 ]

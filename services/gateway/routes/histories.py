@@ -15,6 +15,7 @@ from services.gateway.docs import Answered, Doc, documented
 from services.gateway.problems import BadRequest, NotFound
 from services.gateway.queries import AsOfQuery, EventsQuery, OutputQuery, TimelineQuery, read_query
 from services.gateway.read import moment_of
+from services.gateway.shapes import Usage, usage_of
 from taskloom.domain.scheduling.why import Explanation
 from taskloom.domain.values import ErrorInfo, OutputSummary, ResourceUse
 from taskloom.views.attempts.fold import Attempt, attempts
@@ -55,7 +56,7 @@ class ResourceUsage(Struct, frozen=True):
 
 
 class Execution(Struct, frozen=True, kw_only=True):
-    """An attempt at a task. ``peak_resource_usage`` is of its process tree; both usages are empty until it ended."""
+    """An attempt at a task. ``peak_resource_usage`` is of its process tree; all usages are empty until it ended."""
 
     attempt: int
     status: str
@@ -69,6 +70,7 @@ class Execution(Struct, frozen=True, kw_only=True):
     progress: float | None
     output: OutputSummary
     resource_usage: ResourceUsage
+    usage: Usage
     peak_resource_usage: ResourceUse
 
 
@@ -220,6 +222,7 @@ def _execution(attempt: Attempt) -> Execution:
         resource_usage=ResourceUsage(
             attempt.resources.cpu_s, used.input_tokens, used.output_tokens, used.cost_usd, used.model
         ),
+        usage=usage_of(used),
         peak_resource_usage=attempt.resources,
     )
 

@@ -28,6 +28,7 @@ from services.gateway.schedules import (
     preview_of,
     seen_of,
 )
+from services.gateway.shapes import Usage, usage_of
 from taskloom.domain.entities.due import Timing
 from taskloom.views.task_executions.row import Row
 
@@ -60,6 +61,7 @@ class ScheduleRun(Struct, frozen=True, kw_only=True):
     provider: str | UnsetType = UNSET
     total_tokens: int
     total_cost_usd: float
+    usage: Usage
     duration_ms: int | UnsetType = UNSET
     scheduled_for: str | UnsetType = UNSET
     triggered_at: datetime
@@ -323,6 +325,7 @@ def _run(row: Row) -> ScheduleRun:
         provider=row.provider or UNSET,
         total_tokens=row.total_tokens,
         total_cost_usd=row.cost_usd,
+        usage=usage_of(row),
         duration_ms=UNSET if ended is None else round((ended - started).total_seconds() * 1000),
         scheduled_for=row.context.get("scheduled_for", UNSET),
         triggered_at=row.created_at,

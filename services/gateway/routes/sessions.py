@@ -22,6 +22,7 @@ from services.gateway.queries import (
     without_wrong,
 )
 from services.gateway.sessions import FileSeen, Turns, budget_of, context_of
+from services.gateway.shapes import Usage, usage_of
 from taskloom.artifacts import BadPath, FileEntry, FileTooLarge, NoSuchFile
 from taskloom.views.sessions.query import BadCursor, Filters, Session
 from taskloom.views.task_executions.row import Row
@@ -105,6 +106,7 @@ class TaskHistory(Struct, frozen=True, kw_only=True):
     error_message: str | UnsetType = UNSET
     total_tokens: int
     total_cost_usd: float
+    usage: Usage
     duration_ms: int | UnsetType = UNSET
     agents_used: list[str]
     tools_invoked: list[str]
@@ -179,6 +181,7 @@ def history_of(row: Row) -> TaskHistory:
         error_message=row.error or UNSET,
         total_tokens=row.total_tokens,
         total_cost_usd=row.cost_usd,
+        usage=usage_of(row),
         duration_ms=UNSET if ended is None else round((ended - started).total_seconds() * 1000),
         agents_used=[row.executor_id] if row.executor_id else [],
         tools_invoked=[],

@@ -15,6 +15,7 @@ from msgspec import structs
 from psycopg import OperationalError
 
 from services.gateway.known import Known
+from services.orchestrator.limits import limits_in
 from taskloom.bus.errors import BusUnavailable, ReplyTimeout
 from taskloom.domain.entities.agents import Agent
 from taskloom.domain.entities.commands import EntityCommand
@@ -22,9 +23,10 @@ from taskloom.domain.entities.entity import Entity
 from taskloom.domain.entities.ids import is_entity_id
 from taskloom.domain.entities.keys import ApiKey
 from taskloom.domain.entities.sessions import Session as Marks
+from taskloom.domain.entities.users import User
 from taskloom.domain.envelope import EventMeta, Recorded
 from taskloom.domain.refusals import Refusal
-from taskloom.domain.scheduling.quotas import Scope, Use
+from taskloom.domain.scheduling.quotas import KEY_SCOPE, Scope, Use, day_of, hour_of
 from taskloom.domain.task.caller import Caller
 from taskloom.domain.task.commands import ExplainTask, SubmitTask
 from taskloom.domain.task.decide import decide
@@ -58,6 +60,7 @@ from taskloom.views.task_executions.of_agents import AGENT_KINDS
 from taskloom.views.task_executions.query import Page, Place, make_cursor
 from taskloom.views.task_executions.query import read_cursor as read_task_cursor
 from taskloom.views.task_executions.row import Row
+from taskloom.views.usage.query import Ended, Sum, UsageFilter
 from taskloom.wire.claims import claimed_digest
 from taskloom.wire.cloudevents import Attributes
 from taskloom.wire.commands import Envelope, decode_command, encode_command
@@ -330,6 +333,38 @@ class MemorySystem:
     async def places(self, task_ids: Sequence[str]) -> dict[str, Place]:
         found = {task_id: self.rows[task_id] for task_id in task_ids if task_id in self.rows}
         return {task_id: Place(row.tenant_id, row.attempt, row.phase) for task_id, row in found.items()}
+
+    async def usage_series(self, tenant_id: str, chosen: UsageFilter) -> list[Sum]:
+        found = [use for use in self._used(tenant_id, chosen) if use.session_id == chosen.scope]
+        return [Sum(use.period, use.tokens, use.cost_usd, use.attempts) for use in found]
+
+    async def usage_by_scope(self, tenant_id: str, chosen: UsageFilter) -> tuple[list[Sum], int]:
+        sums: dict[str, Sum] = {}
+        for use in self._used(tenant_id, chosen):
+            if use.session_id and use.session_id.startswith("@") == (chosen.by == "key"):
+                name = use.session_id.removeprefix(KEY_SCOPE)
+                before = sums.get(name, Sum(name, 0, 0.0, 0))
+                cost = before.cost_usd + use.cost_usd
+                sums[name] = Sum(name, before.tokens + use.tokens, cost, before.attempts + use.attempts)
+        found = sorted(sums.values(), key=lambda each: -each.cost_usd)
+        return found[chosen.offset : chosen.offset + chosen.limit], len(found)
+
+    def _used(self, tenant_id: str, chosen: UsageFilter) -> list[Use]:
+        name = hour_of if chosen.by == "hour" else day_of
+        first, end = name(chosen.since), name(chosen.until)
+        uses = [use for use in self.used if use.tenant_id == tenant_id and len(use.period) == len(first)]
+        return [use for use in uses if first <= use.period < end]
+
+    async def usage_ended(self, tenant_id: str, chosen: UsageFilter) -> dict[datetime, Ended]:
+        return {}
+
+    async def tenant_limits(self, since: str) -> list[tuple[str, str | None, bytes | None]]:
+        found = [row for stream in self.streams for row in limits_in(filter(None, [self.memory_entities.now(stream)]))]
+        return [(since, None, None), *((since, row.tenant_id, row.overrides) for row in found)]
+
+    async def account(self, identity: str) -> Entity | None:
+        found = self.memory_entities.shown.values()
+        return next((each for each in found if isinstance(each.value, User) and each.value.lookup == identity), None)
 
     async def key_uses(self, tenant_id: str, key_ids: list[str]) -> dict[str, datetime]:
         return {key: at for (tenant, key), at in self.uses.items() if tenant == tenant_id and key in key_ids}

@@ -7,7 +7,7 @@ from typing import Any
 from services.orchestrator.stored_workflows import StoredWorkflows
 from taskloom.domain.entities.commands import EntityCommand
 from taskloom.domain.entities.entity import Entity, decide, fold
-from taskloom.domain.entities.ids import parts_of
+from taskloom.domain.entities.ids import is_entity_id, parts_of
 from taskloom.domain.envelope import EventMeta, Recorded
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.task.caller import Caller
@@ -43,6 +43,10 @@ class MemoryEntities:
 
     async def pinned(self, envelope: Envelope) -> Envelope:
         return await self._lookup.pinned(envelope)
+
+    def now(self, stream: str) -> Entity | None:
+        """As it is stored; None for what is no entity."""
+        return fold(self._streams[stream]) if is_entity_id(stream) else None
 
     def apply(self, envelope: Envelope, command: EntityCommand, *, behind: bool) -> Reply:
         """Carries out a command, as the owner of its partition does."""

@@ -10,6 +10,7 @@ import re
 import shutil
 import weakref
 from collections.abc import Iterator
+from datetime import timedelta
 from tempfile import mkdtemp
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -21,7 +22,11 @@ from litestar import Litestar
 from services.gateway.scopes import is_public
 from taskloom.cli.contracts import gateway_document
 from taskloom.domain.access import USUAL_SCOPES
+from taskloom.domain.entities.commands import SignIn
+from taskloom.domain.entities.ids import entity_id
 from taskloom.filestore import key_of_artifact
+from taskloom.wire.cloudevents import Attributes
+from taskloom.wire.commands import Envelope, command_type
 from taskloom.wire.messages import OutputChunk
 from tests.component.gateway.access import app_with_keys, client_of, issued
 from tests.component.gateway.memory import MemorySystem
@@ -51,9 +56,11 @@ PATH_IDS: Final[dict[str, list[str]]] = {
     "secret_name": ["word-secret-of-a"],
     "file_name": ["file-secret-of-a"],
     "delivery_id": ["delivery-secret-of-a"],
+    "user_id": ["usr_secret-of-a"],
+    "invitation_id": ["INVITATION"],
 }
 """A's id for each parameter of a path; where several are given, one of them fits. KEY and SCHEDULE: of what is
-made for A in the test."""
+made for A in the test, as INVITATION is."""
 
 QUERY_IDS: Final = dict.fromkeys(("workflow_id", "ids", "ref"), "task-secret-of-a")
 """A's id for each parameter of a query string that has to be given."""
@@ -125,7 +132,7 @@ class World:
         world = cls(app, system, b)
         if inhabited:
             key_id, world.a = await issued(system, "a")
-            world.ids = {"KEY": key_id, "SCHEDULE": await inhabit(app, system, world.a)}
+            world.ids = {"KEY": key_id, **await inhabit(app, system, world.a)}
         return world
 
     def of_others(self, tenant: str) -> dict[str, int]:
@@ -134,8 +141,8 @@ class World:
         return {name: len(stream) for name, stream in streams if stream and stream[0].meta.tenant_id != tenant}
 
 
-async def inhabit(app: Litestar, system: MemorySystem, key: str) -> str:
-    """Gives A a bit of everything; returns the id of its schedule."""
+async def inhabit(app: Litestar, system: MemorySystem, key: str) -> dict[str, str]:
+    """Gives A a bit of everything; returns the ids that were made up for it."""
     steps = [{"step_type": "approval", "id": "ask-secret-of-a"}]
     async with client_of(app, key) as client:
         on_agent = {"task_id": "shell-secret-of-a", "kind": "shell", "executor_id": "echo", "input": {"cmd": MARK}}
@@ -154,6 +161,7 @@ async def inhabit(app: Litestar, system: MemorySystem, key: str) -> str:
             await client.put("/api/v1/secrets/word-secret-of-a", json={"value": MARK}),
             await client.put("/api/v1/files/file-secret-of-a", content=MARK),
         ]
+        invitation = (await client.post("/api/v1/invitations", json={"email": f"{MARK}@example.org"})).json()
         await client.delete("/api/v1/tasks/secret-of-a-that-is-not-there")
         await app.state["gateway"].auditor.close()
     assert [answer.status_code for answer in answers] == [200, 200, 200, 202, 201, 201, 201, 200, 200], [
@@ -163,7 +171,12 @@ async def inhabit(app: Litestar, system: MemorySystem, key: str) -> str:
     system.write("task-secret-of-a", OutputChunk("task-secret-of-a", 1, 1, "stdout", at, MARK, tenant_id="a"))
     kept = app.state["gateway"].files._store
     await kept.put(key_of_artifact("a", "task-secret-of-a", 1, "artifact-secret-of-a"), MARK.encode())
-    return str(answers[4].json()["schedule_id"])
+    sign_in = SignIn(
+        "a" * 64, "google", "login", "b" * 64, "c" * 64, at + timedelta(days=1), email=f"{MARK}@example.org"
+    )
+    attributes = Attributes(id="sign-in", type=command_type(sign_in), source="test", tenant_id="a")
+    await system.send([Envelope(entity_id("user", "a", "usr_secret-of-a"), sign_in, attributes)])
+    return {"SCHEDULE": str(answers[4].json()["schedule_id"]), "INVITATION": invitation["invitation_id"]}
 
 
 class Answer(msgspec.Struct):
@@ -226,7 +239,7 @@ def body_of(case: Case) -> bytes:
 
 
 VOLATILE: Final = re.compile(
-    r"\d{4}-\d\d-\d\dT[0-9:.]+(Z|\+00:00)?|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}|(key_|sk_|at_)[0-9a-f]+|eyJ[\w.-]+|whsec_[\w+/=]+"
+    r"\d{4}-\d\d-\d\dT[0-9:.]+(Z|\+00:00)?|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}|(key_|sk_|at_|invitation_)[0-9a-f]+|inv_[\w.-]+|eyJ[\w.-]+|whsec_[\w+/=]+"
     # Ids of streams of many tasks: sealed, of one length, another one each time (tests/unit/gateway/test_places.py).
     r"|\"uptime_\w+\":[0-9.]+|: ping\n|id: at-[\w-]{64}\n+"
 )

@@ -91,6 +91,24 @@ async def test_another_tenants_session_can_neither_be_named_nor_removed(client: 
     assert "title" not in (await client.get(f"{SESSIONS}/s", headers=red)).json()
 
 
+async def test_usage_has_both_spellings_in_turns_history_and_executions(client: Client, system: MemorySystem) -> None:
+    await submit(client, "a")
+    complete(system, "a")
+    expected = {
+        **dict.fromkeys(("input_tokens", "prompt_tokens"), 1),
+        **dict.fromkeys(("output_tokens", "completion_tokens"), 2),
+        **dict.fromkeys(("cost_usd", "estimated_cost"), 0.5),
+        "total_tokens": 3,
+    }
+    for path, of in (
+        (f"{SESSIONS}/s/history", "tasks"),
+        (f"{SESSIONS}/s/events", "turns"),
+        (f"{TASKS}/a/executions", "executions"),
+    ):
+        [found] = (await client.get(path)).json()[of]
+        assert found["usage"] == expected, path
+
+
 async def test_events_come_in_turns_one_a_task_paged(client: Client, system: MemorySystem) -> None:
     for task_id in "abc":
         await submit(client, task_id)

@@ -6,6 +6,7 @@ from msgspec import Meta, Struct
 
 from taskloom.domain.access import Role
 from taskloom.domain.entities.due import Timing
+from taskloom.domain.scheduling.overrides import Overrides
 from taskloom.domain.task.commands import Command, Reason
 from taskloom.domain.values import DependencyOutcome, Identifier, Text256, UtcTime
 
@@ -131,6 +132,88 @@ class RevokeKey(Command, frozen=True, tag="taskloom.key.revoke.v1"):
     reason: Reason = ""
 
 
+class SignIn(Command, frozen=True, tag="taskloom.user.sign-in.v1"):
+    """Somebody whom a provider vouches for comes in; the user is made when there is none. ``identity``: SHA-256 of who
+    that is at the provider. ``role`` is what a new user gets.
+
+    A login lasts until ``expires_at``, renewed with each refresh. ``family_hash`` is of the part that all of its
+    refresh tokens have, ``token_hash`` of the part that this one alone has.
+    """
+
+    identity: KeyHash
+    provider: Text256
+    login_id: Identifier
+    family_hash: KeyHash
+    token_hash: KeyHash
+    expires_at: UtcTime
+    role: Role = "user"
+    email: Annotated[str, Meta(max_length=320)] = ""
+    name: Text256 = ""
+
+
+class RefreshLogin(Command, frozen=True, tag="taskloom.user.refresh.v1"):
+    """Another refresh token in the place of the last one. One that was replaced before ends the login: whoever has it
+    has copied it."""
+
+    login_id: Identifier
+    family_hash: KeyHash
+    token_hash: KeyHash
+    next_hash: KeyHash
+    expires_at: UtcTime
+
+
+class EndLogin(Command, frozen=True, tag="taskloom.user.end-login.v1"):
+    """Signs out: its tokens are worth nothing from then on."""
+
+    login_id: Identifier
+
+
+class ChangeUser(Command, frozen=True, tag="taskloom.user.change.v1"):
+    """What is left out stays. A user who is disabled has no login, and its keys do not work until it is enabled."""
+
+    role: Role | None = None
+    disabled: bool | None = None
+    reason: Reason = ""
+
+
+class Invite(Command, frozen=True, tag="taskloom.invitation.make.v1"):
+    """Lets one person join the tenant as a user; who that is the code says, of which the SHA-256 is known here. With
+    ``email`` the provider has to vouch for that address."""
+
+    code_hash: KeyHash
+    expires_at: UtcTime
+    role: Role = "user"
+    email: Annotated[str, Meta(max_length=320)] = ""
+
+
+class AcceptInvitation(Command, frozen=True, tag="taskloom.invitation.accept.v1"):
+    """Once, by one user."""
+
+    code_hash: KeyHash
+    user_id: Identifier
+    email: Annotated[str, Meta(max_length=320)] = ""
+
+
+class WithdrawInvitation(Command, frozen=True, tag="taskloom.invitation.withdraw.v1"):
+    """One that was accepted stays so."""
+
+    reason: Reason = ""
+
+
+class SetLimits(Command, frozen=True, tag="taskloom.limits.set.v1"):
+    """What the tenant may use, in place of what was set before; ``expected_version``: refused when the stream has got
+    further."""
+
+    overrides: Overrides = Overrides()
+    expected_version: Annotated[int, Meta(ge=0)] | None = None
+
+
+class ClearLimits(Command, frozen=True, tag="taskloom.limits.clear.v1"):
+    """The settings hold again."""
+
+    reason: Reason = ""
+
+
 class SaveWebhook(Command, frozen=True, tag="taskloom.webhook.save.v1"):
     """Adds a subscription to those of the tenant (``new``), or puts another in its place. ``rotate``: a new secret."""
 
@@ -192,7 +275,20 @@ ScheduleClientCommand = (
 ScheduleCommand = ScheduleClientCommand | FireSchedule | NoteRun
 WebhookCommand = SaveWebhook | RemoveWebhook
 AgentCommand = EnrollAgent | RevokeAgent | DrainAgent | UndrainAgent
-EntityCommand = DefinitionCommand | ScheduleCommand | SessionCommand | KeyCommand | WebhookCommand | AgentCommand
+UserCommand = SignIn | RefreshLogin | EndLogin | ChangeUser
+LimitsCommand = SetLimits | ClearLimits
+InvitationCommand = Invite | AcceptInvitation | WithdrawInvitation
+EntityCommand = (
+    DefinitionCommand
+    | ScheduleCommand
+    | SessionCommand
+    | KeyCommand
+    | WebhookCommand
+    | AgentCommand
+    | UserCommand
+    | InvitationCommand
+    | LimitsCommand
+)
 
 _KIND_OF: Final = {
     **dict.fromkeys(get_args(DefinitionCommand), "definition"),
@@ -201,6 +297,9 @@ _KIND_OF: Final = {
     **dict.fromkeys(get_args(KeyCommand), "key"),
     **dict.fromkeys(get_args(WebhookCommand), "webhook"),
     **dict.fromkeys(get_args(AgentCommand), "agent"),
+    **dict.fromkeys(get_args(UserCommand), "user"),
+    **dict.fromkeys(get_args(InvitationCommand), "invitation"),
+    **dict.fromkeys(get_args(LimitsCommand), "limits"),
 }
 ENTITY_CLIENT_COMMANDS: Final = (
     *get_args(DefinitionCommand),
@@ -209,6 +308,9 @@ ENTITY_CLIENT_COMMANDS: Final = (
     *get_args(KeyCommand),
     *get_args(WebhookCommand),
     *get_args(AgentCommand),
+    *get_args(UserCommand),
+    *get_args(InvitationCommand),
+    *get_args(LimitsCommand),
 )
 ENTITY_COMMANDS: Final = (*ENTITY_CLIENT_COMMANDS, NoteRun)
 """Those that travel."""

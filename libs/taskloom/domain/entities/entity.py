@@ -6,16 +6,29 @@ from typing import Any, Final
 
 from msgspec import Struct, structs
 
-from taskloom.domain.entities import agents, definitions, keys, schedules, sessions, webhooks
+from taskloom.domain.entities import (
+    agents,
+    definitions,
+    invitations,
+    keys,
+    limits,
+    schedules,
+    sessions,
+    users,
+    webhooks,
+)
 from taskloom.domain.entities.agents import Agent
 from taskloom.domain.entities.asked import Asked
 from taskloom.domain.entities.commands import EntityCommand
 from taskloom.domain.entities.definitions import Definition
 from taskloom.domain.entities.events import EntityEvent
 from taskloom.domain.entities.ids import parts_of
+from taskloom.domain.entities.invitations import Invitation
 from taskloom.domain.entities.keys import ApiKey
+from taskloom.domain.entities.limits import TenantLimits
 from taskloom.domain.entities.schedules import Schedule
 from taskloom.domain.entities.sessions import Session
+from taskloom.domain.entities.users import User
 from taskloom.domain.entities.webhooks import Webhooks
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.refusals import Refusal
@@ -24,7 +37,7 @@ from taskloom.domain.task.caller import Caller
 REMEMBERED_COMMANDS: Final = 128
 """Commands whose ids an entity remembers, newest first to stay; older repeats are decided anew."""
 
-Value = Definition | Schedule | Session | ApiKey | Webhooks | Agent
+Value = Definition | Schedule | Session | ApiKey | Webhooks | Agent | User | Invitation | TenantLimits
 
 _MODULES: Final[dict[str, Any]] = {
     "definition": definitions,
@@ -33,6 +46,9 @@ _MODULES: Final[dict[str, Any]] = {
     "key": keys,
     "webhook": webhooks,
     "agent": agents,
+    "user": users,
+    "invitation": invitations,
+    "limits": limits,
 }
 """By the kind in the id: a module with ``decide`` and ``evolve``."""
 

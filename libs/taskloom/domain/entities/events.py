@@ -5,6 +5,7 @@ from typing import Any, Final, get_args
 
 from taskloom.domain.entities.commands import ScheduleSpec
 from taskloom.domain.event import Event
+from taskloom.domain.scheduling.overrides import Overrides
 from taskloom.domain.values import DependencyOutcome, Webhook
 
 
@@ -142,6 +143,78 @@ class AgentUndrained(Event, frozen=True, tag="taskloom.agent.undrained.v1"):
     reason: str = ""
 
 
+class UserRegistered(Event, frozen=True, tag="taskloom.user.registered.v1"):
+    """``identity``: SHA-256 of who that is at the provider. ``email``: the provider vouched for it, or empty."""
+
+    identity: str
+    provider: str
+    role: str
+    email: str = ""
+    name: str = ""
+
+
+class UserDescribed(Event, frozen=True, tag="taskloom.user.described.v1"):
+    """The provider says something else than before."""
+
+    email: str
+    name: str
+
+
+class LoginBegun(Event, frozen=True, tag="taskloom.user.login-begun.v1"):
+    """Hashes are SHA-256 in hex; the tokens themselves are nowhere."""
+
+    login_id: str
+    family_hash: str
+    token_hash: str
+    expires_at: datetime
+
+
+class LoginRefreshed(Event, frozen=True, tag="taskloom.user.login-refreshed.v1"):
+    login_id: str
+    token_hash: str
+    expires_at: datetime
+
+
+class LoginEnded(Event, frozen=True, tag="taskloom.user.login-ended.v1"):
+    """``reason``: signed_out, or reused: a refresh token came a second time."""
+
+    login_id: str
+    reason: str
+
+
+class UserChanged(Event, frozen=True, tag="taskloom.user.changed.v1"):
+    role: str
+    disabled: bool
+    reason: str = ""
+
+
+class InvitationMade(Event, frozen=True, tag="taskloom.invitation.made.v1"):
+    """``code_hash``: SHA-256 of the code, in hex."""
+
+    code_hash: str
+    role: str
+    expires_at: datetime
+    email: str = ""
+
+
+class InvitationAccepted(Event, frozen=True, tag="taskloom.invitation.accepted.v1"):
+    user_id: str
+
+
+class InvitationWithdrawn(Event, frozen=True, tag="taskloom.invitation.withdrawn.v1"):
+    reason: str = ""
+
+
+class LimitsSet(Event, frozen=True, tag="taskloom.limits.set-to.v1"):
+    """Fields that are left out are as in the settings, null is without limit."""
+
+    overrides: Overrides
+
+
+class LimitsCleared(Event, frozen=True, tag="taskloom.limits.cleared.v1"):
+    reason: str = ""
+
+
 DefinitionEvent = DefinitionSaved | DefinitionRemoved
 SessionEvent = SessionTitled | SessionRemoved
 ScheduleEvent = (
@@ -157,6 +230,19 @@ ScheduleEvent = (
 KeyEvent = KeyIssued | KeyRotated | KeyRevoked
 WebhookEvent = WebhookSaved | WebhookRemoved
 AgentEvent = AgentEnrolled | AgentRevoked | AgentDrained | AgentUndrained
-EntityEvent = DefinitionEvent | ScheduleEvent | SessionEvent | KeyEvent | WebhookEvent | AgentEvent
+UserEvent = UserRegistered | UserDescribed | LoginBegun | LoginRefreshed | LoginEnded | UserChanged
+InvitationEvent = InvitationMade | InvitationAccepted | InvitationWithdrawn
+LimitsEvent = LimitsSet | LimitsCleared
+EntityEvent = (
+    DefinitionEvent
+    | ScheduleEvent
+    | SessionEvent
+    | KeyEvent
+    | WebhookEvent
+    | AgentEvent
+    | UserEvent
+    | InvitationEvent
+    | LimitsEvent
+)
 
 ENTITY_EVENTS: Final = get_args(EntityEvent)

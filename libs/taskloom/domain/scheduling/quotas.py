@@ -14,6 +14,7 @@ EVERYBODY: Final = "*"
 """The name under which stands what holds for tenants that are not named."""
 
 TOTAL: Final = ""
+KEY_SCOPE: Final = "@key/"
 KEPT_S: Final = 60.0
 NEAR_FULL: Final = 0.9
 
@@ -49,13 +50,16 @@ class Scope(NamedTuple):
 
 
 class Use(NamedTuple):
-    """What a scope used in a period: a day ``2026-11-21``, a month ``2026-11``, or ``TOTAL``."""
+    """What a scope used in a period: a day ``2026-11-21``, a month ``2026-11``, an hour ``2026-11-21T15``, ``TOTAL``.
+
+    In the ledger ``session_id`` may also be a key's, behind ``KEY_SCOPE``. ``attempts``: how many this sums."""
 
     tenant_id: str
     session_id: str
     period: str
     tokens: int
     cost_usd: float
+    attempts: int = 0
 
 
 class Exhausted(Struct, frozen=True):
@@ -69,6 +73,10 @@ def day_of(at: datetime) -> str:
     return at.strftime("%Y-%m-%d")
 
 
+def hour_of(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H")
+
+
 def month_of(at: datetime) -> str:
     return at.strftime("%Y-%m")
 
@@ -78,10 +86,16 @@ def periods_of(at: datetime) -> tuple[str, str, str]:
     return day_of(at), month_of(at), TOTAL
 
 
-def uses_of(tenant_id: str, session_id: str, at: datetime, tokens: int, cost_usd: float) -> list[Use]:
-    """Where the usage of an attempt that ended then counts: the tenant's three periods, and its session."""
-    found = [Use(tenant_id, "", period, tokens, cost_usd) for period in periods_of(at)]
-    return [*found, Use(tenant_id, session_id, TOTAL, tokens, cost_usd)] if session_id else found
+def uses_of(tenant_id: str, session_id: str, at: datetime, tokens: int, cost_usd: float, key_id: str = "") -> list[Use]:
+    """Where the usage of an attempt that ended then counts: the tenant's periods and hour, its session, its key."""
+    places = [("", period) for period in (*periods_of(at), hour_of(at))]
+    places += [(scope, period) for scope in scopes_in_ledger(session_id, key_id) for period in (day_of(at), TOTAL)]
+    return [Use(tenant_id, scope, period, tokens, cost_usd, 1) for scope, period in places]
+
+
+def scopes_in_ledger(session_id: str, key_id: str) -> list[str]:
+    """Names under which the ledger keeps a session and a key; no id of a session begins as those of keys do."""
+    return [name for name in (session_id, f"{KEY_SCOPE}{key_id}" if key_id else "") if name]
 
 
 def quota_of(quotas: Mapping[str, Quota], tenant_id: str) -> Quota | None:

@@ -1,6 +1,6 @@
 """Who runs next and where: keeps lines and leases in step with the states, and pairs ready tasks with free slots."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from heapq import heapify, heappop, heapreplace
 from itertools import islice
@@ -15,7 +15,7 @@ from taskloom.domain.scheduling.lines import Entry, Lane, Level, Line, Rank
 from taskloom.domain.scheduling.match import Requirement, needs_of, requirement_of
 from taskloom.domain.scheduling.policy import DEFAULT, Policy, Rate
 from taskloom.domain.scheduling.queues import ReadyQueues
-from taskloom.domain.scheduling.quotas import Exhausted, Ledger, Scope, Use
+from taskloom.domain.scheduling.quotas import Exhausted, Ledger, Quota, Scope, Use
 from taskloom.domain.task.state import LiveAttempt, TaskState
 from taskloom.domain.values import TaskSpec
 
@@ -225,6 +225,28 @@ class Scheduler:
             self.ledger.learn(scopes, uses)
             for scope in scopes:
                 self.ready.unpark(limit_of(scope))
+
+    def learn_quotas(self, quotas: Mapping[str, Quota], states: Iterable[TaskState]) -> None:
+        """Other quotas from now on. ``states``: the open tasks of those tenants whose quota is another one."""
+        if self.ledger is None:
+            if not quotas:
+                return
+            self.ledger = Ledger(quotas)
+        self.ledger.quotas = quotas
+        for state in states:
+            if state.live is not None and state.task_id in self._leases:
+                self._relimit(state, state.live)
+            elif state.task_id in self._waiting:
+                self._queue(state)  # its lane may be that of a session now, or no more
+        self.ready.unpark_all()
+
+    def _relimit(self, state: TaskState, live: LiveAttempt) -> None:
+        """What runs holds places of the limits that there are now."""
+        limits = tuple(limit for limit, _ in self.places_of(state.spec))
+        if limits:
+            self.leases.take(state.task_id, limits, live.assigned_at)
+        elif state.task_id in self.leases.held:
+            self.leases.leave(state.task_id)
 
     def _shut(self, lane: Lane, at: float) -> Limit | None:
         """The tenant or session of the lane that may start nothing now."""

@@ -9,7 +9,8 @@ from taskloom.domain.workflow.means import USUAL, Means
 class Caller(Struct, frozen=True):
     """Who wishes it: from the command's envelope. ``command_id`` makes a repeat recognisable.
 
-    ``webhooks`` are the tenant's. ``means`` is what a decision on a workflow's run may use in this round.
+    ``key_id``: of the API key that it came with. ``webhooks`` are the tenant's. ``means`` is what a decision on a
+    workflow's run may use in this round.
     """
 
     task_id: str
@@ -20,3 +21,4 @@ class Caller(Struct, frozen=True):
     traceparent: str = ""
     means: Means = USUAL
     webhooks: tuple[Webhook, ...] = ()
+    key_id: str = ""

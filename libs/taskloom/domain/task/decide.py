@@ -48,7 +48,13 @@ def decide(state: TaskState | None, command: c.TaskCommand, now: datetime, calle
 
 def _submit(state: TaskState | None, command: c.SubmitTask, now: datetime, caller: Caller) -> Decision:
     try:
-        spec = normalise(command, task_id=caller.task_id, tenant_id=caller.tenant_id, user_id=caller.actor)
+        spec = normalise(
+            command,
+            task_id=caller.task_id,
+            tenant_id=caller.tenant_id,
+            user_id=caller.actor,
+            key_id=caller.key_id,
+        )
     except Invalid as invalid:
         return Refusal("invalid", invalid.message, invalid.field)
     digest = body_hash(spec)

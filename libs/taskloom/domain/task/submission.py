@@ -57,7 +57,13 @@ class Invalid(ValueError):
 
 
 def normalise(
-    command: SubmitTask, *, task_id: str, tenant_id: str, user_id: str, kinds: Collection[str] | None = None
+    command: SubmitTask,
+    *,
+    task_id: str,
+    tenant_id: str,
+    user_id: str,
+    kinds: Collection[str] | None = None,
+    key_id: str = "",
 ) -> TaskSpec:
     """The specification that a submission asks for, defaults filled in. Pure: the same submission, the same result.
 
@@ -99,6 +105,7 @@ def normalise(
         on_dependency_failure=command.on_dependency_failure,
         description=command.description,
         approval=command.approval,
+        key_id=key_id,
     )
 
 
@@ -142,7 +149,9 @@ def own_session(tenant_id: str, task_id: str) -> str:
 
 
 def body_hash(spec: TaskSpec) -> str:
-    """Tells the same submission sent twice from another one: SHA-256 over the specification's JSON, sorted keys."""
+    """Tells the same submission sent twice from another one: SHA-256 over the specification's JSON, sorted keys. Which
+    of the user's keys it came with is no part of it."""
+    spec = structs.replace(spec, key_id="") if spec.key_id else spec
     if spec.kind == "workflow" and PINNED in spec.input:
         # What a stored workflow was when it was looked up is no part of what was sent.
         spec = structs.replace(spec, input={name: value for name, value in spec.input.items() if name != PINNED})

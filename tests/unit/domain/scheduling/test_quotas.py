@@ -13,6 +13,7 @@ from taskloom.domain.scheduling.quotas import (
     SessionQuota,
     Use,
     exhausted,
+    hour_of,
     periods_of,
     uses_of,
 )
@@ -107,10 +108,17 @@ def test_a_month_ends_with_its_last_day(at: datetime, until: datetime) -> None:
     assert exhausted(Quota(tokens_per_month=8), RED, used, at) is None
 
 
-def test_an_attempts_usage_counts_for_three_periods_and_the_session() -> None:
-    assert [use.period for use in uses_of("red", "s", START, 1, 0.5)] == [*periods_of(START), ""]
-    assert [use.session_id for use in uses_of("red", "s", START, 1, 0.5)] == ["", "", "", "s"]
-    assert len(uses_of("red", "", START, 1, 0.5)) == 3
+def test_an_attempts_usage_counts_for_periods_of_the_tenant_the_session_and_the_key() -> None:
+    tenants = [("", period) for period in (*periods_of(START), hour_of(START))]
+    of_session = [("s", TODAY), ("s", "")]
+    of_key = [("@key/k", TODAY), ("@key/k", "")]
+    for given, expected in (
+        (uses_of("red", "", START, 1, 0.5), tenants),
+        (uses_of("red", "s", START, 1, 0.5), tenants + of_session),
+        (uses_of("red", "s", START, 1, 0.5, "k"), tenants + of_session + of_key),
+    ):
+        assert [(use.session_id, use.period) for use in given] == expected
+        assert {(use.tokens, use.cost_usd, use.attempts) for use in given} == {(1, 0.5, 1)}
 
 
 def test_scopes_that_nobody_asks_about_are_forgotten() -> None:
@@ -120,3 +128,48 @@ def test_scopes_that_nobody_asks_about_are_forgotten() -> None:
     ledger.shut(Scope("blue"), at + KEPT_S)
     assert set(ledger.wanted(at + KEPT_S)) == {RED, Scope("blue")}
     assert ledger.wanted((START + timedelta(seconds=KEPT_S + 1)).timestamp()) == [Scope("blue")]
+
+
+def relimit(given: World, **quotas: Quota) -> None:
+    """Other quotas while tasks wait and run."""
+    states = [task.state for task in given.tasks.values() if task.state is not None]
+    given.scheduler.learn_quotas(quotas, [state for state in states if not state.ended])
+
+
+def test_quotas_that_come_later_hold_what_waits_and_count_what_runs() -> None:
+    given = world()
+    given.submit("a", "b", tenant="red")
+    assert given.started() == ["a", "b"]
+    given.submit("c", tenant="red")
+    relimit(given, red=Quota(parallel=2))
+    assert given.started() == []
+    assert given.gates("c")["parallel"].held_by == ("a", "b")
+    given.complete("a")
+    assert given.started() == ["c"]
+
+
+def test_a_larger_quota_lets_go_at_once_and_none_lets_all_go() -> None:
+    given = world(red=Quota(parallel=1, tokens_per_day=10))
+    given.scheduler.learn_usage([RED], [Use("red", "", TODAY, 10, 0.0)])
+    given.submit("a", "b", "c", tenant="red")
+    assert given.started() == []
+    relimit(given, red=Quota(parallel=1, tokens_per_day=11))
+    assert given.started() == ["a"]
+    relimit(given)
+    assert sorted(given.started()) == ["b", "c"]
+
+
+def test_limits_of_sessions_that_come_later_keep_sessions_apart() -> None:
+    given = world()
+    given.submit("a", tenant="red", session_id="s")
+    assert given.started() == ["a"]
+    given.submit("b", tenant="red", session_id="s")
+    given.submit("c", tenant="red", session_id="t")
+    relimit(given, red=Quota(session=SessionQuota(parallel=1)))
+    assert given.started() == ["c"]
+    assert given.gates("b")["parallel"].held_by == ("a",)
+    given.complete("a")
+    assert given.started() == ["b"]
+    given.submit("d", tenant="red", session_id="t")
+    relimit(given, red=Quota())
+    assert given.started() == ["d"]
