@@ -111,6 +111,14 @@ WHERE o.scope = w.scope AND o.tenant_id = w.tenant_id AND o.name = w.name AND o.
 """
 
 
+# What orchestrators that are gone waited for; nobody looks at it any more.
+DELETE_OLD_WAITS: Final = """
+DELETE FROM lease_waits WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM lease_waits WHERE seen_at < clock_timestamp() - interval '1 minute' FOR UPDATE SKIP LOCKED
+))
+"""
+
+
 def take_leases(cursor: Cursor, instance: str, epochs: Mapping[int, int], wishes: Sequence[Wish]) -> Taken:
     """Grants what fits, in the order of the wishes; to be called in a transaction. Asked again after a lost answer it
     grants the same. ``epochs``: those of the asker's partitions, by which it is known as their owner."""
@@ -155,6 +163,7 @@ def settle_leases(cursor: Cursor, partition: int, epoch: int, held: Sequence[Wis
     rows = [Lease(limit, wish.task_id) for wish in held for limit, _ in wish.places]
     _run(cursor, DELETE_UNHELD, partition, *_columns_of_leases(rows))
     _insert(cursor, held)
+    _run(cursor, DELETE_OLD_WAITS)
     return True
 
 

@@ -87,6 +87,21 @@ def test_asked_again_the_same_is_granted_and_a_new_attempt_replaces_the_old_one(
     assert rows.execute("SELECT task_id, attempt FROM leases").fetchall() == [("a", 2)]
 
 
+def test_what_the_dead_waited_for_counts_for_two_seconds_and_goes_with_a_take_over(
+    stores: list[ShardStore], rows: psycopg.Connection
+) -> None:
+    one, two = stores
+    mine, yours = one.take_over(0), two.take_over(2)
+    one.take_leases("one", epochs(mine), [wish("a", key=1)])
+    two.take_leases("two", epochs(yours), [wish("x", 2, key=1)])
+    one.put(Batch(ended=[Lease(KEY, "a")]))
+    rows.execute("UPDATE lease_waits SET seen_at = seen_at - interval '2 s'")
+    assert one.take_leases("one", epochs(mine), [wish("b", key=1)]).granted == {"b"}
+    rows.execute("UPDATE lease_waits SET seen_at = seen_at - interval '1 minute'")
+    assert one.settle_leases(0, mine.epoch, [wish("b", key=1)])
+    assert rows.execute("SELECT FROM lease_waits").fetchall() == []
+
+
 def test_who_lost_the_partition_takes_nothing_and_settles_nothing(stores: list[ShardStore]) -> None:
     old, new = stores
     mine = old.take_over(0)
