@@ -137,38 +137,42 @@ async def test_a_second_process_takes_over_and_a_revoked_one_is_cut_off(
             assert (await api.http.get(f"/api/v1/agents/{name}")).status_code == 404
 
 
-async def test_a_killed_agent_leaves_nothing_running_and_a_killed_gateway_is_left_for_another(
+async def test_a_killed_agent_leaves_nothing_running_and_its_attempts_are_retried(
     running_system: RunningSystem, api: Api, tmp_path: Path
 ) -> None:
     name, marker = named(), f"marker-{uuid.uuid4().hex}"
     token = await enroll(api, name)
-    async with further_gateway(running_system, tmp_path, f"gateway-{name}") as gateway:
-        agent = Agent(running_system, tmp_path, name, token, gateway.url)
-        async with running_agent(agent):
-            assert (await api.get(f"/agents/{name}"))["machine"]["gateway"] == f"gateway-{name}"
-            task_id = await shell(
-                api,
-                name,
-                f"echo up; sleep 3; echo done # {marker}",
-                retry={"max_attempts": 2, "initial_s": 0.1},
-            )
-            await wrote(api, task_id, "up\n")
-            assert processes_with(marker)
-            agent.kill()
-            await all_processes_gone(marker)
-        agent = Agent(running_system, tmp_path, name, token, gateway.url, running_system.url)
-        async with running_agent(agent):
-            done = await api.until(task_id, "completed", timeout_s=40)
-            assert done["result"] == "up\ndone"
-            assert await losses(api, task_id) == 1
+    agent = Agent(running_system, tmp_path, name, token)
+    async with running_agent(agent):
+        cmd = f"echo up; [ -e {tmp_path}/gate ] || sleep 300; echo done # {marker}"
+        task_id = await shell(api, name, cmd, retry={"max_attempts": 2, "initial_s": 0.1})
+        await wrote(api, task_id, "up\n")
+        assert processes_with(marker)
+        assert agent.pid is not None
+        os.kill(agent.pid, signal.SIGKILL)
+        await all_processes_gone(marker)
+    (tmp_path / "gate").touch()
+    async with running_agent(Agent(running_system, tmp_path, name, token)):
+        done = await api.until(task_id, "completed", timeout_s=40)
+        assert (done["result"], await losses(api, task_id)) == ("up\ndone", 1)
 
-            streams = await shell(api, name, LINES.format(n=30, s=0.1))
-            await wrote(api, streams, "line 3\n")
-            assert (await api.get(f"/agents/{name}"))["machine"]["gateway"] == f"gateway-{name}"
-            gateway.kill()
-            await api.until(streams, "completed", timeout_s=40)
-            assert await text_of(api, streams) == lines(30)
-            assert (await api.types(streams)).count("ATTEMPT_ASSIGNED") == 1
+
+@pytest.mark.chaos
+async def test_a_killed_gateway_is_left_for_another(running_system: RunningSystem, api: Api, tmp_path: Path) -> None:
+    name = named()
+    token = await enroll(api, name)
+    async with (
+        further_gateway(running_system, tmp_path, f"gateway-{name}") as gateway,
+        running_agent(Agent(running_system, tmp_path, name, token, gateway.url, running_system.url)),
+    ):
+        task_id = await shell(api, name, LINES.format(n=30, s=0.1))
+        await wrote(api, task_id, "line 3\n")
+        assert (await api.get(f"/agents/{name}"))["machine"]["gateway"] == f"gateway-{name}"
+        gateway.kill()
+        await api.until(task_id, "completed", timeout_s=40)
+        assert await text_of(api, task_id) == lines(30)
+        assert (await api.types(task_id)).count("ATTEMPT_ASSIGNED") == 1
+        assert (await api.get(f"/agents/{name}"))["machine"]["gateway"] != f"gateway-{name}"
 
 
 @pytest.mark.chaos

@@ -12,6 +12,7 @@ import pytest
 from taskloom.local.jars import ensure_jars
 from taskloom.testing.eventually import eventually
 from taskloom.testing.processes import RunningSystem
+from tests.chaos.workload import verify
 from tests.e2e.support import Json, all_processes_gone, door
 
 pytestmark = [pytest.mark.e2e, pytest.mark.chaos, pytest.mark.timeout(240)]
@@ -22,7 +23,7 @@ CAN = "quantum"
 @pytest.fixture
 async def system(tmp_path: Path) -> AsyncIterator[RunningSystem]:
     ensure_jars()
-    running = RunningSystem(tmp_path / "home")
+    running = RunningSystem(tmp_path / "home", {"TASKLOOM_AGENTS": "agent1"})
     try:
         await running.start()
         yield running
@@ -51,6 +52,12 @@ async def test_what_waited_ran_was_scheduled_held_or_retried_goes_on_after_a_res
         running = await api.submit(
             kind="shell", input={"cmd": f"[ -e {tmp_path}/gate ] || sleep 300", "env": {"MARKER": marker}}, retry=retry
         )
+        on_agent = await api.submit(
+            kind="shell",
+            input={"cmd": f"[ -e {tmp_path}/gate ] || sleep 300", "env": {"MARKER": marker}},
+            retry=retry,
+            executor_id="agent1",
+        )
         scheduled = await api.submit(kind="echo", run_at=run_at.isoformat())
         waiting = await api.submit(kind="echo", capabilities=[CAN])
         retried = await api.submit(kind="echo", input={"fail_times": 1}, retry={"initial_s": 15, "jitter": 0})
@@ -59,6 +66,7 @@ async def test_what_waited_ran_was_scheduled_held_or_retried_goes_on_after_a_res
         done = await api.submit(kind="echo", input={"n": 1}, task_id="kept")
         await api.ended(done)
         await api.until(running, "running")
+        await api.until(on_agent, "running")
         await api.until(retried, "retrying")
         before = {task_id: await api.task(task_id) for task_id in (scheduled, waiting, held, done)}
 
@@ -69,8 +77,10 @@ async def test_what_waited_ran_was_scheduled_held_or_retried_goes_on_after_a_res
         for task_id, task in before.items():
             assert await api.task(task_id) == task
         assert (await api.control(held, "resume")).status_code == 202
-        again = await api.ended(running)
-        assert (again["state"], again["attempt"]) == ("completed", 2)
+        for task_id in (running, on_agent):
+            again = await api.ended(task_id)
+            assert (again["state"], again["attempt"]) == ("completed", 2)
+        assert (await api.get("/agents/agent1"))["machine"]["status"] == "online"
         assert [gate["gate"] for gate in (await api.get(f"/tasks/{waiting}/why"))["gates"]] == ["capability"]
         assert (await api.task(held))["state"] == "ready"
         for task_id in (waiting, held):
@@ -81,3 +91,4 @@ async def test_what_waited_ran_was_scheduled_held_or_retried_goes_on_after_a_res
         assert datetime.fromisoformat(late["started_at"]) >= run_at
         tried = await api.ended(retried, 45)
         assert (tried["state"], tried["attempt"]) == ("completed", 2)
+    await verify(system)
