@@ -69,6 +69,18 @@ async def test_from_a_moment_on(kafka_bootstrap: str, publisher: Publisher, topi
     await collector.consumer.stop()
 
 
+async def test_from_offsets_on_of_some_partitions_alone(
+    kafka_bootstrap: str, publisher: Publisher, topics: Topics
+) -> None:
+    await publish(publisher, topics.events, range(16))
+    first, second = places(topics.events)[:2]
+    collector = Collector(TailConsumer(kafka_bootstrap, [first, second], start={first: 1, second: 3}))
+    await collector.consumer.start()
+    await collector.until(lambda: collector.count >= 4)
+    assert collector.values == {0: [b"4", b"8", b"12"], 1: [b"13"]}
+    await collector.consumer.stop()
+
+
 async def test_after_a_stop_it_starts_anew_from_the_end(
     kafka_bootstrap: str, publisher: Publisher, topics: Topics
 ) -> None:

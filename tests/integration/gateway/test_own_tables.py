@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from services.gateway.first_answers import Busy, Claimed, OtherBody, PostgresAnswers, Stored
+from services.gateway.links.values import PostgresAgentValues
 from services.gateway.own_tables import own_pool
 from services.gateway.rate_windows import Asked, Plan, PostgresWindows
 from services.gateway.rates import RateLimited, RateLimiter
@@ -128,3 +129,22 @@ async def test_gateways_that_start_together_share_one_secret_under_each_name(dat
         assert [len(each) for each in found] == [64] * 40
         assert [len(set(found[name::2])) for name in (0, 1)] == [1, 1]
         assert found[0] != found[1]
+
+
+class Claims:
+    """Large values that are kept nowhere."""
+
+    async def put(self, value: bytes) -> str:
+        return hashlib.sha256(value).hexdigest()
+
+    async def resolve(self, value: object) -> object:
+        return value
+
+
+async def test_a_value_is_its_tenants_alone_however_often_it_is_stored(database_dsn: str) -> None:
+    async with pool_of(database_dsn) as pool:
+        values = PostgresAgentValues(Claims(), pool)
+        digest = await values.put("acme", b"1")
+        assert await values.put("acme", b"1") == digest
+        assert await values.owned("acme", [digest, "0" * 64]) == {digest}
+        assert await values.owned("red", [digest]) == set()
