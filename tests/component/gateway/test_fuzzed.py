@@ -29,6 +29,7 @@ from services.gateway.parts import Parts
 from services.gateway.settings import GatewaySettings
 from taskloom.domain.task import events as e
 from tests.component.gateway.memory import MemorySystem
+from tests.component.gateway.memory_links import LinkKafka
 from tests.component.gateway.memory_secrets import MemorySecrets
 
 BASE_URL = "http://127.0.0.1"
@@ -57,7 +58,8 @@ class World:
             files_url=f"file://{folder}",
             jwt_secret=SecretStr("j" * 32),
         )
-        parts = Parts(configured, system, system, system, system, system, system.tail, sealed=MemorySecrets())
+        around = (system, system, system, system, system, system.tail)
+        parts = Parts(configured, *around, links=LinkKafka().parts, sealed=MemorySecrets())
         self.app = create_app(parts)
         self.statuses: Counter[int] = Counter()
         self._runner = asyncio.Runner()
