@@ -1,5 +1,5 @@
 """Two of each service, and one after another is killed, stopped or frozen while clients go on: what is promised of
-requests with a key, streams and schedules holds all the time. The short form: tests/e2e/test_instances_restarted.py."""
+requests with a key, streams and schedules holds all the time. The short form: tests/e2e/instances/test_restarted.py."""
 
 import asyncio
 import itertools
@@ -18,9 +18,9 @@ from taskloom.local.jars import ensure_jars
 from taskloom.testing.eventually import eventually
 from tests.chaos.workload import check_history, stored_histories, verify
 from tests.conftest import running
-from tests.e2e.pair import Follower, Pair, Room, Told, started, stored, token
+from tests.e2e.instances.pair import Follower, Pair, Room, Told, started, stored, token
+from tests.e2e.instances.ticking import Ticking
 from tests.e2e.support import TASKS, Api, Json
-from tests.e2e.ticking import Ticking
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from taskloom.testing.eventually import eventually
-from tests.e2e.pair import (
+from tests.e2e.instances.pair import (
     KEY_CACHE_S,
     PER_HOUR,
     QUEUES_PER_HOUR,
@@ -25,8 +25,8 @@ from tests.e2e.pair import (
     token,
     turns,
 )
+from tests.e2e.instances.ticking import most_at_once
 from tests.e2e.support import TASKS, Api, Json
-from tests.e2e.ticking import most_at_once
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 

@@ -13,9 +13,9 @@ import pytest
 
 from taskloom.testing.eventually import eventually
 from tests.chaos.workload import verify
-from tests.e2e.pair import QUEUES_PER_HOUR, Follower, Pair, Room, followed, hour_has, stored, turns
+from tests.e2e.instances.pair import QUEUES_PER_HOUR, Follower, Pair, Room, followed, hour_has, stored, turns
+from tests.e2e.instances.ticking import Ticking
 from tests.e2e.support import TASKS, Api, Json
-from tests.e2e.ticking import Ticking
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 

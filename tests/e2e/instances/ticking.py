@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from taskloom.domain.entities.events import RunsSkipped, RunTriggered
 from taskloom.testing.eventually import eventually
-from tests.e2e.pair import Pair, token
+from tests.e2e.instances.pair import Pair, token
 from tests.e2e.support import Api, Json
 
 SCHEDULES: Final = "/api/v1/schedules"

@@ -13,7 +13,7 @@ from shannon import AsyncShannonClient, TaskStatusEnum, errors
 from taskloom.client import Client
 from taskloom.testing.eventually import eventually
 from taskloom.testing.processes import RunningSystem
-from tests.e2e.pair import Pair
+from tests.e2e.instances.pair import Pair
 
 pytestmark = pytest.mark.e2e
 
