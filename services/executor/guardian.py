@@ -37,6 +37,10 @@ STDOUT, STDERR, CONTROL, STARTED, REFUSED, EXITED, SIGNALLED = range(1, 8)
 SPAWN, SIGNAL, CREDIT = range(1, 4)
 
 _PACKET_BYTES = 64 * 1024
+_GATHER_S = 0.001
+"""Output that follows other output at once waits this long for more, so that a burst is not sent page by page."""
+
+_GATHER_BYTES = 32 * 1024
 _LEFTOVER_S = 1.0
 """What outlives the main process (``cmd &``, a process substitution) has this long to end by itself."""
 
@@ -98,6 +102,9 @@ class Guardian:
         self._inbox = bytearray()
         self._outbox: deque[tuple[int, int, bytearray]] = deque()
         self._unsent = b""
+        self._gathered = 0
+        self._gathering_since = self._sent_at = 0.0
+        self._blocked = False
         self._groups: dict[int, Group] = {}
         self._by_keeper: dict[int, Group] = {}
         self._by_pipe: dict[int, Group] = {}
@@ -135,10 +142,21 @@ class Guardian:
         for group in [group for group in self._groups.values() if group.code is not None]:
             self._finish(group)
         self._old_cgroups = [old for old in self._old_cgroups if not old.remove()]
-        return self._flush()
+        return self._gathers() or self._flush()
+
+    def _gathers(self) -> bool:
+        """Whether what waits to be sent is some output of a burst, of which more is to come in a moment."""
+        if not 0 < self._gathered < _GATHER_BYTES or self._unsent or self._outbox[-1][0] > CONTROL:
+            return False
+        now = time.monotonic()
+        if not self._gathering_since:
+            self._gathering_since = now
+        return now - self._gathering_since < _GATHER_S and now - self._sent_at < 5 * _GATHER_S
 
     def _patience_s(self) -> float | None:
         """How long to wait for news: for ever, unless a command has ended and its group is still to be looked at."""
+        if self._gathered and not self._unsent:
+            return _GATHER_S
         ending = [group for group in self._groups.values() if group.code is not None]
         if any(group.is_empty and not group.held and group.window > 0 for group in ending):
             return 0
@@ -332,6 +350,7 @@ class Guardian:
     # To the executor.
 
     def _send(self, kind: int, number: int, payload: bytes) -> None:
+        self._gathered += len(payload)
         if self._outbox and kind <= CONTROL and self._outbox[-1][:2] == (kind, number):
             self._outbox[-1][2].extend(payload)
         else:
@@ -346,13 +365,19 @@ class Guardian:
             try:
                 sent = self._control.send(self._unsent)
             except BlockingIOError:
-                self._poll.modify(self._control.fileno(), select.EPOLLIN | select.EPOLLOUT)
+                self._wait_to_send(True)
                 return True
             except OSError:
                 return False
             self._unsent = self._unsent[sent:]
-        self._poll.modify(self._control.fileno(), select.EPOLLIN)
+            self._sent_at, self._gathering_since, self._gathered = time.monotonic(), 0.0, 0
+        self._wait_to_send(False)
         return True
+
+    def _wait_to_send(self, blocked: bool) -> None:
+        if blocked != self._blocked:
+            self._blocked = blocked
+            self._poll.modify(self._control.fileno(), select.EPOLLIN | (select.EPOLLOUT if blocked else 0))
 
     def _kill_all(self) -> None:
         """Kills everything that was started here until nothing is left (for ten seconds at most)."""

@@ -115,9 +115,11 @@ class OutputWriter:
         if stream != self._stream:
             self._switch(stream)
         self._joined += content
-        if not self._chunks or len(self._joined) >= CHUNK_BYTES:
+        if not self._chunks:
             self._flush()
-        elif self._timer is None:
+        elif len(self._joined) >= CHUNK_BYTES:
+            self._put_full()
+        if self._joined and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(JOIN_S, self._flush)
 
     async def close(self) -> OutputSummary:
@@ -157,6 +159,16 @@ class OutputWriter:
             data = data[:-tail]
         for piece in cut(data):
             self._put(piece)
+
+    def _put_full(self) -> None:
+        """Sends what makes full pieces; the rest goes with what comes, or a moment later."""
+        data, at = bytes(self._joined), 0
+        while len(data) - at >= CHUNK_BYTES:
+            piece = data[at : at + CHUNK_BYTES]
+            end = CHUNK_BYTES - incomplete_tail(piece)
+            self._put(piece[:end])
+            at += end
+        del self._joined[:at]
 
     def _put(self, piece: bytes) -> None:
         if not self._chunks:
