@@ -42,6 +42,39 @@ SAME_EACH_TIME = settings(
 )
 
 
+READ_FOR_S = 0.3
+"""A stream of many tasks has no end: whoever reads one leaves after this long."""
+
+
+class Leaving:
+    """The application as it looks to readers of streams who leave."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if "/stream/" not in scope["path"]:
+            await self._app(scope, receive, send)
+            return
+        last: dict[str, Any] = {}
+
+        async def told_or_gone() -> Any:
+            try:
+                async with asyncio.timeout(READ_FOR_S):
+                    return await receive()
+            except TimeoutError:
+                return {"type": "http.disconnect"}
+
+        async def remembered(message: dict[str, Any]) -> None:
+            last.clear()
+            last.update(message)
+            await send(message)
+
+        await self._app(scope, told_or_gone, remembered)
+        if last["type"] == "http.response.start" or last.get("more_body"):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
 class World:
     """One application with a few things in it, so that ids can be hit, and a loop that all requests run in."""
 
@@ -63,7 +96,7 @@ class World:
         self.app = create_app(parts)
         self.statuses: Counter[int] = Counter()
         self._runner = asyncio.Runner()
-        transport = httpx.ASGITransport(cast(Any, self.app))
+        transport = httpx.ASGITransport(Leaving(self.app))
         self._client = httpx.AsyncClient(transport=transport, base_url=BASE_URL)
         for task_id in ("open", "done"):
             self._post("/api/v1/tasks", {"task_id": task_id, "kind": "echo", "session_id": "open"})
