@@ -15,6 +15,7 @@ from services.gateway.gatekeeper import Gatekeeper
 from services.gateway.limits import Limits
 from services.gateway.paths import is_stream
 from services.gateway.problems import Problem
+from services.gateway.reconnects import CutInstead, comes_back
 from services.gateway.refusing import refuse_websocket
 from services.gateway.security import BrowserGuard
 from taskloom import telemetry
@@ -64,7 +65,8 @@ class Edge:
             if not trace_id:
                 trace_id = telemetry.trace_id_of(span.traceparent)
             scope.setdefault("state", {})["traceparent"] = span.traceparent
-            sender = _Sender(send, _common_headers(headers, trace_id, span.traceparent))
+            reader = CutInstead(send) if comes_back(scope, headers) else send
+            sender = _Sender(reader, _common_headers(headers, trace_id, span.traceparent))
             began = time.perf_counter()
             try:
                 await self._guarded(scope, headers, receive, sender)

@@ -26,7 +26,7 @@ ENDED: Final = 1000
 REFUSED: Final = 1008
 
 _log = telemetry.get_logger(__name__)
-_HEADERS: Final = [
+SSE_HEADERS: Final = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
@@ -104,7 +104,7 @@ class SseResponse:
         self._frames = frames
         self._limits = limits
         self._streams = streams
-        self._headers = [*_HEADERS, *headers]
+        self._headers = [*SSE_HEADERS, *headers]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._limits.stream():

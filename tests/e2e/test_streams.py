@@ -108,6 +108,7 @@ async def by_eventsource(node: Node, url: str) -> tuple[list[Frame], int]:
     """The npm package, which comes back by itself; frames and how often it was cut."""
     met = [json.loads(line) for line in (await node.run(EVENTSOURCE, url, NAMES, timeout_s=90)).splitlines()]
     frames = [(each["id"], each["name"], each["data"]) for each in met if each["met"] == "event"]
+    assert frames[-1][1] == "done", f"it gave up: {met[-1]}"
     return frames, sum(each["met"] == "cut" for each in met)
 
 

@@ -273,6 +273,25 @@ async def test_a_draining_gateway_cuts_streams(app: Litestar, server: HttpServer
     assert isinstance(reader.fault, httpx.RemoteProtocolError)
 
 
+async def test_who_comes_back_while_nothing_can_be_read_is_cut_and_who_comes_first_is_refused(
+    app: Litestar, server: HttpServer, system: MemorySystem
+) -> None:
+    """An EventSource that meets a 503 gives up for good; one that is cut tries again, after the time it is told."""
+    submitted(system)
+    await app.state["gateway"].streams.close()
+    url = f"http://127.0.0.1:{server.port}/api/v1/stream/sse?workflow_id={TASK}"
+    async with httpx.AsyncClient() as client:
+        first = await client.get(url)
+        assert (first.status_code, first.headers["retry-after"]) == (503, "1")
+        async with client.stream("GET", url, headers={"Last-Event-ID": "2-0"}) as again:
+            assert (again.status_code, again.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+            lines = again.aiter_lines()
+            assert await anext(lines) == "retry: 1000"
+            with pytest.raises(httpx.RemoteProtocolError):
+                async for _ in lines:
+                    pass
+
+
 async def test_a_reader_that_left_is_let_go(app: Litestar, server: HttpServer, system: MemorySystem) -> None:
     submitted(system)
     limits = app.state["gateway"].limits
