@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from litestar.types import Message, Send
 
+from services.gateway.paths import is_stream
 from services.gateway.sending import SSE_HEADERS, StreamCut
 
-SSE_PATH: Final = "/api/v1/stream/sse"
 _UNAVAILABLE: Final = 503
 _OF_THE_BODY: Final = frozenset({b"content-type", b"content-length"})
 
@@ -41,4 +41,4 @@ class CutInstead:
 
 def comes_back(scope: Any, headers: Mapping[bytes, bytes]) -> bool:
     """Whether this is a reader of server-sent events that has had a part of them."""
-    return scope["path"] == SSE_PATH and bool(headers.get(b"last-event-id"))
+    return is_stream(scope["path"]) and bool(headers.get(b"last-event-id"))

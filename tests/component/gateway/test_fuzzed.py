@@ -26,6 +26,7 @@ from schemathesis.specs.openapi.checks import (
 from services.gateway.app import create_app
 from services.gateway.openapi import document_of
 from services.gateway.parts import Parts
+from services.gateway.paths import is_stream
 from services.gateway.settings import GatewaySettings
 from taskloom.domain.task import events as e
 from tests.component.gateway.memory import MemorySystem
@@ -53,7 +54,7 @@ class Leaving:
         self._app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if "stream" not in scope["path"].split("/"):
+        if not is_stream(scope["path"]):
             await self._app(scope, receive, send)
             return
         last: dict[str, Any] = {}
