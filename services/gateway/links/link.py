@@ -20,6 +20,7 @@ from taskloom import telemetry
 from taskloom.bus.errors import BusError, TooLarge
 from taskloom.bus.publish import OutRecord
 from taskloom.domain.task.directives import Directive, RunAttempt, StopAttempt
+from taskloom.domain.task.submission import WEBHOOK_KIND, WEBHOOK_QUEUE
 from taskloom.store.errors import ClaimCorrupt, ClaimMissing, StoreUnavailable
 from taskloom.views.reading import TooSlow
 from taskloom.wire import link as wire
@@ -206,6 +207,9 @@ class AgentLink:
             at=now,
             started_at=None if since is None else min(now, since + self._relay.skew),
             schemas={},
+            # Deliveries of webhooks are the installation's work, not a machine's of the tenant.
+            kinds=tuple(kind for kind in beat.kinds if kind != WEBHOOK_KIND),
+            queues=tuple(queue for queue in beat.queues if queue != WEBHOOK_QUEUE),
             tenant_id=self.guest.tenant_id,
             epoch=self._epoch,
             gateway=self._gateway,

@@ -17,6 +17,7 @@ from services.gateway.settings import GatewaySettings
 from taskloom.domain.task.commands import ReportCompleted, ReportStarted, SubmitTask
 from taskloom.domain.task.directives import RunAttempt, StopAttempt
 from taskloom.domain.task.events import AttemptAssigned, AttemptLost, AttemptStarted, TaskEvent
+from taskloom.domain.task.submission import WEBHOOK_KIND, WEBHOOK_QUEUE
 from taskloom.keys import DEV_TOKENS
 from taskloom.testing.eventually import eventually
 from taskloom.views.executors.query import Executor
@@ -106,12 +107,14 @@ async def test_an_agent_registers_as_an_executor_in_the_gateways_words(room: Roo
     machine = await room.machine("builder", token, beat=False)
     machine.skew = timedelta(hours=1)
     schemas = {"echo": {"type": "object"}}
-    await machine.beat(slots=3, tenant_id="other", epoch=99, schemas=schemas, kinds=("echo",))
+    await machine.beat(
+        slots=3, tenant_id="other", epoch=99, schemas=schemas, kinds=("echo", WEBHOOK_KIND), queues=("a", WEBHOOK_QUEUE)
+    )
     [beat] = await eventually(room.kafka.heartbeats) or []
     assert (beat.executor_id, beat.tenant_id, beat.agent_id) == ("acme:builder", "acme", "builder")
     assert (beat.incarnation, beat.epoch, beat.gateway, beat.slots) == ("i-1", machine.epoch, "g", 3)
     now = datetime.now(UTC)
-    assert beat.schemas == {}
+    assert (beat.schemas, beat.kinds, beat.queues) == ({}, ("echo",), ("a",))
     assert beat.started_at is not None
     assert max(abs(now - beat.at), abs(now - beat.started_at)) < timedelta(seconds=30)
 
