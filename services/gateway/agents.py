@@ -29,6 +29,7 @@ _BUILT_IN_TEXTS: Final = {
     "shell": "Runs a command under bash",
     "python": "Calls a registered Python function",
     "http": "Sends one HTTP request",
+    "docker": "Runs a container",
 }
 
 
