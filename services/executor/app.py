@@ -42,15 +42,22 @@ class NotReady(TaskloomError):
 async def run(settings: ExecutorSettings) -> None:
     """Runs an executor until SIGTERM, then drains: no new work, what runs gets the drain's time, all is reported."""
     async with Runtime("executor", settings) as runtime:
+        # Before Kafka is asked for anything: what is wrong with a module or an app is told at once.
+        handlers = await runtime.start("load handlers", _open_handlers(settings))
         transport = await over_kafka(settings, runtime)
-        await serve(settings, runtime, transport, incarnation=uuid4().hex)
+        await serve(settings, runtime, transport, incarnation=uuid4().hex, handlers=handlers)
         await runtime.run_until_stopped()
 
 
 async def serve(
-    settings: ExecutorSettings, runtime: Runtime, transport: Transport, *, incarnation: str
+    settings: ExecutorSettings,
+    runtime: Runtime,
+    transport: Transport,
+    *,
+    incarnation: str,
+    handlers: Mapping[str, Handler] | None = None,
 ) -> Callable[[], Awaitable[None]]:
-    """Starts the executor over this transport, and leaves its drain with the runtime.
+    """Starts the executor over this transport, and leaves its drain with the runtime. ``handlers``: opened already.
 
     Returns what announces it again, for a transport that comes and goes.
     """
@@ -64,7 +71,8 @@ async def serve(
         overflow=transport.overflow,
         batch_bytes=transport.batch_bytes,
     )
-    handlers = await runtime.start("load handlers", _open_handlers(settings))
+    if handlers is None:
+        handlers = await runtime.start("load handlers", _open_handlers(settings))
     capabilities = _capabilities(settings)
     guardian = Guardian(settings.cgroup, settings.shell_users)
     reporter = Reporter(
