@@ -30,7 +30,7 @@ EACH_MIB: Final = 2
 STARTS: Final = 200
 CANCELS: Final = 200
 CANCELS_AT_ONCE: Final = 10
-STUBBORN_AT_ONCE: Final = 50
+STUBBORN_AT_ONCE: Final = 25
 GRACE_S: Final = 5.0
 LOOK_EVERY_S: Final = 0.001
 
