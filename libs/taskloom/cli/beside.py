@@ -30,6 +30,8 @@ VERBS_BESIDE: Final = frozenset(
         "approvals",
         "queues",
         "report",
+        "usage",
+        "quotas",
         "keys",
         "webhooks",
         "audit",

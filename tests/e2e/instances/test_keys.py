@@ -13,6 +13,7 @@ from shannon import AsyncShannonClient, TaskStatusEnum, errors
 from taskloom.client import Client
 from taskloom.testing.eventually import eventually
 from taskloom.testing.processes import RunningSystem
+from tests.component.gateway.provider import Provider
 from tests.e2e.instances.pair import Pair
 
 pytestmark = pytest.mark.e2e
@@ -88,6 +89,60 @@ async def test_keys_from_the_first_to_its_revocation(pair: Pair) -> None:
         assert len((await http.get("/api/v1/audit", params=since, headers=boss)).json()["entries"]) == 1
         assert (await http.get("/api/v1/audit", headers={"X-API-Key": blue})).json()["entries"] == []
     assert key not in "".join(guarded.log(name) for name in ("up", *guarded.pids))
+
+
+async def test_people_sign_in_and_their_limits_change_on_both_gateways(pair: Pair, identities: Provider) -> None:
+    owner = taskloom(pair.system, "keys", "create", "--tenant", "root", "--role", "owner").strip()
+    first, second = pair.urls
+    async with httpx.AsyncClient(timeout=40) as http:
+        made = (await http.post(f"{first}/api/v1/auth/register", json={"token": identities.id_token()})).json()
+        assert made["is_new_user"]
+        tenant = made["tenant_id"]
+        person, boss = {"X-API-Key": made["api_key"]}, {"X-API-Key": owner, "X-Tenant-Id": tenant}
+        old = {"refresh_token": made["refresh_token"]}
+        renewed = (await http.post(f"{second}/api/v1/auth/refresh", json=old)).json()
+        bearer = {"Authorization": f"Bearer {renewed['access_token']}"}
+        assert (await http.get(f"{first}/api/v1/auth/me", headers=bearer)).json()["email"] == "google-7@example.org"
+
+        async def submitted(url: str) -> str:
+            body = {"query": "What is 2 + 2?", "session_id": "mine"}
+            return str((await http.post(f"{url}/api/v1/tasks", json=body, headers=person)).json().get("code", "taken"))
+
+        async def used(by: str) -> list[tuple[str, bool, int]]:
+            answer = await http.get(f"{second}/api/v1/usage", params={"by": by}, headers=person)
+            entries = answer.json()["usage"]
+            return [(each[f"{by}_id"], each["total_tokens"] > 0, each["attempts"]) for each in entries]
+
+        async def is_counted() -> bool:
+            [key] = (await http.get(f"{first}/api/v1/auth/api-keys", headers=person)).json()["keys"]
+            return await used("key") == [(key["id"], True, 1)]
+
+        assert await submitted(first) == "taken"
+        await eventually(is_counted, 20)
+        assert await used("session") == [("mine", True, 1)]
+        put = await http.put(f"{first}/api/v1/quotas", json={"tokens": 1}, headers=boss)
+        assert put.json()["quota"]["tokens"] == 1, put.text
+        assert await submitted(first) == "BUDGET_EXCEEDED"
+
+        async def refused_elsewhere() -> bool:
+            return await submitted(second) == "BUDGET_EXCEEDED"
+
+        await eventually(refused_elsewhere, 3)
+        assert "tokens in all" in taskloom(pair.system, "quotas", "show", key=made["api_key"])
+        taskloom(pair.system, "quotas", "set", "--tokens", "none", "--tenant", tenant, key=owner)
+        assert await submitted(first) == "taken"
+        assert "mine" in taskloom(pair.system, "usage", "--by", "session", key=made["api_key"])
+
+        stolen = await http.post(f"{first}/api/v1/auth/refresh", json=old)
+        assert (stolen.status_code, stolen.json()["error"]) == (401, "invalid_refresh_token")
+        user = f"{first}/api/v1/users/{made['user_id']}"
+        assert (await http.patch(user, json={"disabled": True}, headers=boss)).json()["disabled"]
+
+        async def is_out() -> bool:
+            calls = [(url, each) for url in pair.urls for each in (person, bearer)]
+            return {(await http.get(f"{url}/api/v1/auth/me", headers=each)).status_code for url, each in calls} == {401}
+
+        await eventually(is_out, 10)
 
 
 def _used(system: RunningSystem, key_id: str) -> bool:
