@@ -315,8 +315,12 @@ async def test_dead_letters_are_listed_shown_and_sent_again(
     task_id, queue = f"early-{uuid.uuid4().hex[:8]}", f"later-{uuid.uuid4().hex[:8]}"
     await outsider.send({"kind": "echo", "queue": queue}, key=task_id)
     await outsider.letter(task_id)
-    listed = await taskloom(running_system, "dead-letters", "list", "--since", "2m")
-    [place] = [line.split("│")[1].strip() for line in listed.splitlines() if task_id in line]
+
+    async def listed(*options: str) -> list[str]:
+        letters = await taskloom(running_system, "dead-letters", "list", "--since", "2m", "--json", *options)
+        return [letter["place"] for letter in json.loads(letters) if letter["key"] == task_id]
+
+    [place] = await listed()
     shown = await taskloom(running_system, "dead-letters", "show", place)
     async with further_executor(running_system, tmp_path, queue, queues=queue):
         again = await taskloom(running_system, "dead-letters", "redrive", place)
@@ -326,8 +330,8 @@ async def test_dead_letters_are_listed_shown_and_sent_again(
     assert queue in shown
     assert "1 records sent again" in again
     assert (task["state"], task["executor_id"]) == ("completed", queue)
-    assert task_id not in await taskloom(running_system, "dead-letters", "list", "--since", "2m")
-    assert task_id in await taskloom(running_system, "dead-letters", "list", "--since", "2m", "--all")
+    assert await listed() == []
+    assert await listed("--all") == [place]
 
 
 async def taskloom(system: RunningSystem, *arguments: str) -> str:
