@@ -114,6 +114,11 @@ class LimitsDesk:
         """Raises OperationalError or TooSlow: PostgreSQL is away or slow."""
         await self._follower.refresh()
 
+    def of(self, caller: Caller) -> tuple[str, Quota, RatePlan]:
+        """Tier, what the tenant may use, and what the caller may send, as this gateway last heard."""
+        plan, tenant = self._plans.plan_of(caller), caller.tenant_id
+        return self._plans.tier_of(tenant), self._quotas.quota_of(tenant), RatePlan(plan.minute, plan.hour, plan.day)
+
     async def get(self, caller: Caller) -> QuotasSeen:
         """As of now: this gateway looks before it answers."""
         tenant, now = caller.tenant_id, datetime.now(UTC)

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from taskloom.client.calls import Call, given
+from taskloom.client.quota_calls import Limits, RateLimits
 
 API_KEYS: Final = "/api/v1/auth/api-keys"
 
@@ -53,6 +54,9 @@ class Me(Struct, frozen=True, kw_only=True):
     username: str = ""
     email: str = ""
     key_id: str = ""
+    tier: str = ""
+    quotas: Limits = Limits()
+    rate_limits: RateLimits = RateLimits()
 
 
 class ApiKey(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ import httpx
 from httpx_sse import aconnect_sse
 from tenacity import AsyncRetrying
 
-from taskloom.client import access_calls, approval_calls, calls
+from taskloom.client import access_calls, approval_calls, calls, quota_calls
 from taskloom.client import answers as a
 from taskloom.client import figures as f
 from taskloom.client.approvals_async import AsyncApprovals
@@ -272,6 +272,14 @@ class AsyncClient:
     async def me(self) -> access_calls.Me:
         """Who the server takes this client for, and what it may do."""
         return await self.call(access_calls.me())
+
+    async def quotas(self) -> quota_calls.Quotas:
+        """What the tenant may use, and what of it is used."""
+        return await self.call(quota_calls.get_quotas())
+
+    async def usage(self, by: str = "day", **chosen: Unpack[quota_calls.UsageChoice]) -> quota_calls.Usage:
+        """Tokens, cost and attempts, newest first; ``by``: day, hour, session or key."""
+        return await self.call(quota_calls.usage(by, **chosen))
 
     async def audit(self, **chosen: Unpack[access_calls.AuditChoice]) -> access_calls.AuditPage:
         """One page of the calls that changed something, or wanted to, newest first."""

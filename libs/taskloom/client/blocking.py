@@ -9,7 +9,7 @@ import httpx
 from httpx_sse import connect_sse
 from tenacity import Retrying
 
-from taskloom.client import access_calls, approval_calls, calls
+from taskloom.client import access_calls, approval_calls, calls, quota_calls
 from taskloom.client import answers as a
 from taskloom.client import figures as f
 from taskloom.client.approvals import Approvals
@@ -265,6 +265,14 @@ class Client:
     def me(self) -> access_calls.Me:
         """Who the server takes this client for, and what it may do."""
         return self.call(access_calls.me())
+
+    def quotas(self) -> quota_calls.Quotas:
+        """What the tenant may use, and what of it is used."""
+        return self.call(quota_calls.get_quotas())
+
+    def usage(self, by: str = "day", **chosen: Unpack[quota_calls.UsageChoice]) -> quota_calls.Usage:
+        """Tokens, cost and attempts, newest first; ``by``: day, hour, session or key."""
+        return self.call(quota_calls.usage(by, **chosen))
 
     def audit(self, **chosen: Unpack[access_calls.AuditChoice]) -> access_calls.AuditPage:
         """One page of the calls that changed something, or wanted to, newest first."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from msgspec import Struct, field
 
@@ -85,6 +85,16 @@ class Usage(Struct, frozen=True, kw_only=True):
     usage: list[UsageEntry]
     total: UsageEntry
     total_count: int
+
+
+class UsageChoice(TypedDict, total=False):
+    """``since``: included, ``until``: not. ``limit``: 1 to 1,000 entries."""
+
+    since: datetime
+    until: datetime
+    session_id: str
+    key_id: str
+    limit: int
 
 
 def get_quotas(tenant_id: str = "") -> Call[Quotas]:

@@ -14,6 +14,8 @@ from services.gateway.docs import Answered, Doc, documented
 from services.gateway.keys import KeyIssuedOnce, KeyList, KeyRefreshed, KeyRevocation, KeySeen, NewApiKey
 from services.gateway.problems import NotOffered, decoded
 from services.gateway.queries import Limit100, read_query
+from services.gateway.tenant_limits import RatePlan
+from taskloom.domain.scheduling.quotas import Quota
 
 AUTH: Final = "/api/v1/auth"
 API_KEYS: Final = f"{AUTH}/api-keys"
@@ -31,7 +33,8 @@ class RevokeQuery(Struct, frozen=True):
 
 
 class Me(Struct, frozen=True):
-    """``authenticated_by``: open, key or token."""
+    """``authenticated_by``: open, key or token. ``quotas``: what the tenant may use; ``rate_limits``: what the
+    caller may send by minute, hour and day, absent without limit."""
 
     user_id: str
     tenant_id: str
@@ -41,6 +44,9 @@ class Me(Struct, frozen=True):
     scopes: list[str]
     authenticated_by: str
     key_id: str
+    tier: str
+    quotas: Quota
+    rate_limits: RatePlan
 
 
 class TokenMade(Struct, frozen=True):
@@ -66,6 +72,7 @@ async def get_me(request: AnyRequest) -> ASGIApp:
         sorted(caller.scopes),
         caller.by,
         caller.key_id,
+        *gateway_of(request).limits_desk.of(caller),
     )
     return json_answer(me)
 

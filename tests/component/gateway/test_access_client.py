@@ -58,6 +58,9 @@ async def test_keys_are_made_renewed_and_revoked_and_the_audit_tells_who_did_it(
     async with taskloom(keyed, admin) as client:
         me = await client.me()
         assert (me.tenant_id, me.role, me.authenticated_by, me.key_id) == ("red", "admin", "key", admin_id)
+        quotas = await client.quotas()
+        assert (me.tier, me.quotas, me.rate_limits) == (quotas.tier, quotas.quota, quotas.rate_limits)
+        assert (await client.usage("session", limit=5)).tenant_id == "red"
         made = await client.keys.create(name="ci", scopes=["workflows:read"], expires_at="2099-01-01T00:00:00Z")
         assert [each.id for each in (await client.keys.page()).keys] == sorted([admin_id, made.id])
         async with taskloom(keyed, made.api_key) as reader:

@@ -67,6 +67,10 @@ async def test_the_owner_changes_a_tenants_limits_and_the_tenant_sees_them(
         assert changed.json() == seen
         assert (seen["tier"], seen["rate_limits"]) == ("pro", {"minute": 3, "hour": 5000, "day": 50000})
         assert (seen["quota"]["tokens"], seen["quota"]["tokens_per_day"]) == (7, None)
+        me = (await client.get(ME)).json()
+        assert [me[name] for name in ("tier", "quotas", "rate_limits")] == [
+            seen[name] for name in ("tier", "quota", "rate_limits")
+        ]
         assert seen["set"] == {**wish, "session": {}}
         assert (seen["version"], seen["changed_by"]) == (1, "ann")
         assert await submit(client) == 429
