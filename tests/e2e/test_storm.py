@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 TASKS = 120
 WORK: list[dict[str, Any]] = [
     {"kind": "echo", "input": {"fail_times": 1}, "retry": {"initial_s": 0.05}},
-    {"kind": "sleep", "input": {"seconds": 0.3}},
+    {"kind": "sleep", "input": {"seconds": 3}},
     {"kind": "shell", "input": {"cmd": "echo a; sleep 0.2; echo b"}},
     {"query": "in pieces", "context": {"sleep_seconds": 0.2}},
     {"kind": "shell", "input": {"cmd": "sleep 0.1; exit 1"}, "retry": {"max_attempts": 2, "initial_s": 0.05}},
@@ -47,8 +47,8 @@ async def test_controls_at_any_moment_leave_no_task_open(running_system: Running
         ends = Counter(await asyncio.gather(*many))
 
         assert sum(ends.values()) == TASKS
-        assert ends["completed"] > 0
-        assert ends["cancelled"] > 0
+        assert ends["completed"] > 0, ends
+        assert ends["cancelled"] > 0, ends
         assert ends["timed_out"] == 0
     await verify(running_system.dsn)
 

@@ -69,7 +69,7 @@ def test_time_is_linear(name: str) -> None:
         assert count >= n
         return time.process_time() - before
 
-    small, large = min(seconds(size // 4) for _ in range(3)), seconds(size)
+    small, large = (min(seconds(each) for _ in range(3)) for each in (size // 4, size))
     # Four times the work takes four times as long, were it quadratic sixteen times. The margin: a busy machine.
     assert large < 10 * small + 0.2, f"{size // 4}: {small:.3f} s, {size}: {large:.3f} s"
 
