@@ -1,8 +1,9 @@
-"""``make test``: the tests of whole systems, and beside them all others; on two cores that halves the waiting.
+"""``make test``: the tests of whole systems, those of one service with its broker or database, and those without any,
+beside each other, since the first two mostly wait.
 
-Both halves get the same further arguments. The second half's output is shown when it has ended. The run fails when one
-of them fails, or when neither found a test. Each starts what it needs once: the systems' tests a system, the others a
-broker and a database.
+All three parts get the same further arguments. What the first prints is seen at once, the others' when they have ended.
+The run fails when one of them fails, or when none found a test. Each starts what it needs once: the systems' tests a
+system, those of one service a broker and a database.
 """
 
 import subprocess
@@ -14,7 +15,8 @@ from typing import IO, Final
 
 LONG: Final = "not chaos and not bench and not soak"
 SYSTEMS: Final = f"e2e and {LONG}"
-OTHERS: Final = f"not e2e and {LONG}"
+SERVICES: Final = f"integration and not e2e and {LONG}"
+PURE: Final = f"not integration and not e2e and {LONG}"
 FOLDERS: Final = ("integration", "e2e", "chaos", "clients", "docs", "contract", "component", "unit")
 
 NOTHING_FOUND: Final = 5
@@ -30,17 +32,19 @@ def start(marks: str, arguments: list[str], output: IO[bytes] | None = None) -> 
 
 def main(arguments: list[str]) -> int:
     began = time.monotonic()
-    with tempfile.TemporaryFile() as output:
-        others = start(OTHERS, arguments, output)
-        systems = start(SYSTEMS, arguments)
+    with tempfile.TemporaryFile() as of_services, tempfile.TemporaryFile() as of_pure:
+        beside = [start(SERVICES, arguments, of_services), start(PURE, arguments, of_pure)]
+        parts = [start(SYSTEMS, arguments), *beside]
         try:
-            codes = [systems.wait(), others.wait()]
+            codes = [part.wait() for part in parts]
         except KeyboardInterrupt:
-            codes = [systems.wait(), others.wait()]
-        output.seek(0)
-        print("\n= the other tests, run beside them =", flush=True)
-        sys.stdout.buffer.write(output.read())
-    print(f"= both halves: {time.monotonic() - began:.0f} s =", flush=True)
+            codes = [part.wait() for part in parts]
+        for output in (of_services, of_pure):
+            output.seek(0)
+            print("\n= a part that ran beside it =", flush=True)
+            sys.stdout.buffer.write(output.read())
+            sys.stdout.buffer.flush()
+    print(f"= all parts: {time.monotonic() - began:.0f} s =", flush=True)
     failed = [code for code in codes if code not in (0, NOTHING_FOUND)]
     return failed[0] if failed else min(codes)
 

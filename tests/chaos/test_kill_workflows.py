@@ -37,7 +37,7 @@ async def system(tmp_path: Path) -> AsyncIterator[RunningSystem]:
     await running.stop(20.0)
 
 
-@pytest.mark.e2e
+@pytest.mark.chaos
 @pytest.mark.timeout(180)
 async def test_twelve_workflows_end_right_although_each_process_is_killed_once(
     system: RunningSystem, tmp_path: Path

@@ -77,6 +77,7 @@ def test_demo_on_a_taken_port_says_so_and_exits_1(tmp_path: Path) -> None:
     assert left_of(tmp_path) == []
 
 
+@pytest.mark.chaos
 async def test_interrupted_demo_stops_everything_and_exits_130(tmp_path: Path) -> None:
     paper = tmp_path / "said"
     with paper.open("wb") as out:

@@ -99,6 +99,8 @@ def set_back(rows: Mapping[str, StepRow]) -> tuple[list[str], dict[str, StepRow]
                 changed[path] = structs.replace(row, status="running", ended_at=None, error="", error_type="")
             elif row.kind != "item" or row.started_at is None:
                 gone.append(path)
+            elif row.status == "running":
+                changed[path] = structs.replace(row, status="cancelled")  # Broken off; it begins again in its turn.
     return gone, changed
 
 
