@@ -18,6 +18,7 @@ import httpx
 import jwt
 import msgspec
 from msgspec import Struct
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from services.gateway.problems import Unavailable
 from services.gateway.security import is_loopback
@@ -183,7 +184,9 @@ def check_source(source: str, name: str) -> None:
         raise SettingsError(f"{name}={source!r}: use https; plain http is for addresses of this machine alone")
 
 
+@retry(retry=retry_if_exception_type(httpx.TransportError), stop=stop_after_attempt(2), reraise=True)
 async def _text_at(source: str) -> bytes:
+    """A connection that breaks is tried once more at once: without the keys nobody gets in."""
     if not is_url(source):
         return await asyncio.to_thread(_file_at, source)
     async with (
