@@ -46,6 +46,9 @@ LIMITS = {
 }
 """Settings that only tests/e2e/test_limits.py meets, on queues and with a tenant of its own."""
 
+AGENTS = {"TASKLOOM_AGENTS": "agent1,agent2", "TASKLOOM_RECONNECT_MOST_S": "1"}
+"""Two agents beside the services, for whoever names them: soon back where a test kills the gateway."""
+
 
 @pytest.fixture(scope="session")
 def session_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -115,7 +118,7 @@ def topic_prefix() -> str:
 def running_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
     """A whole ``taskloom up`` with its own broker and database; shared by all tests of the run."""
     ensure_jars()
-    system = RunningSystem(tmp_path_factory.mktemp("system"), LIMITS)
+    system = RunningSystem(tmp_path_factory.mktemp("system"), LIMITS | AGENTS)
     yield from (system for _ in running(system))
 
 
