@@ -11,10 +11,12 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from services.gateway.problems import BadRequest, NotFound
-from taskloom.domain.agents import executor_id_of
+from services.gateway.readside import Views
+from taskloom.domain.agents import executor_id_of, is_agent_id
 from taskloom.domain.entities.agents import Agent
 from taskloom.domain.entities.entity import Entity
 from taskloom.domain.entities.ids import parts_of
+from taskloom.domain.ids import DEFAULT_TENANT
 from taskloom.domain.values import Identifier, Resources
 from taskloom.kinds.inputs import InvalidInput, read, schema
 from taskloom.views.executors.query import Executor
@@ -97,6 +99,13 @@ class ExecutorInput(Struct, frozen=True, forbid_unknown_fields=True):
 
     kind: Annotated[str, Meta(min_length=1)]
     input: dict[str, Any] = {}
+
+
+async def executor_called(views: Views, tenant_id: str, name: str) -> Executor | None:
+    """Who a task of the tenant means that names an executor so: the tenant's agent, else one of the installation."""
+    own = f"{tenant_id}:{name}" if tenant_id != DEFAULT_TENANT and is_agent_id(name) else name
+    found = await views.executor(own, tenant_id)
+    return await views.executor(name, tenant_id) if found is None and own != name else found
 
 
 def agents_of(executors: Sequence[Executor], enrolled: Sequence[Entity] = ()) -> dict[str, AgentInfo]:

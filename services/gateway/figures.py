@@ -5,6 +5,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from services.gateway.agents import executor_called
 from services.gateway.readside import Views
 from taskloom.views.executors.query import Executor
 from taskloom.views.metrics.query import HOUR, Hours, LastHour, Sla, first_hour
@@ -186,12 +187,12 @@ async def executor_statistics(views: Views, tenant_id: str) -> ExecutorStatsList
 
 
 async def statistics_of(views: Views, tenant_id: str, executor_id: str) -> ExecutorStats | None:
-    """None when no executor of that id ever registered."""
-    executor = await views.executor(executor_id, tenant_id)
+    """None when no executor of that id, and no agent of the tenant that is called so, ever registered."""
+    executor = await executor_called(views, tenant_id, executor_id)
     if executor is None:
         return None
-    held = await views.of_executors(tenant_id, executor_id)
-    return _executor(executor, held.get(executor_id, Hour()))
+    held = await views.of_executors(tenant_id, executor.executor_id)
+    return _executor(executor, held.get(executor.executor_id, Hour()))
 
 
 def workloads(executors: Iterable[Executor]) -> dict[str, int]:

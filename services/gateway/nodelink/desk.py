@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct, structs
 
+from services.gateway.agents import executor_called
 from services.gateway.control import Controller
 from services.gateway.frames import Kept
 from services.gateway.nodelink.shapes import (
@@ -123,7 +124,7 @@ class NodelinkDesk:
             Conflict: the agent is not connected, or does not run this; a failed task was recorded.
         """
         wish, given_input = read_wish(body, model, **given)
-        executor = await self._reader.views.executor(wish.agent_id)
+        executor = await executor_called(self._reader.views, origin.caller.tenant_id, wish.agent_id)
         reason = why_not(executor, wish)
         failing = ErrorInfo(NOT_CONNECTED, reason, retryable=False) if reason else None
         submission = msgspec.json.encode(submission_of(wish, given_input, executor))

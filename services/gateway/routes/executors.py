@@ -10,6 +10,7 @@ from litestar.types import ASGIApp
 from msgspec import Struct
 
 from services.gateway import figures
+from services.gateway.agents import executor_called
 from services.gateway.answers import json_answer
 from services.gateway.context import AnyRequest, caller_in, checked_id, gateway_of, origin_of
 from services.gateway.docs import Answered, Doc, documented
@@ -102,7 +103,7 @@ async def list_executors(request: AnyRequest) -> ASGIApp:
 )
 async def get_executor(request: AnyRequest, executor_id: FromPath[str]) -> ASGIApp:
     gateway, tenant_id = gateway_of(request), caller_in(request).tenant_id
-    executor = await gateway.reader.views.executor(checked_id(executor_id, "executor_id"), tenant_id)
+    executor = await executor_called(gateway.reader.views, tenant_id, checked_id(executor_id, "executor_id"))
     if executor is None:
         raise NotFound("Executor not found", executor_id=executor_id)
     return json_answer(info_of(executor), headers=gateway.lag.header())

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from httpx_sse import ServerSentEvent, aconnect_sse
 
@@ -17,6 +18,7 @@ from taskloom.domain.task import events as e
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.values import OUTPUT_SEQ_SPAN, ErrorInfo, OutputSummary, Timeouts
 from taskloom.testing.eventually import eventually
+from taskloom.views.executors.query import Executor
 from taskloom.wire.messages import OutputChunk
 from tests.component.gateway.memory import MemorySystem
 from tests.component.gateway.test_agents import executor
@@ -154,6 +156,25 @@ async def test_an_agent_that_is_not_connected_is_an_error_at_once_and_the_failed
 async def test_an_agent_that_does_not_run_containers_says_so_at_once(client: httpx.AsyncClient) -> None:
     answer = await client.post("/tasks/docker", json={"agent_id": "plain", "operation": "run", "image": "x"})
     assert (answer.status_code, answer.json()["details"]) == (409, "agent does not run docker tasks: plain")
+
+
+async def test_a_tenants_agent_is_called_by_its_own_id_and_nobody_elses_is_seen(
+    client: httpx.AsyncClient, system: MemorySystem
+) -> None:
+    def of(tenant_id: str, name: str) -> Executor:
+        beat = executor(name, "shell").heartbeat
+        return Executor(msgspec.structs.replace(beat, tenant_id=tenant_id), "ready", 0.0)
+
+    system.executors_now = [of("acme", "acme:builder"), of("default", "agent1"), executor("plain", "shell")]
+    acme = {"X-Tenant-Id": "acme"}
+    for agent_id, status_code in (("builder", 200), ("acme:builder", 200), ("plain", 200), ("agent1", 409)):
+        answer = await client.post("/tasks/shell", json={"agent_id": agent_id, "cmd": "true"}, headers=acme)
+        assert answer.status_code == status_code, agent_id
+    assert (await client.post("/tasks/shell", json={"agent_id": "builder", "cmd": "true"})).status_code == 409
+    for path in ("/api/v1/executors/{}", "/api/v1/agents/{}/stats"):
+        assert (await client.get(path.format("builder"), headers=acme)).json()["executor_id"] == "acme:builder"
+        assert (await client.get(path.format("builder"))).status_code == 404
+        assert (await client.get(path.format("agent1"), headers=acme)).status_code == 404
 
 
 async def test_a_failure_at_once_cannot_be_submitted_from_outside(client: httpx.AsyncClient) -> None:
