@@ -5,9 +5,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from taskloom.domain.task.submission import BUILT_IN_KINDS, BUILT_IN_QUEUES
+from taskloom.kinds.inputs import INPUTS
 from taskloom.kinds.schemas import Schemas
 from taskloom.telemetry import get_logger
 
@@ -18,6 +19,10 @@ class Known(Struct, frozen=True):
     kinds: frozenset[str] = BUILT_IN_KINDS
     queues: frozenset[str] = BUILT_IN_QUEUES
     schemas: Schemas = Schemas()
+
+    def with_built_in(self) -> "Known":
+        """The same and every built-in kind, for what is only to be recorded, whether an executor runs it or none."""
+        return structs.replace(self, kinds=self.kinds | INPUTS.keys())
 
 
 class KnownThings:

@@ -27,6 +27,9 @@ _SUBMIT: Final = str(SubmitTask.__struct_config__.tag)
 _MERGED: Final = ("model_tier", "model_override", "provider_override", "research_strategy", "skill")
 _MERGED_OPTIONAL: Final = ("max_iterations", "max_concurrent_agents", "enable_verification")
 
+_WHEN: Final = {"docker": "an executor announces it while a Docker Engine answers at its TASKLOOM_DOCKER_HOST"}
+"""Of kinds that come and go: what has to be there."""
+
 _decoder = msgspec.json.Decoder(SubmitTask)
 
 
@@ -92,7 +95,7 @@ def read_submission(body: bytes | msgspec.Raw, known: Known, origin: Origin, ind
         validate(spec.kind, spec.input, spec.context)
     except (Invalid, InvalidInput) as invalid:
         if invalid.field == "kind":
-            raise Unknown(invalid.message, field="kind") from invalid
+            raise _unknown_kind(invalid.message, "kind", command.kind) from invalid
         raise BadRequest(invalid.message, field=invalid.field) from invalid
     _check(spec, known)
     try:
@@ -127,11 +130,16 @@ def _check(spec: TaskSpec, known: Known) -> None:
     if spec.kind == "workflow":
         for path, kind in kinds_in(spec.input.get("definition")):
             if kind not in known.kinds:
-                raise Unknown(f"no executor runs the kind {kind!r}; known kinds: {_listed(known.kinds)}", field=path)
+                message = f"no executor runs the kind {kind!r}; known kinds: {_listed(known.kinds)}"
+                raise _unknown_kind(message, path, kind)
     for field, value in (("input", spec.input), ("context", spec.context)):
         # A claim gives access to a stored value, so only the gateway itself may write one.
         if "$claim" in value and claimed_digest(value) is not None:
             raise BadRequest("$claim is reserved; send the value itself", field=f"{field}.$claim")
+
+
+def _unknown_kind(message: str, field: str, kind: str) -> Unknown:
+    return Unknown(f"{message}; {_WHEN[kind]}" if kind in _WHEN else message, field=field)
 
 
 def _listed(names: Collection[str]) -> str:

@@ -126,7 +126,7 @@ class Submitter:
             BusUnavailable: Kafka did not take it.
         """
         _check_key(origin.key)
-        submission = await self._prepared(body, origin)
+        submission = await self._prepared(body, origin, to_fail=failing is not None)
         if failing is not None:
             submission = failed_with(submission, failing)
         await self._dependencies.check(submission.spec.tenant_id, submission.spec.depends_on)
@@ -150,11 +150,15 @@ class Submitter:
             confirmed=reply is not None,
         )
 
-    async def _prepared(self, body: bytes | msgspec.Raw, origin: Origin, index: int | None = None) -> Submission:
+    async def _prepared(
+        self, body: bytes | msgspec.Raw, origin: Origin, index: int | None = None, *, to_fail: bool = False
+    ) -> Submission:
         try:
-            submission = read_submission(body, self._known.now, origin, index)
+            known = self._known.now
+            submission = read_submission(body, known.with_built_in() if to_fail else known, origin, index)
         except Unknown:
-            submission = read_submission(body, await self._known.renewed(), origin, index)
+            known = await self._known.renewed()
+            submission = read_submission(body, known.with_built_in() if to_fail else known, origin, index)
         spec = submission.spec
         try:
             self._rules.check(spec.tenant_id, spec.kind, spec.input)

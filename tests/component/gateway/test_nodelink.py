@@ -153,9 +153,18 @@ async def test_an_agent_that_is_not_connected_is_an_error_at_once_and_the_failed
         assert (seen["status"], seen["error_type"]) == ("TASK_STATUS_FAILED", "agent_not_connected")
 
 
-async def test_an_agent_that_does_not_run_containers_says_so_at_once(client: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize("kinds", [{"shell", "docker"}, {"shell"}])
+async def test_an_agent_that_does_not_run_containers_says_so_at_once_whether_another_does_or_none(
+    client: httpx.AsyncClient, system: MemorySystem, kinds: set[str]
+) -> None:
+    system.known_now = type(system.known_now)(kinds=frozenset(kinds))
     answer = await client.post("/tasks/docker", json={"agent_id": "plain", "operation": "run", "image": "x"})
     assert (answer.status_code, answer.json()["details"]) == (409, "agent does not run docker tasks: plain")
+    assert (await client.get(f"/tasks/{answer.json()['task_id']}")).json()["status"] == "failed"
+    submission = {"kind": "docker", "input": {"operation": "run", "image": "x"}}
+    refused = await client.post("/api/v1/tasks", json=submission)
+    assert (refused.status_code, refused.json().get("field")) == ((200, None) if "docker" in kinds else (400, "kind"))
+    assert "docker" in kinds or "TASKLOOM_DOCKER_HOST" in refused.json()["error"]
 
 
 async def test_a_tenants_agent_is_called_by_its_own_id_and_nobody_elses_is_seen(
