@@ -117,7 +117,7 @@ class LimitsDesk:
     def of(self, caller: Caller) -> tuple[str, Quota, RatePlan]:
         """Tier, what the tenant may use, and what the caller may send, as this gateway last heard."""
         plan, tenant = self._plans.plan_of(caller), caller.tenant_id
-        return self._plans.tier_of(tenant), self._quotas.quota_of(tenant), RatePlan(plan.minute, plan.hour, plan.day)
+        return self._plans.tier_of(tenant), self._quotas.quota_of(tenant), _told(plan)
 
     async def get(self, caller: Caller) -> QuotasSeen:
         """As of now: this gateway looks before it answers."""
@@ -132,7 +132,7 @@ class LimitsDesk:
         return QuotasSeen(
             tenant_id=tenant,
             tier=self._plans.tier_of(tenant),
-            rate_limits=RatePlan(plan.minute, plan.hour, plan.day),
+            rate_limits=_told(plan),
             quota=self._quotas.quota_of(tenant),
             used={name: uses.get(period, Spent(0, 0.0)) for name, period in periods.items()},
             set=self._follower.book.of(tenant) or UNSET,
@@ -160,6 +160,10 @@ class LimitsDesk:
         _check_owner(origin.caller)
         await self._entities.change(ENTITY, ClearLimits(reason), origin)
         return await self.get(origin.caller)
+
+
+def _told(plan: Plan) -> RatePlan:
+    return RatePlan(plan.minute, plan.hour, plan.day)
 
 
 def _check_owner(caller: Caller) -> None:

@@ -13,8 +13,6 @@ from taskloom.domain.scheduling.match import Requirement, amounts, mismatches, r
 from taskloom.domain.scheduling.scheduler import Scheduler, limit_of
 from taskloom.domain.task.state import TaskState
 
-MAX_HOLDERS: Final = MAX_SHOWN
-
 
 class GateLease(Struct, frozen=True):
     """A task of the same tenant that holds a place of a limit, and since when."""
@@ -102,7 +100,7 @@ def _reason(requirement: Requirement, standing: Standing, scheduler: Scheduler) 
 
 def _slot(state: TaskState, _r: Requirement, standings: list[Standing], scheduler: Scheduler) -> Described:
     held = [task_id for standing in standings for task_id, _ in standing.leases]
-    holders = scheduler.holders(held, state.spec.tenant_id, MAX_HOLDERS)
+    holders = scheduler.holders(held, state.spec.tenant_id, MAX_SHOWN)
     return Gate("slot", f"all slots of {_names(standings)} are taken", state.queued_at, holders), None
 
 
@@ -110,7 +108,7 @@ def _resources(
     state: TaskState, requirement: Requirement, standings: list[Standing], scheduler: Scheduler
 ) -> Described:
     held = [task_id for standing in standings for task_id in standing.needs]
-    holders = scheduler.holders(held, state.spec.tenant_id, MAX_HOLDERS)
+    holders = scheduler.holders(held, state.spec.tenant_id, MAX_SHOWN)
     detail = f"needs {shown(requirement.resources)}; too little is free on {_names(standings)}"
     return Gate("resources", detail, state.queued_at, holders), None
 
@@ -121,7 +119,7 @@ def _breaker(state: TaskState, requirement: Requirement, standings: list[Standin
     probing = [each.probe for each in found if each is not None and each.probe]
     detail = f"tasks of kind {requirement.kind!r} failed too often in a row on {_names(standings)}"
     if probing:
-        holders = scheduler.holders(probing, state.spec.tenant_id, MAX_HOLDERS)
+        holders = scheduler.holders(probing, state.spec.tenant_id, MAX_SHOWN)
         return Gate("breaker", f"{detail}; one is tried there now", _since(state, opened), holders), None
     pause_s = scheduler.policy.breaker_pause_s
     return Gate("breaker", f"{detail}; tried again after {pause_s:g} s", _since(state, opened), _ids(standings)), (
@@ -166,7 +164,7 @@ def _held(gate: str, detail: str, limit: Limit, state: TaskState, scheduler: Sch
         GateLease(task_id, since)
         for task_id, owner, since in scheduler.leases.holders(limit)
         if owner == tenant or (owner is None and scheduler.holders([task_id], tenant, 1))
-    ][:MAX_HOLDERS]
+    ][:MAX_SHOWN]
     beyond = scheduler.leases.beyond.get(limit)
     if beyond is not None and beyond.older:
         detail += "; a task that waits for longer goes first"
@@ -214,7 +212,7 @@ def _before(state: TaskState, scheduler: Scheduler, now: datetime) -> tuple[int,
     ahead = [entry for entry in scheduler.ready.waiting_in(line) if order(entry) < order(mine)]
     own = sorted((entry for entry in ahead if entry.lane.tenant == state.spec.tenant_id), key=order)
     if own:
-        names = tuple(entry.task_id for entry in own[:MAX_HOLDERS])
+        names = tuple(entry.task_id for entry in own[:MAX_SHOWN])
         first = "1 task goes" if len(own) == 1 else f"{len(own)} tasks go"
         return len(own), [Gate("priority", f"{first} first, by priority or age", state.queued_at, names)]
     if ahead:
@@ -257,7 +255,7 @@ def _time(at: float) -> datetime:
 
 
 def _ids(standings: list[Standing]) -> tuple[str, ...]:
-    return tuple(standing.offer.executor_id for standing in standings[:MAX_HOLDERS])
+    return tuple(standing.offer.executor_id for standing in standings[:MAX_SHOWN])
 
 
 def _names(standings: list[Standing]) -> str:

@@ -6,7 +6,8 @@ from typing import Final
 
 from msgspec import Struct, structs
 
-from taskloom.domain.scheduling.gates import MAX_HOLDERS, Gate, placement_gates
+from taskloom.domain.scheduling.gates import Gate, placement_gates
+from taskloom.domain.scheduling.leases import MAX_SHOWN
 from taskloom.domain.scheduling.scheduler import Scheduler
 from taskloom.domain.task.state import TaskState
 from taskloom.domain.workflow.results import held_by
@@ -51,7 +52,7 @@ def _gates_of_run(state: TaskState, scheduler: Scheduler, now: datetime, find: F
     waits.sort(key=lambda w: _runs(children.get(w.step)))
     gates: list[Gate] = []
     explained = 0
-    for w in waits[:MAX_HOLDERS]:
+    for w in waits[:MAX_SHOWN]:
         child = children.get(w.step)
         if child is not None and child.run is None and explained < MAX_STEPS_EXPLAINED:
             explained += 1
@@ -95,11 +96,11 @@ def _own_gates(state: TaskState) -> tuple[list[Gate], datetime | None]:
     if state.approval is not None and state.spec.approval is not None:
         wish = state.spec.approval
         detail = f"waits for a decision{f': {wish.message}' if wish.message else ''}"
-        gates.append(Gate("approval", detail, state.approval.requested_at, wish.approvers[:MAX_HOLDERS]))
+        gates.append(Gate("approval", detail, state.approval.requested_at, wish.approvers[:MAX_SHOWN]))
     if state.waiting_for and state.phase == "waiting":
         named = tuple(sorted(state.waiting_for))
         count = "1 task" if len(named) == 1 else f"{len(named)} tasks"
-        gates.append(Gate("dependency", f"waits for the end of {count}", state.submitted_at, named[:MAX_HOLDERS]))
+        gates.append(Gate("dependency", f"waits for the end of {count}", state.submitted_at, named[:MAX_SHOWN]))
     if state.phase == "scheduled":
         expected = state.spec.run_at
         gates.append(Gate("schedule", "waits for its run_at", state.submitted_at))
