@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiokafka import TopicPartition
-from litestar import Litestar, Router
+from litestar import Litestar
 from litestar.datastructures import State
-from litestar.exceptions import HTTPException
-from psycopg import OperationalError
 
 from services.gateway.accounts import Accounts
 from services.gateway.agent_desk import AgentDesk
@@ -38,19 +36,10 @@ from services.gateway.links.hub import LinkParts, Links
 from services.gateway.links.values import PostgresAgentValues
 from services.gateway.live import LiveHub
 from services.gateway.log import EventLog
-from services.gateway.nodelink import routes as nodelink
 from services.gateway.nodelink.desk import NodelinkDesk, Retention
 from services.gateway.own_tables import own_pool
 from services.gateway.parts import Parts
 from services.gateway.places import KEY_BYTES, StreamIds
-from services.gateway.problems import (
-    Problem,
-    answer_fault,
-    answer_http_exception,
-    answer_outage,
-    answer_problem,
-    answer_too_slow,
-)
 from services.gateway.providers import providers_of
 from services.gateway.quotas import Quotas
 from services.gateway.rate_windows import PostgresWindows
@@ -58,39 +47,8 @@ from services.gateway.rates import RateLimiter
 from services.gateway.read import Reader
 from services.gateway.readside import PostgresViews
 from services.gateway.ready import OrchestratorPing
-from services.gateway.routes import (
-    agent_links,
-    agents,
-    approvals,
-    audit,
-    auth,
-    changes,
-    definitions,
-    dependencies,
-    docs_page,
-    executors,
-    files,
-    health,
-    histories,
-    metrics,
-    queues,
-    quotas,
-    runs,
-    schedules,
-    secrets,
-    sessions,
-    sign_in,
-    streams,
-    tasks,
-    templates,
-    unoffered,
-    usage,
-    users,
-    webhooks,
-    workflows,
-)
+from services.gateway.routing import routed
 from services.gateway.schedules import Schedules
-from services.gateway.scopes import check_scope
 from services.gateway.secrets import SecretDesk
 from services.gateway.security import BrowserGuard, check_address, is_loopback
 from services.gateway.send import CommandSender
@@ -109,7 +67,6 @@ from services.gateway.users import Users
 from services.gateway.wait import Recent
 from services.gateway.webhooks import WebhookDesk
 from taskloom import telemetry
-from taskloom.bus.errors import BusError
 from taskloom.bus.publish import Publisher
 from taskloom.bus.replies import ReplyInbox
 from taskloom.bus.tail import TailConsumer
@@ -118,20 +75,13 @@ from taskloom.lifecycle import Runtime
 from taskloom.ops import Readiness
 from taskloom.rules import TenantRules
 from taskloom.store.claims import ClaimStore
-from taskloom.store.errors import StoreUnavailable
 from taskloom.store.history import HistoryReader
 from taskloom.store.secrets import SecretTable
 from taskloom.tenant_limits import LimitsBook
-from taskloom.views.reading import TooSlow, read_pool
+from taskloom.views.reading import read_pool
 from taskloom.wire.topics import Topics
 
 _log = telemetry.get_logger(__name__)
-
-_ROUTES = (
-    *(tasks, changes, dependencies, histories, sessions, executors, queues, metrics, streams),
-    *(approvals, workflows, definitions, runs, templates, schedules, auth, sign_in, users, quotas, usage, audit),
-    *(health, agents, agent_links, unoffered, docs_page, webhooks, nodelink, secrets, files),
-)
 
 
 def create_app(parts: Parts) -> Litestar:
@@ -227,27 +177,8 @@ def create_app(parts: Parts) -> Litestar:
         links=links,
         agents=AgentDesk(entities, parts.views, links, ping_s=settings.ping_interval_s),
     )
-    app = Litestar(
-        route_handlers=[
-            Router(
-                "/", route_handlers=[handler for routes in _ROUTES for handler in routes.HANDLERS], guards=[check_scope]
-            )
-        ],
-        state=State(
-            {"gateway": gateway, "background": (lag.run, known.run, ring.run, auditor.run, follower.run)},
-            deep_copy=False,
-        ),
-        exception_handlers={
-            Problem: answer_problem,
-            HTTPException: answer_http_exception,
-            TooSlow: answer_too_slow,
-            **dict.fromkeys((BusError, StoreUnavailable, OperationalError), answer_outage),
-            Exception: answer_fault,
-        },
-        request_max_body_size=settings.max_body_bytes,
-        openapi_config=None,
-        logging_config=None,
-    )
+    background = (lag.run, known.run, ring.run, auditor.run, follower.run)
+    app = routed(settings.max_body_bytes, State({"gateway": gateway, "background": background}, deep_copy=False))
     guard = BrowserGuard(local_only=is_loopback(settings.host), origins=settings.origins)
     limiter = None if parts.rates is None else RateLimiter(parts.rates, fail_open=settings.rate_on_outage == "open")
     once = Idempotency(app.asgi_handler, parts.answers, max_body_bytes=settings.max_body_bytes)

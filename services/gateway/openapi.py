@@ -65,11 +65,10 @@ class Error(Struct, frozen=True):
 
 
 def document_of(app: Litestar) -> Json:
-    """The document; made once an application."""
-    document: Json | None = app.state.get("openapi")
+    """The document; made at the first question, once for all applications with these routes."""
+    document: Json | None = app.opt.get("openapi")
     if document is None:
-        document = _build(app)
-        app.state["openapi"] = document
+        document = app.opt["openapi"] = _build(app)
     return document
 
 

@@ -45,15 +45,13 @@ def command(
 
 def gateway_document() -> dict[str, Any]:
     """The OpenAPI document of the gateway's routes, without starting it."""
-    from litestar import Litestar, Router
+    from litestar.datastructures import State
 
-    from services.gateway import app as gateway
     from services.gateway.openapi import document_of
+    from services.gateway.routing import routed
+    from services.gateway.settings import GatewaySettings
 
-    handlers = [handler for routes in gateway._ROUTES for handler in routes.HANDLERS]
-    return document_of(
-        Litestar(route_handlers=[Router("/", route_handlers=handlers)], openapi_config=None, logging_config=None)
-    )
+    return document_of(routed(GatewaySettings.model_fields["max_body_bytes"].default, State()))
 
 
 def _tell(problems: list[str]) -> None:
