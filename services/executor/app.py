@@ -16,7 +16,6 @@ from services.executor.processes import Guardian
 from services.executor.register import Announcer
 from services.executor.reports import Reporter
 from services.executor.sampling import Sampler
-from services.executor.secrets import Secrets
 from services.executor.settings import ExecutorSettings
 from services.executor.transport import Transport, over_kafka
 from taskloom import telemetry
@@ -83,7 +82,7 @@ async def serve(
         max_output_bytes=settings.max_output_mb * MIB,
         rules=TenantRules(settings.rules),
         own_rules=settings.executor_rules,
-        secrets=Secrets(settings.vault, transport.sealed),
+        secrets=transport.secrets,
     )
     reserve = Reserve(settings.prefetch)
 

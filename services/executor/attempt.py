@@ -12,7 +12,7 @@ from services.executor.outbox import Outbox
 from services.executor.output import OutputWriter
 from services.executor.processes import GuardedProcess, Guardian
 from services.executor.reports import Reporter
-from services.executor.secrets import Secrets
+from services.executor.secrets import Secrets, SecretSource
 from taskloom.domain.task.commands import ReportHeartbeat, ReportOutputStarted, ReportPaused, ReportStopSignalled
 from taskloom.domain.task.directives import RunAttempt
 from taskloom.domain.values import OutputSummary, ResourceUse, Stream, TimeoutKind
@@ -48,7 +48,7 @@ class Tools(Struct, frozen=True):
     max_output_bytes: int = 0
     rules: TenantRules = TenantRules()
     own_rules: Rules = Rules()
-    secrets: Secrets = Secrets()
+    secrets: SecretSource = Secrets()
 
 
 class Attempt:
@@ -231,7 +231,7 @@ class Attempt:
 
     async def reveal(self, values: Mapping[str, Text]) -> dict[str, str]:
         named = {value.secret for value in values.values() if not isinstance(value, str)}
-        found = await self._tools.secrets.find(self.tenant_id, named) if named else {}
+        found = await self._tools.secrets.find(self.order, named) if named else {}
         self.masker.add(found.values())
         return {name: value if isinstance(value, str) else found[value.secret] for name, value in values.items()}
 

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from taskloom.domain.task.directives import RunAttempt
 from taskloom.kinds.api import TaskError
 from taskloom.secrets import Unreadable, Vault
 from taskloom.store.errors import StoreUnavailable
@@ -13,22 +14,35 @@ class SealedSecrets(Protocol):
     async def find(self, tenant_id: str, names: list[str]) -> dict[str, bytes]: ...
 
 
+class SecretSource(Protocol):
+    """Where an attempt's secrets come from: ``Secrets``, or over the link of an agent (``link/secrets.py``)."""
+
+    async def find(self, order: RunAttempt, names: set[str]) -> dict[str, str]:
+        """Values by name, for the attempt of this order.
+
+        Raises:
+            TaskError: they cannot be had, all or one of them.
+        """
+        ...
+
+
 class Secrets:
+    """Opens them here, from the table."""
+
     def __init__(self, vault: Vault | None = None, table: SealedSecrets | None = None) -> None:
         self._vault = vault
         self._table = table
 
-    async def find(self, tenant_id: str, names: set[str]) -> dict[str, str]:
+    async def find(self, order: RunAttempt, names: set[str]) -> dict[str, str]:
         """Values by name.
 
         Raises:
             TaskError: one is missing or cannot be opened, or there are none here (``secret_missing``, not retryable);
                 the table is away (``secret_unavailable``, retryable).
         """
+        tenant_id = order.tenant_id
         if self._vault is None or self._table is None:
-            message = (
-                "this executor has no secrets: TASKLOOM_SECRETS_KEY is not set, or it is an agent, which gets none"
-            )
+            message = "this executor has no secrets: TASKLOOM_SECRETS_KEY is not set"
             raise TaskError("secret_missing", message, retryable=False)
         try:
             sealed = await self._table.find(tenant_id, sorted(names))

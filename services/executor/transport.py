@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from services.executor.claims import LazyClaims, Values
 from services.executor.directives import Polls
 from services.executor.outbox import BATCH_BYTES, Overflow, Publishes
-from services.executor.secrets import SealedSecrets
+from services.executor.secrets import Secrets, SecretSource
 from services.executor.settings import ExecutorSettings
 from taskloom.bus.publish import Publisher
 from taskloom.bus.tail import TailConsumer
@@ -27,8 +27,7 @@ class Transport:
     """``checks``: of /readiness, by name. ``overflow``: where output waits that memory has no room for.
 
     ``batch_bytes``: most output that goes at once. ``measure``: the host's metrics for each heartbeat. ``is_over``:
-    nobody takes results any more, so that what runs is stopped at once. ``sealed``: where tenants' secrets are, None
-    where they cannot be had.
+    nobody takes results any more, so that what runs is stopped at once. ``secrets``: where attempts' secrets come from.
     """
 
     reports: Publishes
@@ -41,7 +40,7 @@ class Transport:
     batch_bytes: int = BATCH_BYTES
     measure: Callable[[], HostMetrics] | None = None
     is_over: Callable[[], bool] = lambda: False
-    sealed: SealedSecrets | None = None
+    secrets: SecretSource = field(default_factory=Secrets)
 
 
 async def over_kafka(settings: ExecutorSettings, runtime: Runtime) -> Transport:
@@ -63,4 +62,4 @@ async def over_kafka(settings: ExecutorSettings, runtime: Runtime) -> Transport:
     sealed = SecretTable(settings.database_dsn)
     runtime.on_drain("close secrets", sealed.close)
     checks = {"kafka": reports.ping, "assignments": consumer.ping}
-    return Transport(reports, outputs, reports, consumer, values, checks, sealed=sealed)
+    return Transport(reports, outputs, reports, consumer, values, checks, secrets=Secrets(settings.vault, sealed))

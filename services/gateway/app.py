@@ -1,6 +1,5 @@
 """Builds the gateway and runs it: settings in, wired parts out; no logic."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -30,9 +29,7 @@ from services.gateway.keywatch import KeyWatch
 from services.gateway.known import KnownThings
 from services.gateway.lag import LagWatch
 from services.gateway.limits import Limits
-from services.gateway.links.assignments import Reader as AssignmentReader
-from services.gateway.links.door import Door
-from services.gateway.links.hub import LinkParts, Links
+from services.gateway.links.build import link_parts, links_of
 from services.gateway.links.values import PostgresAgentValues
 from services.gateway.live import LiveHub
 from services.gateway.log import EventLog
@@ -70,7 +67,6 @@ from taskloom import telemetry
 from taskloom.bus.publish import Publisher
 from taskloom.bus.replies import ReplyInbox
 from taskloom.bus.tail import TailConsumer
-from taskloom.keys import DEV_TOKENS
 from taskloom.lifecycle import Runtime
 from taskloom.ops import Readiness
 from taskloom.rules import TenantRules
@@ -189,22 +185,6 @@ def create_app(parts: Parts) -> Litestar:
     return app
 
 
-def links_of(settings: GatewaySettings, parts: Parts, entities: Entities) -> Links | None:
-    """The development agents' tokens are good where everybody on this machine may do everything, and nobody else is."""
-    if parts.links is None:
-        return None
-    is_dev = not settings.asks_for_keys and is_loopback(settings.host)
-    door = Door(parts.views, entities, parts.replies.reply_to, DEV_TOKENS if is_dev else {})
-    return Links(
-        *(parts.links, door, parts.views, parts.values),
-        topics=Topics(settings.topic_prefix),
-        partitions=settings.partitions,
-        gateway=settings.instance,
-        at_most=settings.max_agents,
-        check_every_s=settings.key_cache_s,
-    )
-
-
 def gatekeeper_of(settings: GatewaySettings, ring: KeyRing, issuer_keys: KeySet | None) -> Gatekeeper:
     """In open mode nobody is asked for a key; tokens are made in neither mode without a secret."""
     secret = settings.jwt_secret.get_secret_value()
@@ -301,7 +281,7 @@ async def _real_parts(settings: GatewaySettings, runtime: Runtime) -> Parts:
     ping = OrchestratorPing(sender, inbox, settings.instance)
     checks = {"kafka": publisher.ping, "database": views.ping, "orchestrator": ping.check}
     audit_topic = AuditTopic(scribe, topics, settings.partitions)
-    links = await _link_parts(settings, runtime, publisher, PostgresAgentValues(values, own))
+    links = await link_parts(settings, runtime, publisher, PostgresAgentValues(values, own))
     parts = (settings, sender, inbox, views, histories, values, tail, checks, rates, answers, audit_topic)
     issuer_keys = issuer_keys_of(settings)
     if issuer_keys is not None:
@@ -309,21 +289,3 @@ async def _real_parts(settings: GatewaySettings, runtime: Runtime) -> Parts:
     sealed = SecretTable(settings.database_dsn)
     runtime.on_drain("close the secrets", sealed.close)
     return Parts(*parts, links=links, stream_key=stream_key, sealed=sealed, issuer_keys=issuer_keys)
-
-
-async def _link_parts(
-    settings: GatewaySettings, runtime: Runtime, publisher: Publisher, values: PostgresAgentValues
-) -> LinkParts:
-    outputs = Publisher(settings.kafka_bootstrap, f"{settings.instance}-agents")
-    await runtime.start("connect to Kafka for agents' output", outputs.start(settings.startup_timeout_s))
-    runtime.on_drain("close the producer of agents' output", outputs.stop)
-    topic = Topics(settings.topic_prefix).assignments
-    every = [TopicPartition(topic, partition) for partition in range(settings.partitions)]
-
-    def reader(offsets: Mapping[TopicPartition, int] | None) -> AssignmentReader:
-        client_id = f"{settings.instance}-assignments"
-        if offsets is None:
-            return TailConsumer(settings.kafka_bootstrap, every, client_id=client_id, fetch_max_wait_ms=50)
-        return TailConsumer(settings.kafka_bootstrap, offsets, start=offsets, client_id=f"{client_id}-back")
-
-    return LinkParts(publisher, outputs, reader, values)

@@ -1,5 +1,6 @@
 """A secret through the front door: the command has it, and nothing that Taskloom keeps or tells does."""
 
+import asyncio
 import hashlib
 from pathlib import Path
 
@@ -10,35 +11,46 @@ from psycopg import sql
 
 from taskloom.testing.processes import RunningSystem
 from taskloom.wire.topics import Topics
-from tests.e2e.support import door
+from tests.e2e.support import Api, Json, door
 
 pytestmark = [pytest.mark.e2e]
 SECRET = "tall-ships-and-a-star-4711"
 
 
 async def test_a_secret_is_in_no_table_topic_log_or_answer(running_system: RunningSystem) -> None:
+    """On an executor, and on an agent, which hears it over its link."""
     async with door(running_system) as api:
         put = await api.http.put("/api/v1/secrets/star", json={"value": SECRET})
         assert put.status_code == 200, put.text
-        given = {
-            "cmd": 'echo $STAR; echo -n $STAR | md5sum; printf %s "${STAR:0:9}"; sleep 0.2; printf "%s\n" "${STAR:9}"',
-            "env": {"STAR": {"secret": "star"}},
-        }
-        task_id = await api.submit(kind="shell", input=given)
-        done = await api.ended(task_id)
-        assert done["state"] == "completed"
-        output = (await api.http.get(f"/api/v1/tasks/{task_id}/output", params={"format": "text"})).text
-        digest = hashlib.md5(SECRET.encode()).hexdigest()
-        assert output == f"***\n{digest}  -\n***\n"
-        failed = await api.ended(
-            await api.submit(kind="shell", input={**given, "cmd": "echo $STAR >&2; exit 1"}, retry={"max_attempts": 1})
-        )
-        assert failed["state"] == "failed"
-        events = await api.events(task_id) + await api.events(failed["task_id"])
-        assert SECRET not in repr([done, failed, events, (await api.get("/secrets"))])
+        await asyncio.gather(*(used_and_told_by_nobody(api, name) for name in ("executor-1", "agent1")))
     assert _tables_with(running_system.dsn) == []
     assert await _topics_with(running_system) == []
     assert _files_with(running_system.home / "logs") == []
+
+
+async def used_and_told_by_nobody(api: Api, executor_id: str) -> None:
+    where: Json = {"kind": "shell", "executor_id": executor_id}
+    given = {
+        "cmd": 'echo $STAR; echo -n $STAR | md5sum; printf %s "${STAR:0:9}"; sleep 0.2; printf "%s\n" "${STAR:9}"',
+        "env": {"STAR": {"secret": "star"}},
+    }
+    task_id = await api.submit(**where, input=given)
+    done = await api.ended(task_id)
+    assert (done["state"], done["executor_id"]) == ("completed", executor_id), done
+    output = (await api.http.get(f"/api/v1/tasks/{task_id}/output", params={"format": "text"})).text
+    digest = hashlib.md5(SECRET.encode()).hexdigest()
+    assert output == f"***\n{digest}  -\n***\n"
+    once = {"max_attempts": 1}
+    failed = await api.ended(await api.submit(**where, input={**given, "cmd": "echo $STAR >&2; exit 1"}, retry=once))
+    assert failed["state"] == "failed"
+    steps = [{"step_type": "task", "id": "a", "task_template": {**where, "input": given}}]
+    run = await api.ended(await api.submit(kind="workflow", input={"definition": {"name": "w", "steps": steps}}))
+    step = await api.task(f"{run['task_id']}~a")
+    assert (run["state"], step["executor_id"], step["result"]) == ("completed", executor_id, output.strip()), step
+    missing = await api.ended(await api.submit(**where, input={"cmd": "true", "env": {"A": {"secret": "none"}}}))
+    assert (missing["state"], missing["error_type"]) == ("failed", "secret_missing"), missing
+    events = [event for each in (done, failed, run, step) for event in await api.events(each["task_id"])]
+    assert SECRET not in repr([done, failed, run, step, events, (await api.get("/secrets"))])
 
 
 def _tables_with(dsn: str) -> list[str]:

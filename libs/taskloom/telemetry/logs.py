@@ -25,7 +25,10 @@ _NOISY: Final = {
     "faststream": logging.WARNING,
     "psycopg.pool": logging.WARNING,
     "httpx": logging.WARNING,
+    "websockets": logging.INFO,
+    "uvicorn": logging.INFO,
 }
+"""The last two would print frames of agents' links, and so tokens, output and secrets."""
 
 EventDict = MutableMapping[str, Any]
 

@@ -3,7 +3,8 @@
 The agent opens with ``Hello``, the gateway answers ``Welcome``; from then on both speak when they have something. The
 agent is registered with its first ``Beat``. A
 ``Push`` is acknowledged once Kafka has its records; until then the agent keeps it, and sends it again over its next
-link. An ``Order`` has the offset that the agent names in its next ``Hello``, so that none is missed in between.
+link. An ``Order`` has the offset that the agent names in its next ``Hello``, so that none is missed in between. An
+``Ask`` is answered by a ``Told``, and asked again over the next link when none has come.
 """
 
 from datetime import datetime
@@ -32,7 +33,14 @@ GARBLED: Final = 4400
 TOO_SLOW: Final = 4413
 GOING_AWAY: Final = 1012
 
+MAX_ASKS: Final = 256
+"""Questions of an agent that wait for their answers; one that asks more is cut."""
+
+MAX_NAMES: Final = 100
+"""Secrets in one question."""
+
 Lane = Literal["reports", "outputs"]
+Problem = Literal["", "secret_refused", "secret_missing", "secret_unavailable"]
 
 
 class Item(Struct, frozen=True, array_like=True):
@@ -73,6 +81,15 @@ class Beat(Struct, frozen=True, tag="beat"):
     beat: ExecutorHeartbeat
 
 
+class Ask(Struct, frozen=True, tag="ask"):
+    """Which secrets an attempt needs that the agent has now, by the names that stand in the attempt's input."""
+
+    seq: int
+    task_id: str
+    attempt: int
+    names: list[str]
+
+
 class Welcome(Struct, frozen=True, tag="welcome"):
     """``epoch``: of this link; ``tenant_id`` and ``executor_id``: who the agent is."""
 
@@ -96,8 +113,21 @@ class Ack(Struct, frozen=True, tag="ack"):
     refused: int = 0
 
 
-Up = Hello | Push | Beat
-Down = Welcome | Order | Ack
+class Told(Struct, frozen=True, omit_defaults=True, tag="told"):
+    """``values`` by name, or why not: ``secret_refused`` (the attempt is not the agent's, or does not name them),
+    ``secret_missing`` or ``secret_unavailable``, and what that means here. These values are in no other message."""
+
+    seq: int
+    values: dict[str, str] = {}
+    problem: Problem = ""
+    message: str = ""
+
+    def __repr__(self) -> str:
+        return f"Told(seq={self.seq}, problem={self.problem!r})"
+
+
+Up = Hello | Push | Beat | Ask
+Down = Welcome | Order | Ack | Told
 
 encode: Final = msgspec.json.Encoder().encode
 decode_up: Final = msgspec.json.Decoder(Up).decode

@@ -56,6 +56,7 @@ async def run(settings: AgentSettings) -> None:
             batch_bytes=PUSH_BYTES,
             measure=Host().measure,
             is_over=lambda: link.is_over,
+            secrets=link.secrets,
         )
         small = named.model_copy(update={"max_pending_output_mb": KEPT_IN_MEMORY_MIB})
         announce = await serve(small, runtime, transport, incarnation=incarnation)

@@ -19,6 +19,8 @@ from msgspec import Raw, Struct
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
+from services.executor.link.lanes import Heartbeats, Lane, item_of
+from services.executor.link.secrets import Asks
 from services.executor.link.settings import AgentSettings
 from taskloom import telemetry
 from taskloom.bus.errors import BusUnavailable
@@ -29,7 +31,6 @@ from taskloom.wire import link as wire
 
 HANDSHAKE_S: Final = 10.0
 WELCOME_S: Final = 60.0
-FIRST_BEAT_AGAIN_S: Final = 0.1
 MAX_ORDERS: Final = 20_000
 """Orders that wait to be carried out; above it the link is dropped, and they are asked for again by offset."""
 
@@ -70,40 +71,6 @@ class _Pushed(Struct, eq=False):
     done: "asyncio.Future[None]"
 
 
-class _Lane:
-    """``outbox.Publishes`` over the link."""
-
-    def __init__(self, name: wire.Lane, push: Callable[[wire.Lane, Sequence[OutRecord]], Awaitable[None]]) -> None:
-        self._name = name
-        self._push = push
-
-    async def publish(self, records: Sequence[OutRecord]) -> None:
-        """Returns when the gateway has acknowledged them, however many links that takes."""
-        await self._push(self._name, records)
-
-
-class _Heartbeats:
-    """``outbox.Publishes`` for heartbeats: those that find no link are not sent, since the next one says it all. Only
-    the first, which registers the agent, waits for one."""
-
-    def __init__(self, link: "Link") -> None:
-        self._link = link
-        self._sent = 0
-
-    async def publish(self, records: Sequence[OutRecord]) -> None:
-        """Raises BusUnavailable: there is no link now."""
-        while True:
-            try:
-                await self._link.beat(records[-1].value or b"{}")
-            except BusUnavailable:
-                if self._sent:
-                    raise
-                await asyncio.sleep(FIRST_BEAT_AGAIN_S)
-            else:
-                self._sent += 1
-                return
-
-
 class Link:
     """``executor_id``: what the agent registers as; known after the first ``Welcome``. ``on_open``: called with each
     link, once it is open. ``is_over``: the agent was turned away, nobody takes anything of it any more."""
@@ -116,7 +83,7 @@ class Link:
         self._seq = 0
         self._after = -1
         self._unacknowledged: dict[int, _Pushed] = {}
-        self._to_send: deque[_Pushed] = deque()
+        self._to_send: deque[bytes] = deque()
         self._some = asyncio.Event()
         self._orders: deque[OrderRecord] = deque()
         self._ordered = asyncio.Event()
@@ -124,9 +91,10 @@ class Link:
         self._opened = asyncio.Event()
         self.executor_id = ""
         self.is_over = False
-        self.reports = _Lane("reports", self._push)
-        self.outputs = _Lane("outputs", self._push)
-        self.heartbeats = _Heartbeats(self)
+        self.reports = Lane("reports", self._push)
+        self.outputs = Lane("outputs", self._push)
+        self.heartbeats = Heartbeats(self.beat)
+        self.secrets = Asks(self._put)
         self.on_open: Callable[[], Awaitable[None]] | None = None
 
     @property
@@ -217,6 +185,7 @@ class Link:
         for pushed in self._unacknowledged.values():
             if not pushed.done.done():
                 pushed.done.set_result(None)
+        self.secrets.end()
 
     async def _greet(self, socket: ClientConnection) -> None:
         hello = wire.Hello(wire.PROTOCOL, self._incarnation, datetime.now(UTC), self._after, len(self._unacknowledged))
@@ -230,7 +199,8 @@ class Link:
         _log.info("link is open", gateway=self.url, epoch=welcome.epoch, sends_again=len(self._unacknowledged))
 
     async def _serve(self, socket: ClientConnection) -> None:
-        self._to_send = deque(self._unacknowledged[seq] for seq in sorted(self._unacknowledged))
+        again = [self._unacknowledged[seq].frame for seq in sorted(self._unacknowledged)]
+        self._to_send = deque([*self.secrets.unanswered(), *again])
         self._some.set()
         self._socket = socket
         self._opened.set()
@@ -257,7 +227,7 @@ class Link:
             await self._some.wait()
             self._some.clear()
             while self._to_send:
-                await socket.send(self._to_send.popleft().frame.decode())
+                await socket.send(self._to_send.popleft().decode())
 
     async def _read(self, socket: ClientConnection) -> None:
         while True:
@@ -266,6 +236,8 @@ class Link:
                 self._acknowledged(message)
             elif isinstance(message, wire.Order):
                 self._ordered_to(message)
+            elif isinstance(message, wire.Told):
+                self.secrets.told(message)
             if len(self._orders) > MAX_ORDERS:
                 raise WebSocketException("more orders than can be carried out; asking again later")
 
@@ -306,32 +278,25 @@ class Link:
         except (ConnectionClosed, OSError) as error:
             raise BusUnavailable(f"the link to {self.url} was cut") from error
 
+    def _put(self, frame: bytes) -> None:
+        """Sends it, where there is a link; else it waits for the next one with what has no answer."""
+        if self._socket is not None:
+            self._to_send.append(frame)
+            self._some.set()
+
     async def _push(self, lane: wire.Lane, records: Sequence[OutRecord]) -> None:
         if self.is_over:
             return
         self._seq += 1
-        push = wire.Push(self._seq, lane, [_item(record) for record in records])
+        push = wire.Push(self._seq, lane, [item_of(record) for record in records])
         pushed = _Pushed(self._seq, wire.encode(push), asyncio.get_running_loop().create_future())
         self._unacknowledged[pushed.seq] = pushed
         _pending.set(len(self._unacknowledged))
-        if self._socket is not None:
-            self._to_send.append(pushed)
-            self._some.set()
+        self._put(pushed.frame)
         try:
             await pushed.done
         finally:
             self._unacknowledged.pop(pushed.seq, None)
-
-
-def _item(record: OutRecord) -> wire.Item:
-    named = dict(record.headers)
-    return wire.Item(
-        task_id=record.key.decode(),
-        id=named.get("ce_id", b"").decode(),
-        type=named.get("ce_type", b"").decode(),
-        traceparent=named.get("traceparent", b"").decode(),
-        value=Raw(record.value or b"{}"),
-    )
 
 
 def _message(body: bytes) -> str:

@@ -14,6 +14,7 @@ from services.gateway.links.assignments import Assignments, MakeReader, Orders, 
 from services.gateway.links.door import Door, Guest
 from services.gateway.links.link import AgentLink, Cut, Publish
 from services.gateway.links.relay import Relay
+from services.gateway.links.secrets import AgentSecrets
 from services.gateway.links.values import AgentValues
 from services.gateway.problems import Unavailable
 from services.gateway.readside import Values, Views
@@ -56,6 +57,7 @@ class Links:
         door: Door,
         views: Views,
         values: Values,
+        secrets: AgentSecrets,
         *,
         topics: Topics,
         partitions: int,
@@ -67,6 +69,7 @@ class Links:
         self._parts = parts
         self._views = views
         self._claims = values
+        self._secrets = secrets
         self._topics = topics
         self._partitions = partitions
         self._gateway = gateway
@@ -200,6 +203,9 @@ class Links:
 
     def publish_of(self, lane: wire.Lane) -> Publish:
         return (self._parts.reports if lane == "reports" else self._parts.outputs).publish
+
+    async def tell(self, guest: Guest, incarnation: str, ask: wire.Ask) -> wire.Told:
+        return await self._secrets.tell(guest, incarnation, ask)
 
     # All links.
 

@@ -58,6 +58,8 @@ class Around(Protocol):
 
     def publish_of(self, lane: wire.Lane) -> Publish: ...
 
+    async def tell(self, guest: Guest, incarnation: str, ask: wire.Ask) -> wire.Told: ...
+
 
 class AgentLink:
     """``epoch``: the offset of this link's claim."""
@@ -92,6 +94,7 @@ class AgentLink:
             "reports": asyncio.Queue(PUSHES_WAITING),
             "outputs": asyncio.Queue(PUSHES_WAITING),
         }
+        self._asks: asyncio.Queue[wire.Ask] = asyncio.Queue(wire.MAX_ASKS)
         self._set_skew(hello.at)
 
     def cut(self, code: int, reason: str) -> None:
@@ -117,6 +120,7 @@ class AgentLink:
             asyncio.create_task(self._read()),
             asyncio.create_task(self._order(orders, missed)),
             asyncio.create_task(self._register()),
+            asyncio.create_task(self._answer()),
             *(asyncio.create_task(self._push(lane)) for lane in self._lanes.values()),
         ]
         try:
@@ -150,6 +154,10 @@ class AgentLink:
                 if lane.full():
                     raise Cut(wire.GARBLED, f"more than {PUSHES_WAITING} pushes of a lane are under way")
                 lane.put_nowait(message)
+            elif isinstance(message, wire.Ask):
+                if self._asks.full():
+                    raise Cut(wire.GARBLED, f"more than {wire.MAX_ASKS} questions wait")
+                self._asks.put_nowait(message)
             else:
                 raise Cut(wire.GARBLED, "a second hello")
 
@@ -179,6 +187,13 @@ class AgentLink:
                 _log.warning("Kafka does not take an agent's records", agent=self.guest.executor_id, reason=str(error))
                 await asyncio.sleep(RETRY_S)
         return 0
+
+    async def _answer(self) -> None:
+        """One question after the other: each reads a task's history."""
+        while True:
+            ask = await self._asks.get()
+            told = await self._around.tell(self.guest, self._hello.incarnation, ask)
+            await self._send(wire.encode(told))
 
     # To Kafka: signs of life.
 

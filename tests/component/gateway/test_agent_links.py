@@ -29,6 +29,7 @@ from taskloom.wire.messages import LiveAttempt, OutputChunk
 from tests.component.gateway.access import settings_with_keys
 from tests.component.gateway.memory import MemorySystem
 from tests.component.gateway.memory_links import TOPICS, LinkKafka, Machine
+from tests.component.gateway.memory_secrets import MemorySecrets
 
 TOKEN = DEV_TOKENS["agent1"]
 
@@ -37,8 +38,9 @@ class Room:
     """A gateway with links, and a client of its REST side."""
 
     def __init__(self, system: MemorySystem, kafka: LinkKafka, settings: GatewaySettings) -> None:
-        self.system, self.kafka = system, kafka
-        parts = Parts(settings, system, system, system, system, system, system.tail, links=kafka.parts)
+        self.system, self.kafka, self.sealed = system, kafka, MemorySecrets()
+        around = (system, system, system, system, system, system.tail)
+        parts = Parts(settings, *around, links=kafka.parts, sealed=self.sealed)
         self.app = create_app(parts)
         self.server = HttpServer(self.app, "127.0.0.1", 0, drain_s=1.0)
         self.links = self.app.state["gateway"].links
@@ -58,9 +60,11 @@ class Room:
             assert answer.status_code == 201, answer.text
             return str(answer.json()["token"])
 
-    async def task(self, task_id: str, executor_id: str, tenant: str = "default", attempt: int = 1) -> None:
+    async def task(
+        self, task_id: str, executor_id: str, tenant: str = "default", attempt: int = 1, **given: Any
+    ) -> None:
         """A task whose attempts up to this one were given to the executor; those before it were lost."""
-        command = SubmitTask(task_id=task_id, query="q")
+        command = SubmitTask(task_id=task_id, **(given or {"query": "q"}))
         attributes = Attributes(id=task_id, type=command_type(command), source="test", tenant_id=tenant)
         await self.system.send([Envelope(task_id, command, attributes)])
         for number in range(1, attempt + 1):
