@@ -17,12 +17,13 @@ from taskloom.domain.entities.agents import Agent
 from taskloom.domain.entities.entity import Entity
 from taskloom.domain.entities.ids import parts_of
 from taskloom.domain.ids import DEFAULT_TENANT
+from taskloom.domain.runs import RUN_KINDS
 from taskloom.domain.values import Identifier, Resources
 from taskloom.kinds.inputs import InvalidInput, read, schema
 from taskloom.views.executors.query import Executor
 from taskloom.wire.messages import ExecutorHeartbeat, HostMetrics
 
-NOT_AGENTS: Final = frozenset({"query", "workflow", "webhook"})
+NOT_AGENTS: Final = frozenset({"query", "webhook"}) | RUN_KINDS
 """Kinds that take no input of their own, have their own routes, or are submitted by the platform alone."""
 
 _BUILT_IN_TEXTS: Final = {

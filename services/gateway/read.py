@@ -13,6 +13,7 @@ from services.gateway.readside import Histories, Values, Views
 from services.gateway.security import Caller
 from services.gateway.wait import Recent, session_key, until_visible
 from taskloom.domain.envelope import Recorded
+from taskloom.domain.runs import is_run
 from taskloom.domain.task.events import AFTER_END_EVENTS, TERMINAL_EVENTS, TaskSubmitted
 from taskloom.domain.task.snapshot import decode_state
 from taskloom.domain.workflow.events import WorkflowEvent
@@ -84,7 +85,7 @@ class Reader:
             Conflict: the task is no workflow.
         """
         row = await self.row(caller, task_id)
-        if row.kind != "workflow":
+        if not is_run(row.kind):
             raise Conflict("the task is no workflow", task_id=task_id)
         return row
 
@@ -132,7 +133,7 @@ class Reader:
             raise NotFound(f"the task has {len(found)} events", task_id=task_id, field="version")
         if run is None:
             submitted = found[0].event
-            if not isinstance(submitted, TaskSubmitted) or submitted.spec.kind != "workflow":
+            if not isinstance(submitted, TaskSubmitted) or not is_run(submitted.spec.kind):
                 raise Conflict("the task is no workflow", task_id=task_id)
             run = open_run(submitted.spec.input)
         return fold_run(run, [recorded.event for recorded in found if isinstance(recorded.event, WorkflowEvent)])

@@ -11,6 +11,7 @@ from services.gateway.known import Known
 from services.gateway.problems import BadRequest, Unknown, decoded
 from services.gateway.security import Caller
 from taskloom.domain.ids import is_valid_id
+from taskloom.domain.runs import is_run
 from taskloom.domain.scheduling.match import ANY_QUEUE
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.task.submission import Invalid, check_from_outside, check_size, normalise
@@ -177,7 +178,7 @@ async def put_away(submission: Submission, claims: ClaimSink) -> Submission:
     assert isinstance(command, SubmitTask)
     changes: dict[str, Any] = {}
     # A workflow stays whole: its run is folded from the event that holds it.
-    for field in ("context",) if spec.kind == "workflow" else ("input", "context"):
+    for field in ("context",) if is_run(spec.kind) else ("input", "context"):
         value, stored = check_in(getattr(spec, field))
         if stored is not None:
             if len(stored[1]) > MAX_VALUE_BYTES:

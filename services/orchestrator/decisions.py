@@ -15,6 +15,7 @@ from taskloom.bus.publish import MAX_RECORD_BYTES
 from taskloom.domain.envelope import EventMeta, Recorded
 from taskloom.domain.policies import react
 from taskloom.domain.refusals import Refusal
+from taskloom.domain.runs import is_run
 from taskloom.domain.task.caller import Caller
 from taskloom.domain.task.commands import SubmitTask, TaskCommand
 from taskloom.domain.task.decide import decide
@@ -90,7 +91,7 @@ class Decisions:
             events, kind = self._checked_in(batch, decision), command.kind
         else:
             events, kind = decision, "" if before is None else before.spec.kind
-        if kind == "workflow":
+        if is_run(kind):
             events = [
                 self._of_run_checked_in(batch, event) if type(event) in _MAY_BE_LARGE else event for event in events
             ]
@@ -138,7 +139,7 @@ class Decisions:
         first = events[0]
         if (
             not isinstance(first, TaskSubmitted)
-            or first.spec.kind == "workflow"
+            or is_run(first.spec.kind)
             or len(msgspec.json.encode(first.spec)) <= CLAIM_OVER_BYTES
         ):
             return events
@@ -159,7 +160,7 @@ class Decisions:
             return structs.replace(event, response=self.checked_in(batch, event.response))
         if isinstance(event, WorkflowCompleted):
             return structs.replace(event, output=self.checked_in(batch, event.output))
-        if isinstance(event, StepScheduled) and event.submission.get("kind") != "workflow":
+        if isinstance(event, StepScheduled) and not is_run(event.submission.get("kind", "")):
             given = event.submission.get("input")
             value = self.checked_in(batch, given)
             return event if value is given else structs.replace(event, submission={**event.submission, "input": value})

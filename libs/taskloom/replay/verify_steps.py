@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taskloom.domain.envelope import Recorded
+from taskloom.domain.runs import is_run
 from taskloom.domain.task.events import TaskSubmitted
 from taskloom.replay import verify_sql as sql
 from taskloom.views.reading import Pool, rows
@@ -32,7 +33,7 @@ async def step_faults(pool: Pool, histories: Mapping[str, Sequence[Recorded]]) -
 
 def _is_run(history: Sequence[Recorded]) -> bool:
     first = history[0].event
-    return isinstance(first, TaskSubmitted) and first.spec.kind == "workflow"
+    return isinstance(first, TaskSubmitted) and is_run(first.spec.kind)
 
 
 def _faults(history: Sequence[Recorded], stored: Sequence[StepRow], variables: Mapping[str, bytes]) -> Faults:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from taskloom.domain.refusals import Refusal
+from taskloom.domain.runs import is_run
 from taskloom.domain.task import commands as c
 from taskloom.domain.task import events as e
 from taskloom.domain.task import runs
@@ -54,7 +55,7 @@ def decide(state: TaskState, command: c.DecideApproval, now: datetime, caller: C
         return Refusal("invalid", invalid.message, invalid.field, state.word)
     place = command.step.removeprefix(child_id(state.task_id, ""))
     if state.ended or state.approval is None:
-        if state.spec.kind != "workflow":
+        if not is_run(state.spec.kind):
             return Refusal("conflict", f"no approval of the {state.word} task waits for a decision", "step", state.word)
         return runs.decide(state, place, command, now, caller)
     number = state.approval.number

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final, get_args
 
 from taskloom.domain.refusals import Refusal
+from taskloom.domain.runs import is_run
 from taskloom.domain.task import approvals, changes, dependencies, reports, runs, webhooks
 from taskloom.domain.task import commands as c
 from taskloom.domain.task import events as e
@@ -117,7 +118,7 @@ def _resume(state: TaskState, command: c.ResumeTask, now: datetime) -> Decision:
     resumed = e.TaskResumed(command.reason)
     if state.run is not None and state.run.paused:
         return _and_run(state, h.Resume(command.reason), now, resumed)
-    if state.spec.kind == "workflow" and state.phase == "ready":
+    if is_run(state.spec.kind) and state.phase == "ready":
         return [resumed, *runs.begin(state.spec, now)]
     return [resumed]
 

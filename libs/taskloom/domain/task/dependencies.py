@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from taskloom.domain.refusals import Refusal
+from taskloom.domain.runs import is_run
 from taskloom.domain.task import commands as c
 from taskloom.domain.task import events as e
 from taskloom.domain.task import runs
@@ -32,7 +33,7 @@ def release(
     """
     if spec.run_at is not None and spec.run_at > now:
         return [e.TaskScheduled(spec.run_at)]
-    return runs.begin(spec, now, means) if spec.kind == "workflow" and not held else [e.TaskQueued(reason)]
+    return runs.begin(spec, now, means) if is_run(spec.kind) and not held else [e.TaskQueued(reason)]
 
 
 def note(state: TaskState, command: c.NoteDependency, now: datetime) -> Decision:

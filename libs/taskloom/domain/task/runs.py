@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from taskloom.domain.refusals import Refusal
+from taskloom.domain.runs import is_run
 from taskloom.domain.task import commands as c
 from taskloom.domain.task import events as e
 from taskloom.domain.task.caller import Caller
@@ -61,7 +62,7 @@ def fire(state: TaskState, now: datetime, means: Means = USUAL) -> list[e.TaskEv
 
 def break_off(state: TaskState, error: ErrorInfo, now: datetime) -> list[e.TaskEvent]:
     """A workflow that cannot go on fails as it stands."""
-    if state.ended or state.spec.kind != "workflow":
+    if state.ended or not is_run(state.spec.kind):
         return []
     return [e.TaskFailed(error)] if state.run is None else _events_of(happen(state, h.Break(error), now))
 
@@ -114,7 +115,7 @@ def decide(state: TaskState, step: str, command: c.DecideApproval, now: datetime
 
 
 def _not_running(state: TaskState) -> Refusal | None:
-    if state.spec.kind != "workflow":
+    if not is_run(state.spec.kind):
         return Refusal("conflict", "the task is no workflow", state=state.word)
     if state.ended:
         return Refusal("conflict", f"Task is already in terminal state: {state.word}", state=state.word)

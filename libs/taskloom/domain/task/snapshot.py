@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 from msgspec import structs
 
+from taskloom.domain.runs import is_run
 from taskloom.domain.task.state import TaskState
 from taskloom.domain.workflow.dump import dump_run, load_run
 
@@ -31,7 +32,7 @@ def decode_state(data: bytes) -> TaskState:
 def is_due(before: int, after: TaskState, every: int) -> bool:
     """Whether a snapshot is stored on the way from version ``before``: each ``every`` events, and ever less often for a
     run, whose state grows. None of a run that has ended: the one before it still shows its steps."""
-    if after.spec.kind == "workflow":
+    if is_run(after.spec.kind):
         if after.run is None or after.ended:
             return False
         every = max(every, (1 << after.version.bit_length() - 1) // SNAPSHOTS_EACH)

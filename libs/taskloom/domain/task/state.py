@@ -5,6 +5,7 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
+from taskloom.domain.runs import is_run
 from taskloom.domain.values import ErrorInfo, OutputSummary, TaskSpec
 from taskloom.domain.workflow.state import next_due as due_of_run
 
@@ -151,9 +152,9 @@ class TaskState(Struct, frozen=True, omit_defaults=True):
 
     @property
     def dispatchable(self) -> bool:
-        """A workflow never is: it runs here, and only its steps go to executors."""
+        """A run never is: it runs here, and only its steps go to executors."""
         held = self.pause is not None or self.cancel is not None
-        return self.phase == "ready" and not held and self.spec.kind != "workflow"
+        return self.phase == "ready" and not held and not is_run(self.spec.kind)
 
 
 def close_deadline(state: TaskState) -> datetime | None:

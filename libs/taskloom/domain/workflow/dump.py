@@ -13,7 +13,8 @@ from immutables import Map
 from msgspec import Struct, structs
 
 from taskloom.domain.values import ErrorInfo
-from taskloom.domain.workflow.evolve import UNDO, open_run
+from taskloom.domain.workflow.evolve import open_run
+from taskloom.domain.workflow.outcomes import UNDO
 from taskloom.domain.workflow.persistent import EMPTY_QUEUE, NO_TIMERS, Heap, Queue, Timers, merge
 from taskloom.domain.workflow.plan import Body, Plan, StepPlan
 from taskloom.domain.workflow.sizes import size_of

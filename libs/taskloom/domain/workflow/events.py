@@ -8,18 +8,10 @@ exception: its results are those of its steps, and are put together again when t
 from datetime import datetime
 from typing import Any, Literal
 
-from taskloom.domain.event import Event
+from taskloom.domain.goals.events import AnyGoalEvent
 from taskloom.domain.values import ErrorInfo
-
-
-class WorkflowEvent(Event, frozen=True):
-    """Base of all events of a run."""
-
-
-class StepEvent(WorkflowEvent, frozen=True):
-    """Base of all events of one step."""
-
-    path: str
+from taskloom.domain.workflow.event_base import StepEvent as StepEvent  # noqa: PLC0414 - part of this module's names
+from taskloom.domain.workflow.event_base import WorkflowEvent as WorkflowEvent  # noqa: PLC0414
 
 
 class WorkflowStarted(WorkflowEvent, frozen=True, tag="taskloom.workflow.started.v1"):
@@ -279,6 +271,7 @@ AnyWorkflowEvent = (
     | StepRestored
     | StepCompensating
     | StepCompensated
+    | AnyGoalEvent
 )
 
 WORKFLOW_ENDS = (WorkflowCompleted, WorkflowFailed, WorkflowCancelled, WorkflowTimedOut)

@@ -2,20 +2,20 @@
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from immutables import Map
 
-from taskloom.domain.workflow import ending, restarting
+from taskloom.domain.goals.events import AnyGoalEvent, GoalEvent
+from taskloom.domain.workflow import ending, outcomes, restarting
 from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow.draft import Draft, draft_of, within
+from taskloom.domain.workflow.outcomes import UNDO
 from taskloom.domain.workflow.plan import plan_in
 from taskloom.domain.workflow.references import definition_in
 from taskloom.domain.workflow.sizes import size_of
 from taskloom.domain.workflow.state import FAILURE_STEPS, ROOT, STEP_ENDED, LoopData, MapData, RunState
 from taskloom.domain.workflow.values import ref_of
-
-UNDO: Final = "undo"
 
 
 def open_run(run_input: dict[str, Any]) -> RunState:
@@ -287,65 +287,8 @@ def _stopping(d: Draft, event: e.StepStopping) -> None:
         d.change_frame(frame, stopping=node.stopping)
 
 
-def _compensation(d: Draft, _event: e.CompensationStarted) -> None:
-    d.phase = "compensation"
-    d.timers = d.timers.clear(ROOT)
-    _root_failure(d)
-    d.agenda = d.agenda.push(ROOT)
-
-
-def _root_failure(d: Draft) -> None:
-    frame = d.frames[ROOT]
-    d.error, d.failed_at = d.error or frame.error, d.failed_at or frame.failed_at
-
-
-def _compensating(d: Draft, event: e.StepCompensating) -> None:
-    assert d.undo is not None
-    d.undoing, d.undo = d.undo
-    assert d.undoing.plan.undo is not None
-    d.undo_count -= 1
-    d.undone += 1
-    d.agenda = d.agenda.remove(ROOT)
-    d.open_frame(within(event.path, UNDO), d.undoing.plan.undo, ROOT)
-
-
-def _compensated(d: Draft, event: e.StepCompensated) -> None:
-    d.drop_frame(within(event.path, UNDO))
-    d.undoing = None
-    d.compensated += event.error is None
-
-
-def _failure_steps(d: Draft, _event: e.FailureStepsStarted) -> None:
-    d.phase = "failure_steps"
-    d.timers = d.timers.clear(ROOT)
-    _root_failure(d)
-    assert d.plan.failure is not None
-    d.agenda = d.agenda.remove(ROOT)
-    d.open_frame(FAILURE_STEPS, d.plan.failure, ROOT)
-
-
-def _run_completed(d: Draft, event: e.WorkflowCompleted) -> None:
-    d.status, d.output = "completed", event.output
-    _over(d)
-
-
-def _run_failed(d: Draft, event: e.WorkflowFailed) -> None:
-    d.status, d.error, d.failed_at = "failed", event.error, event.path
-    _over(d)
-
-
-def _run_cancelled(d: Draft, _event: e.WorkflowCancelled) -> None:
-    d.status = "cancelled"
-    _over(d)
-
-
-def _run_timed_out(d: Draft, _event: e.WorkflowTimedOut) -> None:
-    d.status = "timed_out"
-    _over(d)
-
-
-def _over(d: Draft) -> None:
-    d.phase, d.agenda, d.slots, d.timers = "over", ending.EMPTY_QUEUE, ending.EMPTY_QUEUE, ending.NO_TIMERS
+def _of_goal(d: Draft, event: GoalEvent) -> None:
+    d.begin(event.path)
 
 
 _CHANGES: Final[dict[type[e.WorkflowEvent], Callable[[Draft, Any], None]]] = {
@@ -357,12 +300,6 @@ _CHANGES: Final[dict[type[e.WorkflowEvent], Callable[[Draft, Any], None]]] = {
     e.VariablesMerged: _variables,
     e.SignalReceived: _signal_received,
     e.SignalDelivered: _signal_delivered,
-    e.CompensationStarted: _compensation,
-    e.FailureStepsStarted: _failure_steps,
-    e.WorkflowCompleted: _run_completed,
-    e.WorkflowFailed: _run_failed,
-    e.WorkflowCancelled: _run_cancelled,
-    e.WorkflowTimedOut: _run_timed_out,
     e.StepScheduled: _scheduled,
     e.StepRetried: _step_retried,
     e.StepStarted: _step_started,
@@ -382,6 +319,6 @@ _CHANGES: Final[dict[type[e.WorkflowEvent], Callable[[Draft, Any], None]]] = {
     e.StepCancelled: _cancelled,
     e.StepStopping: _stopping,
     e.StepRestored: _restored,
-    e.StepCompensating: _compensating,
-    e.StepCompensated: _compensated,
+    **outcomes.CHANGES,
+    **dict.fromkeys(get_args(AnyGoalEvent), _of_goal),
 }

@@ -8,8 +8,8 @@ from taskloom.domain.workflow import conditions, starting, stopping
 from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow.definition import WaitStep
 from taskloom.domain.workflow.draft import Draft, within
-from taskloom.domain.workflow.evolve import UNDO
 from taskloom.domain.workflow.expressions import BadExpression, render
+from taskloom.domain.workflow.outcomes import UNDO
 from taskloom.domain.workflow.results import run_result
 from taskloom.domain.workflow.scope import Scope
 from taskloom.domain.workflow.sizes import MAX_VALUE_BYTES, MAX_VARIABLES_BYTES, check_size, size_of

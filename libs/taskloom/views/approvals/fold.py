@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 from msgspec import Struct, structs
 
 from taskloom.domain.envelope import Recorded
+from taskloom.domain.runs import is_run
 from taskloom.domain.task import events as e
 from taskloom.domain.task.approvals import own_approval_id, step_approval_id
 from taskloom.domain.workflow import events as w
@@ -50,7 +51,7 @@ def concerns(before: Row | None, event: Any) -> bool:
 
 
 def _may_have_asked(row: Row) -> bool:
-    return row.kind == "workflow" or row.phase == "waiting"
+    return is_run(row.kind) or row.phase == "waiting"
 
 
 def id_of(recorded: Recorded) -> str | None:

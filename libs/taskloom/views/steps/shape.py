@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from taskloom.domain.workflow.evolve import UNDO
+from taskloom.domain.workflow.outcomes import UNDO
 from taskloom.domain.workflow.references import definition_in
 from taskloom.domain.workflow.state import FAILURE_STEPS
 

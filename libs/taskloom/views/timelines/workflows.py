@@ -5,12 +5,13 @@ from typing import Any, Final, get_args
 
 from taskloom.domain.event import Event
 from taskloom.domain.workflow import events as w
+from taskloom.views.timelines.goals import GOAL_ENTRY_TYPES, GOAL_TEXTS
 
 
 def _stream_type(kind: type[Event]) -> str:
-    """``taskloom.step.wait-started.v1`` is STEP_WAIT_STARTED; the run's own begin with RUN."""
+    """``taskloom.step.wait-started.v1`` is STEP_WAIT_STARTED; the run's own begin with RUN, a goal's with GOAL."""
     _, scope, name, _ = str(kind.__struct_config__.tag).split(".")
-    return f"{'RUN' if scope == 'workflow' else 'STEP'}_{name.replace('-', '_').upper()}"
+    return f"{'RUN' if scope == 'workflow' else scope.upper()}_{name.replace('-', '_').upper()}"
 
 
 WORKFLOW_STREAM_TYPES: Final[dict[type[Event], str]] = {
@@ -34,6 +35,7 @@ WORKFLOW_ENTRY_TYPES: Final[dict[type[Event], str]] = {
     w.StepCompleted: "CHILD_COMPLETED",
     w.StepFailed: "CHILD_FAILED",
     w.StepCancelled: "CHILD_CANCELLED",
+    **GOAL_ENTRY_TYPES,
 }
 
 
@@ -93,4 +95,5 @@ WORKFLOW_TEXTS: Final[dict[type[Event], Callable[[Any], str]]] = {
     w.StepCompensated: lambda event: (
         f"Step {event.path} {'could not be' if event.error else 'was'} undone{_error(event)}"
     ),
+    **GOAL_TEXTS,
 }

@@ -1,0 +1,59 @@
+"""The input of a task of kind ``goal``."""
+
+from typing import Annotated, Any, Final
+
+from msgspec import Meta, Struct
+
+from taskloom.domain.values import Budget
+
+MAX_DEPTH: Final = 3
+"""Sub-goals within each other."""
+
+Name = Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class ServerTools(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Which tools of a server a goal may use: null for all that it has. ``idempotent`` ones may be called again when
+    nobody knows whether a call was made."""
+
+    tools: tuple[Name, ...] | None = None
+    idempotent: tuple[Name, ...] = ()
+
+
+class ModelChoice(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    provider: str = ""
+    model: str = ""
+    tier: str = ""
+
+
+class Message(Struct, frozen=True, omit_defaults=True):
+    role: str
+    content: str
+
+
+class GoalInput(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a goal needs to know; all but ``goal`` has a default.
+
+    ``agent_id``: the executor that shell commands run on. ``review``: somebody decides on each plan before it runs.
+    ``detect``: the model is asked first whether the goal needs a plan of several steps at all. ``steps`` is a
+    plan given beforehand. ``context_window`` are tokens; over ``summarize_at`` of them what was found is summed up.
+    """
+
+    goal: Annotated[str, Meta(min_length=1, max_length=100_000)]
+    model: ModelChoice = ModelChoice()
+    tools: dict[Name, ServerTools] = {}
+    agent_id: str = ""
+    review: bool = False
+    detect: bool = False
+    steps: list[Any] | None = None
+    max_steps: Annotated[int, Meta(ge=1, le=100)] = 50
+    max_plans: Annotated[int, Meta(ge=1, le=10)] = 3
+    max_tool_rounds: Annotated[int, Meta(ge=1, le=10)] = 5
+    checkpoint_interval: Annotated[int, Meta(ge=1, le=100)] = 5
+    context_window: Annotated[int, Meta(ge=1_000, le=10_000_000)] = 100_000
+    summarize_at: Annotated[float, Meta(gt=0, le=1)] = 0.8
+    history: tuple[Message, ...] = ()
+    mentions: list[Any] = []
+    depth: Annotated[int, Meta(ge=0, le=MAX_DEPTH)] = 0
+    budget: Budget | None = None
+    definition: dict[str, Any] | None = None
