@@ -1,7 +1,7 @@
 """Facts of a goal. They stand in the goal's stream, among the events of the run that pursues it.
 
-``version`` numbers plans from 1, ``index`` a plan's steps from 0. Texts and results are cut as ``texts.cut`` says: the
-whole stands in the task of the step, or of the call.
+``plan_version`` numbers plans from 1 (``version`` is the envelope's), ``index`` a plan's steps from 0. Texts and results
+are cut as ``texts.cut`` says: the whole stands in the task of the step, or of the call.
 """
 
 from typing import Any, Literal
@@ -51,7 +51,7 @@ class StepFault(Struct, frozen=True, omit_defaults=True):
 class GoalPlanned(GoalEvent, frozen=True, tag="taskloom.goal.planned.v1"):
     """``reason`` says why there is a new plan, or what was repaired in it; ``usage`` is that of the proposal."""
 
-    version: int
+    plan_version: int
     steps: tuple[PlannedStep, ...]
     by: PlannedBy = "model"
     reason: str = ""
@@ -60,7 +60,7 @@ class GoalPlanned(GoalEvent, frozen=True, tag="taskloom.goal.planned.v1"):
 
 
 class GoalStepStarted(GoalEvent, frozen=True, tag="taskloom.goal.step-started.v1"):
-    version: int
+    plan_version: int
     index: int
     step_id: str
 
@@ -69,7 +69,7 @@ class GoalCallsChecked(GoalEvent, frozen=True, tag="taskloom.goal.calls-checked.
     """What a model's turn asked for, before any of it is done. Without calls the turn was the last, and ``text`` is its
     answer; ``error`` says that there was no turn. ``usage`` is that of the turn."""
 
-    version: int
+    plan_version: int
     index: int
     round: int
     calls: tuple[CheckedCall, ...] = ()
@@ -82,7 +82,7 @@ class GoalCallsChecked(GoalEvent, frozen=True, tag="taskloom.goal.calls-checked.
 class GoalCallsEnded(GoalEvent, frozen=True, tag="taskloom.goal.calls-ended.v1"):
     """The calls of a round have ended; the model sees these results in its next turn."""
 
-    version: int
+    plan_version: int
     index: int
     round: int
     calls: tuple[MadeCall, ...] = ()
@@ -93,7 +93,7 @@ class GoalStepEnded(GoalEvent, frozen=True, tag="taskloom.goal.step-ended.v1"):
     """``calls`` are all that the step made, ``usage`` all that it used. ``result`` is what later steps can refer to: a
     value, or the claim of a large one."""
 
-    version: int
+    plan_version: int
     index: int
     step_id: str
     status: Literal["completed", "failed", "skipped"] = "completed"

@@ -30,17 +30,17 @@ def _checked(event: g.GoalCallsChecked) -> str:
 
 def _ended(event: g.GoalStepEnded) -> str:
     why = f": {event.error.message}" if event.error is not None else ""
-    return f"Step {event.index + 1} of plan {event.version} {event.status}{why}"
+    return f"Step {event.index + 1} of plan {event.plan_version} {event.status}{why}"
 
 
 def _planned(event: g.GoalPlanned) -> str:
     steps = f"{len(event.steps)} step{'' if len(event.steps) == 1 else 's'}"
-    return f"Plan {event.version} has {steps}, by {event.by}" + (f": {event.reason}" if event.reason else "")
+    return f"Plan {event.plan_version} has {steps}, by {event.by}" + (f": {event.reason}" if event.reason else "")
 
 
 GOAL_TEXTS: Final[dict[type[Event], Callable[[Any], str]]] = {
     g.GoalPlanned: _planned,
-    g.GoalStepStarted: lambda event: f"Step {event.index + 1} of plan {event.version} ({event.step_id}) began",
+    g.GoalStepStarted: lambda event: f"Step {event.index + 1} of plan {event.plan_version} ({event.step_id}) began",
     g.GoalCallsChecked: _checked,
     g.GoalCallsEnded: lambda event: (
         f"{sum(call.status == 'success' for call in event.calls)} of {len(event.calls)} calls succeeded"

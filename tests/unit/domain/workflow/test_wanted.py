@@ -49,7 +49,10 @@ def test_a_child_of_a_child_leads_back_to_the_outermost_run() -> None:
 def test_event_names_are_public_versioned_and_unique() -> None:
     names = event_names()
     assert len(names) == len(e.AnyWorkflowEvent.__args__)
-    assert all(name.startswith(("taskloom.workflow.", "taskloom.step.")) and name.endswith(".v1") for name in names)
+    assert all(
+        name.startswith(("taskloom.workflow.", "taskloom.step.", "taskloom.goal.")) and name.endswith(".v1")
+        for name in names
+    )
 
 
 def test_no_field_of_an_event_hides_one_of_its_envelope() -> None:
