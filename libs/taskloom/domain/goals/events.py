@@ -1,7 +1,7 @@
 """Facts of a goal. They stand in the goal's stream, among the events of the run that pursues it.
 
-``plan_version`` numbers plans from 1 (``version`` is the envelope's), ``index`` a plan's steps from 0. Texts and results
-are cut as ``texts.cut`` says: the whole stands in the task of the step, or of the call.
+``plan_version`` numbers plans from 1 (``version`` is the envelope's), ``index`` a plan's steps from 0. Long texts and
+results are cut: the whole stands in the task of the step, or of the call.
 """
 
 from typing import Any, Literal
