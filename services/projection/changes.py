@@ -17,6 +17,7 @@ from taskloom.views.approvals import write as approvals
 from taskloom.views.audit import write as audit
 from taskloom.views.entities import write as entities
 from taskloom.views.executors import write as executors
+from taskloom.views.goals import write as goals
 from taskloom.views.metrics import write as metrics
 from taskloom.views.metrics.fold import Tally
 from taskloom.views.outputs import write as outputs
@@ -34,7 +35,7 @@ from taskloom.wire.messages import AuditEntry, ExecutorHeartbeat, OutputChunk
 class Changes(Struct):
     """``after``: the rows to write; ``before``: the same as they stand in the table, where a new one is absent.
     ``tally``: what the events between them add to the metrics; ``of_approvals``: those events that concern approvals;
-    ``of_runs``: those that concern steps and variables of workflows.
+    ``of_runs``: those that concern steps and variables of workflows; ``of_goals``: those of goals that these show.
     """
 
     after: dict[str, Row] = field(default_factory=dict)
@@ -44,6 +45,7 @@ class Changes(Struct):
     tally: Tally = field(default_factory=Tally)
     of_approvals: list[Recorded] = field(default_factory=list)
     of_runs: list[OfRun] = field(default_factory=list)
+    of_goals: list[Recorded] = field(default_factory=list)
 
 
 def counts_of(changes: Changes) -> dict[CountKey, int]:
@@ -136,6 +138,7 @@ def write(
     _mark_sessions(cursor, changes)
     approvals.apply(cursor, changes.of_approvals)
     steps.apply(cursor, changes.of_runs)
+    goals.apply(cursor, changes.of_goals)
     if changes.entities:
         entities.put(cursor, changes.entities.values())
     if heartbeats:

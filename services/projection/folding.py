@@ -11,6 +11,7 @@ from taskloom import telemetry
 from taskloom.domain.envelope import Recorded
 from taskloom.errors import TaskloomError
 from taskloom.views.approvals.fold import concerns
+from taskloom.views.goals import fold as goals
 from taskloom.views.steps.fold import concerns as concerns_steps
 from taskloom.views.steps.write import OfRun
 from taskloom.views.task_executions.fold import OutOfSequence, fold
@@ -64,6 +65,8 @@ async def fold_batch(batch: Batch, cache: RowCache, load_rows: LoadRows, history
                     changes.of_approvals.append(one)
                 if concerns_steps(one.event):
                     changes.of_runs.append(OfRun(one, cache.shapes.of(task_id, after.input)))
+                if after.kind == goals.KIND and goals.concerns(one.event):
+                    changes.of_goals.append(one)
             changes.after[task_id] = steps[-1][2]
             changes.partitions[task_id] = arrived.record.partition
         except (TaskloomError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -24,6 +24,7 @@ from taskloom.domain.values import OUTPUT_SEQ_SPAN
 from taskloom.replay import verify_sql as sql
 from taskloom.replay.verify_approvals import approval_faults
 from taskloom.replay.verify_entities import entity_faults
+from taskloom.replay.verify_goals import goal_faults
 from taskloom.replay.verify_metrics import first_second, stored_sums, wrong_sums
 from taskloom.replay.verify_steps import step_faults
 from taskloom.store.history import HistoryReader
@@ -238,10 +239,13 @@ class Verifier:
         return found
 
     async def _compare_steps(self, histories: dict[str, list[Recorded]]) -> dict[str, list[Difference]]:
-        return {
-            task_id: [difference(task_id, place, is_there, is_due) for place, (is_there, is_due) in faults.items()]
-            for task_id, faults in (await step_faults(self._pool, histories)).items()
-        }
+        """And goals with theirs."""
+        found: dict[str, list[Difference]] = {}
+        for faults_of in (step_faults, goal_faults):
+            for task_id, faults in (await faults_of(self._pool, histories)).items():
+                named = [difference(task_id, place, is_there, is_due) for place, (is_there, is_due) in faults.items()]
+                found.setdefault(task_id, []).extend(named)
+        return found
 
     async def _compare_outputs(self, histories: dict[str, list[Recorded]]) -> dict[str, list[Difference]]:
         wanted = {task_id: summaries_of(history) for task_id, history in histories.items()}
@@ -293,6 +297,7 @@ class Verifier:
             ("approval", sql.COUNT_APPROVALS, sql.APPROVAL_IDS),
             ("step", sql.COUNT_STEPS, sql.STEP_IDS),
             ("variable", sql.COUNT_VARIABLES, sql.VARIABLE_IDS),
+            ("goal", sql.COUNT_GOALS, sql.GOAL_IDS),
         ):
             [(there,)] = await rows(self._pool, count)
             if what == "read row" and there <= tasks:

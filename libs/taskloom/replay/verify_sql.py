@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from taskloom.views.goals.write import GOAL_COLUMNS, STEP_COLUMNS, TRACE_COLUMNS
 from taskloom.views.steps.query import FIELDS as STEP_FIELDS
 from taskloom.views.task_executions.row import FIELDS
 
@@ -14,6 +15,10 @@ APPROVALS: Final = "SELECT task_id, approval FROM approvals WHERE task_id = ANY(
 STEPS: Final = f"SELECT task_id, {', '.join(STEP_FIELDS)} FROM task_execution_steps WHERE task_id = ANY(%(tasks)s)"
 
 VARIABLES: Final = "SELECT task_id, name, value FROM run_variables WHERE task_id = ANY(%(tasks)s)"
+
+GOALS: Final = f"SELECT {', '.join(GOAL_COLUMNS)} FROM goals WHERE task_id = ANY(%(tasks)s)"
+GOAL_STEPS: Final = f"SELECT {', '.join(STEP_COLUMNS)} FROM goal_steps WHERE task_id = ANY(%(tasks)s)"
+GOAL_TRACES: Final = f"SELECT {', '.join(TRACE_COLUMNS)} FROM goal_traces WHERE task_id = ANY(%(tasks)s)"
 
 ENTITIES: Final = "SELECT entity_id, entity FROM entities WHERE entity_id = ANY(%(tasks)s)"
 
@@ -109,6 +114,17 @@ VARIABLE_IDS: Final = """
 SELECT DISTINCT task_id FROM run_variables AS variable
 WHERE task_id > %(after)s::text COLLATE "C"
     AND NOT EXISTS (SELECT FROM task_executions AS task WHERE task.task_id = variable.task_id)
+ORDER BY task_id LIMIT %(limit)s
+"""
+
+COUNT_GOALS: Final = "SELECT (SELECT count(*) FROM goals) + (SELECT count(*) FROM goal_steps)"
+# Goals with a read row are looked at as tasks.
+GOAL_IDS: Final = """
+SELECT DISTINCT task_id FROM (
+    SELECT task_id FROM goals UNION ALL SELECT task_id FROM goal_steps UNION ALL SELECT task_id FROM goal_traces
+) AS goal
+WHERE task_id > %(after)s::text COLLATE "C"
+    AND NOT EXISTS (SELECT FROM task_executions AS task WHERE task.task_id = goal.task_id)
 ORDER BY task_id LIMIT %(limit)s
 """
 

@@ -1,0 +1,1 @@
+"""Goals: their plans, steps and traces."""
