@@ -110,7 +110,7 @@ class Bulk:
         wish = read_wish(body)
         command = _command(verb, wish)
         if isinstance(command, UpdateTask):
-            await check_update(command, self._known, "changes.")
+            await check_update(command, self._known, origin.caller.tenant_id, "changes.")
         chosen = await self._chosen(verb, wish, origin.caller.tenant_id)
         if wish.dry_run or not chosen.task_ids:
             return _result(chosen, [], 0, wish.dry_run)

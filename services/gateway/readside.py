@@ -4,11 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from services.gateway.known import Known
 from taskloom.domain.entities.entity import Entity
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.scheduling.quotas import Scope, Use, periods_of
-from taskloom.kinds.schemas import Schemas
+from taskloom.kinds.offers import Offer, offer_of
 from taskloom.store.sql import SELECT_USES
 from taskloom.tenant_limits import FOLLOW
 from taskloom.views import positions
@@ -182,7 +181,7 @@ class Views(Protocol):
         """Newest first."""
         ...
 
-    async def known(self) -> Known: ...
+    async def known(self) -> Offer: ...
 
     async def lag_ms(self) -> float: ...
 
@@ -366,16 +365,14 @@ class PostgresViews:
     async def audit(self, tenant_id: str, chosen: AuditFilter, limit: int) -> list[AuditEntry]:
         return await audit_rows.list_entries(self._pool, tenant_id, chosen, limit)
 
-    async def known(self) -> Known:
+    async def known(self) -> Offer:
         """What the executors heard within the last hour announce."""
         heard = [
             each.heartbeat
             for each in await self.executors()
             if each.seconds_since_heard < executor_rows.KINDS_OF_LAST_S
         ]
-        kinds = frozenset(kind for beat in heard for kind in beat.kinds)
-        queues = frozenset(queue for beat in heard for queue in beat.queues)
-        return Known(kinds, queues, Schemas(heard, datetime.now(UTC)))
+        return offer_of(heard, datetime.now(UTC))
 
     async def lag_ms(self) -> float:
         return await self._lag.lag_ms()

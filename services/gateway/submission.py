@@ -7,7 +7,6 @@ import msgspec
 from msgspec import Struct, structs
 
 from services.gateway.ids import derived_id, new_command_id, new_task_id
-from services.gateway.known import Known
 from services.gateway.problems import BadRequest, Unknown, decoded
 from services.gateway.security import Caller
 from taskloom.domain.ids import is_valid_id
@@ -19,6 +18,7 @@ from taskloom.domain.values import ErrorInfo, TaskSpec
 from taskloom.domain.workflow.kinds import kinds_in
 from taskloom.domain.workflow.references import stored_names_in
 from taskloom.kinds.inputs import InvalidInput, validate
+from taskloom.kinds.offers import Offer
 from taskloom.wire.claims import CLAIM_OVER_BYTES, MAX_VALUE_BYTES, check_in, claimed_digest
 from taskloom.wire.cloudevents import GATEWAY_SOURCE, Attributes
 from taskloom.wire.commands import Envelope
@@ -75,7 +75,7 @@ class Submission(Struct, frozen=True):
         return self.envelope.attributes.id
 
 
-def read_submission(body: bytes | msgspec.Raw, known: Known, origin: Origin, index: int | None = None) -> Submission:
+def read_submission(body: bytes | msgspec.Raw, known: Offer, origin: Origin, index: int | None = None) -> Submission:
     """One valid submission. ``index`` is its place in a batch, where it has one.
 
     Raises:
@@ -123,7 +123,7 @@ def _names_stored(command: SubmitTask) -> bool:
     return command.kind == "workflow" and any(True for _ in stored_names_in(command.input))
 
 
-def _check(spec: TaskSpec, known: Known) -> None:
+def _check(spec: TaskSpec, known: Offer) -> None:
     _check_id(spec.session_id, "session_id")
     if spec.queue not in known.queues and ANY_QUEUE not in known.queues:
         names = ", ".join(sorted(known.queues))

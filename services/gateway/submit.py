@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from services.gateway.dependencies import DependencyReader
 from services.gateway.ids import KEY_MAX_CHARS
-from services.gateway.known import KnownThings
+from services.gateway.known import KnownThings, recordable
 from services.gateway.problems import BadRequest, Conflict, Forbidden, Problem, Unknown, decoded, refused
 from services.gateway.quotas import Quotas
 from services.gateway.submission import ClaimSink, Origin, Submission, failed_with, is_large, put_away, read_submission
@@ -153,12 +153,13 @@ class Submitter:
     async def _prepared(
         self, body: bytes | msgspec.Raw, origin: Origin, index: int | None = None, *, to_fail: bool = False
     ) -> Submission:
+        tenant_id = origin.caller.tenant_id
         try:
-            known = self._known.now
-            submission = read_submission(body, known.with_built_in() if to_fail else known, origin, index)
+            known = self._known.now(tenant_id)
+            submission = read_submission(body, recordable(known) if to_fail else known, origin, index)
         except Unknown:
-            known = await self._known.renewed()
-            submission = read_submission(body, known.with_built_in() if to_fail else known, origin, index)
+            known = await self._known.renewed(tenant_id)
+            submission = read_submission(body, recordable(known) if to_fail else known, origin, index)
         spec = submission.spec
         try:
             self._rules.check(spec.tenant_id, spec.kind, spec.input)

@@ -75,9 +75,8 @@ class Templates:
             field = "revision" if wish.execute.revision is not None else "version"
             raise BadRequest("what the template gives is executed; leave it out", field=f"execute.{field}")
         try:
-            definition = instantiate(
-                template, wish.parameters, created_by=origin.caller.user_id, kinds=self._known.now.kinds
-            )
+            kinds = self._known.now(origin.caller.tenant_id).kinds
+            definition = instantiate(template, wish.parameters, created_by=origin.caller.user_id, kinds=kinds)
         except BadParameters as bad:
             raise BadRequest(bad.message, field=bad.field) from bad
         saved: Saved | UnsetType = UNSET

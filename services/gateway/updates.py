@@ -9,7 +9,7 @@ from taskloom.domain.task.commands import UpdateTask
 from taskloom.domain.task.submission import Invalid
 
 
-async def check_update(command: UpdateTask, known: KnownThings, where: str = "") -> None:
+async def check_update(command: UpdateTask, known: KnownThings, tenant_id: str, where: str = "") -> None:
     """``where``: the path of the changes in the body, with its dot.
 
     Raises:
@@ -25,13 +25,13 @@ async def check_update(command: UpdateTask, known: KnownThings, where: str = "")
         if isinstance(value, str) and not is_valid_id(value):
             raise BadRequest("not an id (1 to 128 of A-Z a-z 0-9 : _ - .)", field=where + field)
     if isinstance(command.queue, str):
-        await _check_queue(command.queue, known, where)
+        await _check_queue(command.queue, known, tenant_id, where)
 
 
-async def _check_queue(queue: str, known: KnownThings, where: str) -> None:
-    served = known.now.queues
+async def _check_queue(queue: str, known: KnownThings, tenant_id: str, where: str) -> None:
+    served = known.now(tenant_id).queues
     if queue not in served and ANY_QUEUE not in served:
-        served = (await known.renewed()).queues
+        served = (await known.renewed(tenant_id)).queues
     if queue not in served and ANY_QUEUE not in served:
         names = ", ".join(sorted(served))
         raise Unknown(f"no executor serves the queue {queue!r}; known queues: {names}", field=f"{where}queue")

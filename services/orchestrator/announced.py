@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
-from taskloom.kinds.schemas import Schemas
+from taskloom.kinds.offers import Offer, offer_of
 from taskloom.wire.messages import ExecutorHeartbeat
 
 KEPT: Final = timedelta(hours=1)
@@ -19,15 +19,17 @@ utc_now: Callable[[], datetime] = partial(datetime.now, UTC)
 
 
 class Announced:
-    """Follows heartbeats; ``kinds`` and ``queues`` are ready-made, since each submission looks."""
+    """Follows heartbeats; what a tenant may name is ready-made, since each submission looks."""
 
     def __init__(self, clock: Callable[[], datetime] = utc_now) -> None:
         self._clock = clock
         self._heard: dict[str, ExecutorHeartbeat] = {}
         self._look_at = datetime.min.replace(tzinfo=UTC)
-        self.kinds: frozenset[str] = frozenset()
-        self.queues: frozenset[str] = frozenset()
-        self.schemas = Schemas()
+        self._offer = Offer()
+
+    def of(self, tenant_id: str) -> Offer:
+        """What the installation's executors and the tenant's agents offer."""
+        return self._offer.of(tenant_id)
 
     def hear(self, message: ExecutorHeartbeat) -> None:
         """Notes what an executor offers, also one that says good-bye; forgets those not heard for an hour."""
@@ -40,10 +42,8 @@ class Announced:
 
     def _renew(self, oldest: datetime) -> None:
         self._heard = {name: heard for name, heard in self._heard.items() if heard.at > oldest}
-        self.kinds = frozenset(kind for heard in self._heard.values() for kind in heard.kinds)
-        self.queues = frozenset(queue for heard in self._heard.values() for queue in heard.queues)
-        self.schemas = Schemas(self._heard.values(), self._clock())
+        self._offer = offer_of(self._heard.values(), self._clock())
 
 
 def _offer(message: ExecutorHeartbeat) -> tuple[Any, ...]:
-    return message.kinds, message.queues, message.schemas, message.status
+    return message.kinds, message.queues, message.schemas, message.status, message.tenant_id

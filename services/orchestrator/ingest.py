@@ -12,7 +12,7 @@ from taskloom.domain.task.commands import RetryChild, SubmitTask, UpdateTask
 from taskloom.domain.task.submission import BUILT_IN_KINDS, BUILT_IN_QUEUES, WEBHOOK_KIND, Invalid, check_from_outside
 from taskloom.domain.workflow.kinds import kinds_in
 from taskloom.kinds.inputs import InvalidInput, validate
-from taskloom.kinds.schemas import Schemas
+from taskloom.kinds.offers import Offer
 from taskloom.rules import RuleBroken, TenantRules
 from taskloom.wire.claims import is_claim
 from taskloom.wire.cloudevents import GATEWAY_SOURCE, ORCHESTRATOR_SOURCE, Attributes, asked_by
@@ -44,14 +44,7 @@ class Rejected(Struct, frozen=True):
 class Announces(Protocol):
     """What executors said lately that they run, and for which queues (``announced.Announced``)."""
 
-    @property
-    def kinds(self) -> frozenset[str]: ...
-
-    @property
-    def queues(self) -> frozenset[str]: ...
-
-    @property
-    def schemas(self) -> Schemas: ...
+    def of(self, tenant_id: str) -> Offer: ...
 
 
 class Ingest:
@@ -91,14 +84,14 @@ class Ingest:
             if command.kind == WEBHOOK_KIND and envelope.attributes.source == ORCHESTRATOR_SOURCE:
                 return  # it waits until an executor delivers webhooks
             check_from_outside(command)
-            self.check(command)
+            self.check(command, envelope.attributes.tenant_id)
             self._rules.check(envelope.attributes.tenant_id, command.kind or "query", command.input)
         elif isinstance(command, RetryChild) and envelope.attributes.source != ORCHESTRATOR_SOURCE:
             raise Invalid("a child workflow goes on when the run around it is retried", "ce_type")
         elif isinstance(command, UpdateTask) and isinstance(command.queue, str):
-            self._check_queue(command.queue)
+            _check_queue(command.queue, self._announced.of(envelope.attributes.tenant_id))
 
-    def check(self, command: SubmitTask) -> None:
+    def check(self, command: SubmitTask, tenant_id: str) -> None:
         """What the gateway checks too.
 
         Raises:
@@ -110,24 +103,26 @@ class Ingest:
                 raise Invalid("a reference to a stored value cannot be sent from outside; send the value", name)
         if command.kind == WEBHOOK_KIND:
             check_from_outside(command)
-        kind = command.kind or "query"
-        self._check_kind(kind, "kind")
+        kind, offer = command.kind or "query", self._announced.of(tenant_id)
+        _check_kind(kind, "kind", offer)
         if kind == "workflow":
             for path, inner in kinds_in(command.input.get("definition")):
-                self._check_kind(inner, path)
-        self._check_queue(command.queue)
+                _check_kind(inner, path, offer)
+        _check_queue(command.queue, offer)
         validate(kind, command.input, command.context)
-        self._announced.schemas.check(kind, command.input)
+        offer.schemas.check(kind, command.input)
 
-    def _check_kind(self, kind: str, field: str) -> None:
-        if kind not in BUILT_IN_KINDS and kind not in self._announced.kinds:
-            known = ", ".join(sorted(BUILT_IN_KINDS | self._announced.kinds))
-            raise Invalid(f"no executor runs the kind {kind!r}; known kinds: {known}", field)
 
-    def _check_queue(self, queue: str) -> None:
-        if queue not in BUILT_IN_QUEUES and self._announced.queues.isdisjoint((queue, ANY_QUEUE)):
-            known = ", ".join(sorted(BUILT_IN_QUEUES | self._announced.queues))
-            raise Invalid(f"no executor serves the queue {queue!r}; known queues: {known}", "queue")
+def _check_kind(kind: str, field: str, offer: Offer) -> None:
+    if kind not in BUILT_IN_KINDS and kind not in offer.kinds:
+        known = ", ".join(sorted(BUILT_IN_KINDS | offer.kinds))
+        raise Invalid(f"no executor runs the kind {kind!r}; known kinds: {known}", field)
+
+
+def _check_queue(queue: str, offer: Offer) -> None:
+    if queue not in BUILT_IN_QUEUES and offer.queues.isdisjoint((queue, ANY_QUEUE)):
+        known = ", ".join(sorted(BUILT_IN_QUEUES | offer.queues))
+        raise Invalid(f"no executor serves the queue {queue!r}; known queues: {known}", "queue")
 
 
 def _place(record: Any) -> str:

@@ -45,7 +45,7 @@ def means_in(batch: Batch, values: Values) -> Means:
 class Steps:
     """``check`` raises for a submission that nobody could run, as at the other doors."""
 
-    def __init__(self, memory: Memory, decisions: Decisions, check: Callable[[SubmitTask], None]) -> None:
+    def __init__(self, memory: Memory, decisions: Decisions, check: Callable[[SubmitTask, str], None]) -> None:
         self._memory = memory
         self._decisions = decisions
         self._check = check
@@ -107,7 +107,7 @@ class Steps:
         run_id, path = parent
         run = self._memory.get(run_id)
         assert run is not None
-        refusal = self._refused(batch, envelope.task_id, command)
+        refusal = self._refused(batch, envelope.task_id, command, run.spec.tenant_id)
         if refusal is None:
             metadata = {**command.metadata, "workflow_id": run_id, "workflow_step_id": path}
             session_id = command.session_id or run.spec.session_id
@@ -116,7 +116,7 @@ class Steps:
         if refusal is not None:
             batch.local.append(tell_refused(envelope, refusal))
 
-    def _refused(self, batch: Batch, task_id: str, command: SubmitTask) -> Refusal | None:
+    def _refused(self, batch: Batch, task_id: str, command: SubmitTask, tenant_id: str) -> Refusal | None:
         if not is_task_id(task_id):
             return Refusal("invalid", f"the id of the step's task has more than {MAX_TASK_ID_CHARS} characters")
         ref = ref_of(command.input)
@@ -124,7 +124,7 @@ class Steps:
             stored = next(value for digest, value in reversed(batch.claims) if digest == ref.digest)
             command = structs.replace(command, input=msgspec.json.decode(stored))
         try:
-            self._check(command)
+            self._check(command, tenant_id)
         except (Invalid, InvalidInput) as invalid:
             return Refusal("invalid", invalid.message, invalid.field)
         return None

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from jsonschema import Draft202012Validator
@@ -25,6 +25,19 @@ _NO_FILES: Final[Registry[Any]] = Registry()
 """References to other places are not followed."""
 
 
+MAX_STEPS: Final = 20_000
+"""Parts of an agent's schema times parts of the input, above which the input is left to the agent to check: a tenant's
+schema must not hold up those who check for all tenants."""
+
+TEXT_PART: Final = 64
+"""So many characters of a text count as one part."""
+
+
+class _Schema(NamedTuple):
+    text: bytes
+    of_agent: bool
+
+
 def announced(schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Those that fit into a heartbeat, small ones first."""
     chosen: dict[str, dict[str, Any]] = {}
@@ -39,15 +52,23 @@ def announced(schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, A
 
 class Schemas:
     """An input has to fit one of the schemas of its kind. A kind that some executor offers without one is not checked
-    here. Executors that are gone count for kinds that nobody else offers."""
+    here. Executors that are gone count for kinds that nobody else offers.
 
-    def __init__(self, heard: Iterable[ExecutorHeartbeat] = (), now: datetime | None = None) -> None:
+    ``beside``: those of the installation's executors, where ``heard`` are a tenant's agents.
+    """
+
+    def __init__(
+        self,
+        heard: Iterable[ExecutorHeartbeat] = (),
+        now: datetime | None = None,
+        beside: "Schemas | None" = None,
+    ) -> None:
         live: list[ExecutorHeartbeat] = []
         gone: list[ExecutorHeartbeat] = []
         for beat in heard:
             (live if now is not None and _lives(beat, now) else gone).append(beat)
-        found = _by_kind(gone) | _by_kind(live)
-        self._schemas = {kind: sorted(schemas) for kind, schemas in found.items() if schemas}
+        self._live, self._gone = _by_kind(live), _by_kind(gone)
+        self._beside = beside
 
     def check(self, kind: str, value: Mapping[str, Any]) -> None:
         """
@@ -55,29 +76,42 @@ class Schemas:
             InvalidInput: ``value`` is no input of this kind; names the field, for example ``input.order.id``.
         """
         refusal: InvalidInput | None = None
-        for schema in self._schemas.get(kind, ()):
-            found = _fault(_validator(schema), value)
+        for schema in sorted(self._of(kind)):
+            validator = _validator(schema.text)
+            if schema.of_agent and not _is_affordable(schema.text, value):
+                return
+            found = _fault(validator, value)
             if found is None:
                 return
             refusal = refusal or found
         if refusal is not None:
             raise refusal
 
+    def _of(self, kind: str) -> set[_Schema]:
+        """Those of who lives, or, when nobody who lives offers the kind, of who is gone; empty: it is not checked."""
+        layers = [self] if self._beside is None else [self, self._beside]
+        for offers in ([each._live for each in layers], [each._gone for each in layers]):
+            offered = [each[kind] for each in offers if kind in each]
+            if offered:
+                return set() if None in offered else set().union(*(each for each in offered if each is not None))
+        return set()
+
 
 def _lives(beat: ExecutorHeartbeat, now: datetime) -> bool:
     return beat.status != "stopped" and now - beat.at < MISSED_BEATS * timedelta(seconds=beat.interval_s)
 
 
-def _by_kind(heard: Iterable[ExecutorHeartbeat]) -> dict[str, set[bytes] | None]:
+def _by_kind(heard: Iterable[ExecutorHeartbeat]) -> dict[str, set[_Schema] | None]:
     """The schemas of each kind; None for one that is offered without."""
-    found: dict[str, set[bytes] | None] = {}
+    found: dict[str, set[_Schema] | None] = {}
     for beat in heard:
         for kind in beat.kinds:
             known = found.setdefault(kind, set())
             if kind not in beat.schemas:
                 found[kind] = None
             elif known is not None:
-                known.add(msgspec.json.encode(beat.schemas[kind], order="deterministic"))
+                text = msgspec.json.encode(beat.schemas[kind], order="deterministic")
+                known.add(_Schema(text, bool(beat.tenant_id)))
     return found
 
 
@@ -90,6 +124,32 @@ def _validator(schema: bytes) -> Draft202012Validator | None:
     except SchemaError:
         return None
     return Draft202012Validator(decoded, registry=_NO_FILES)
+
+
+def _is_affordable(schema: bytes, value: Any) -> bool:
+    most = MAX_STEPS // _parts_of_schema(schema)
+    return _parts(value, most) <= most
+
+
+@lru_cache(maxsize=1024)
+def _parts_of_schema(schema: bytes) -> int:
+    return _parts(msgspec.json.decode(schema), MAX_STEPS)
+
+
+def _parts(value: Any, most: int) -> int:
+    """How many values and texts a JSON value is made of; counts no further than a little above ``most``."""
+    count, waiting = 0, [value]
+    while waiting and count <= most:
+        each = waiting.pop()
+        count += 1
+        if isinstance(each, dict):
+            waiting.extend(each.values())
+            count += sum(len(name) for name in each) // TEXT_PART
+        elif isinstance(each, list):
+            waiting.extend(each)
+        elif isinstance(each, str):
+            count += len(each) // TEXT_PART
+    return count
 
 
 def _fault(validator: Draft202012Validator | None, value: Mapping[str, Any]) -> InvalidInput | None:

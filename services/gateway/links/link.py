@@ -21,6 +21,7 @@ from taskloom.bus.errors import BusError, TooLarge
 from taskloom.bus.publish import OutRecord
 from taskloom.domain.task.directives import Directive, RunAttempt, StopAttempt
 from taskloom.domain.task.submission import WEBHOOK_KIND, WEBHOOK_QUEUE
+from taskloom.kinds.plain_schemas import plain
 from taskloom.store.errors import ClaimCorrupt, ClaimMissing, StoreUnavailable
 from taskloom.views.reading import TooSlow
 from taskloom.wire import link as wire
@@ -88,6 +89,7 @@ class AgentLink:
         self._epoch = epoch
         self._beat: ExecutorHeartbeat | None = None
         self._beats = 0
+        self._schemas: tuple[dict[str, Any], dict[str, dict[str, Any]]] = ({}, {})
         self._said = asyncio.Event()
         self._cut: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._lanes: dict[str, asyncio.Queue[wire.Push]] = {
@@ -221,7 +223,7 @@ class AgentLink:
             status="draining" if beat.status == "ready" and self.guest.draining else beat.status,
             at=now,
             started_at=None if since is None else min(now, since + self._relay.skew),
-            schemas={},
+            schemas=self._plain_schemas(beat),
             # Deliveries of webhooks are the installation's work, not a machine's of the tenant.
             kinds=tuple(kind for kind in beat.kinds if kind != WEBHOOK_KIND),
             queues=tuple(queue for queue in beat.queues if queue != WEBHOOK_QUEUE),
@@ -229,6 +231,12 @@ class AgentLink:
             epoch=self._epoch,
             gateway=self._gateway,
         )
+
+    def _plain_schemas(self, beat: ExecutorHeartbeat) -> dict[str, dict[str, Any]]:
+        """The same in most beats, so they are not worked out again."""
+        if beat.schemas != self._schemas[0]:
+            self._schemas = beat.schemas, plain(beat.schemas)
+        return {kind: schema for kind, schema in self._schemas[1].items() if kind in beat.kinds}
 
     async def _stop_what_is_over(self, live: Sequence[LiveAttempt]) -> None:
         """Orders a stop of attempts that were lost while the agent was away, and have ended or were superseded."""

@@ -8,7 +8,7 @@ from litestar.types import ASGIApp
 
 from services.gateway.answers import json_answer
 from services.gateway.bulk import BulkResult, BulkWish, Verb
-from services.gateway.context import AnyRequest, checked_id, gateway_of, origin_of
+from services.gateway.context import AnyRequest, caller_in, checked_id, gateway_of, origin_of
 from services.gateway.control import ControlCommand, Controlled, read_control
 from services.gateway.docs import Answered, Doc, documented
 from services.gateway.updates import check_update
@@ -71,7 +71,7 @@ async def retry_task(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
 @patch(TASK, opt=documented(_UPDATE))
 async def update_task(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
     command = read_control(await request.body(), UpdateTask)
-    await check_update(command, gateway_of(request).known)
+    await check_update(command, gateway_of(request).known, caller_in(request).tenant_id)
     return await _send(request, task_id, command)
 
 

@@ -71,7 +71,7 @@ async def get_queue(request: AnyRequest, name: FromPath[str]) -> ASGIApp:
     views = gateway.reader.views
     stats = await views.queue(caller_in(request).tenant_id, checked_id(name, "name"))
     if stats is None:
-        if name not in (await views.known()).queues | {"default"}:
+        if name not in (await views.known()).of(caller_in(request).tenant_id).queues | {"default"}:
             raise NotFound("Queue not found: no executor serves it and no open or recent task is in it", name=name)
         stats = QueueStats(name)
     serving = [each for each in await views.executors(caller_in(request).tenant_id) if name in each.heartbeat.queues]

@@ -14,7 +14,6 @@ from aiokafka import TopicPartition
 from msgspec import structs
 from psycopg import OperationalError
 
-from services.gateway.known import Known
 from services.orchestrator.limits import limits_in
 from taskloom.bus.errors import BusUnavailable, ReplyTimeout
 from taskloom.domain.entities.agents import Agent
@@ -35,6 +34,7 @@ from taskloom.domain.task.evolve import fold
 from taskloom.domain.workflow.events import StepCompleted, StepFailed, StepScheduled
 from taskloom.domain.workflow.evolve import initial_variables
 from taskloom.domain.workflow.wanted import child_id
+from taskloom.kinds.offers import Offer
 from taskloom.views.approvals.fold import fold_all as fold_approvals
 from taskloom.views.approvals.query import Asked, read_cursor
 from taskloom.views.approvals.query import Filters as ApprovalFilters
@@ -99,7 +99,7 @@ class MemorySystem:
         self.chunks_of: dict[str, list[Chunk]] = {}
         self.stored: dict[str, bytes] = {}
         self.snapshots: dict[str, tuple[int, bytes]] = {}
-        self.known_now = Known()
+        self.known_now = Offer()
         self.executors_now: list[Executor] = []
         self.lag = 12.0
         self.used: list[Use] = []
@@ -589,7 +589,7 @@ class MemorySystem:
         shown = self.memory_entities.shown.get(entity_id)
         return 0 if shown is None else shown.version
 
-    async def known(self) -> Known:
+    async def known(self) -> Offer:
         return self.known_now
 
     async def lag_ms(self) -> float:

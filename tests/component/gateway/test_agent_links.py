@@ -110,7 +110,8 @@ async def test_an_agent_registers_as_an_executor_in_the_gateways_words(room: Roo
     token = await room.enrolled("builder", "acme")
     machine = await room.machine("builder", token, beat=False)
     machine.skew = timedelta(hours=1)
-    schemas = {"echo": {"type": "object"}}
+    pattern = {"type": "string", "pattern": "(a+)+$"}
+    schemas = {"echo": {"type": "object", "properties": {"a": pattern}}, "other": {"type": "object"}}
     await machine.beat(
         slots=3, tenant_id="other", epoch=99, schemas=schemas, kinds=("echo", WEBHOOK_KIND), queues=("a", WEBHOOK_QUEUE)
     )
@@ -118,7 +119,8 @@ async def test_an_agent_registers_as_an_executor_in_the_gateways_words(room: Roo
     assert (beat.executor_id, beat.tenant_id, beat.agent_id) == ("acme:builder", "acme", "builder")
     assert (beat.incarnation, beat.epoch, beat.gateway, beat.slots) == ("i-1", machine.epoch, "g", 3)
     now = datetime.now(UTC)
-    assert (beat.schemas, beat.kinds, beat.queues) == ({}, ("echo",), ("a",))
+    assert beat.schemas == {"echo": {"type": "object", "properties": {"a": {"type": "string"}}}}
+    assert (beat.kinds, beat.queues) == (("echo",), ("a",))
     assert beat.started_at is not None
     assert max(abs(now - beat.at), abs(now - beat.started_at)) < timedelta(seconds=30)
 

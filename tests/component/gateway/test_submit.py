@@ -1,16 +1,18 @@
 import asyncio
 import hashlib
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from httpx import AsyncClient as Client
 from litestar import Litestar
 
-from services.gateway.known import Known
 from taskloom import telemetry
 from taskloom.domain.task.commands import SubmitTask
+from taskloom.kinds.offers import Offer, offer_of
 from taskloom.wire.claims import claimed_digest
+from taskloom.wire.messages import ExecutorHeartbeat
 from tests.component.gateway.memory import MemorySystem
 
 TASKS = "/api/v1/tasks"
@@ -77,9 +79,36 @@ async def test_a_fault_in_the_body_is_400_and_names_the_field(
 
 
 async def test_a_kind_that_an_executor_announced_just_now_is_taken(client: Client, system: MemorySystem) -> None:
-    system.known_now = Known(frozenset({"transcode"}), frozenset({"media"}))
+    system.known_now = Offer(frozenset({"transcode"}), frozenset({"media"}))
     answer = await client.post(TASKS, json={"kind": "transcode", "queue": "media"})
     assert answer.status_code == 200
+
+
+async def test_what_a_tenants_agents_offer_is_for_nobody_else_to_name_or_hear_of(
+    client: Client, system: MemorySystem
+) -> None:
+    beat = ExecutorHeartbeat(
+        *("acme:a", "i", "ready", datetime.now(UTC), ("etch",)), queues=("edge",), tenant_id="acme",
+        schemas={"etch": {"required": ["plate"]}},
+    )  # fmt: skip
+    system.known_now = offer_of([beat], datetime.now(UTC))
+    acme = {"X-Tenant-Id": "acme"}
+    good: dict[str, Any] = {"kind": "etch", "queue": "edge", "input": {"plate": 1}}
+    steps = [{"step_type": "task", "id": "a", "task_template": {"kind": "etch", "input": {"plate": 1}}}]
+    run: dict[str, Any] = {"kind": "workflow", "input": {"definition": {"name": "w", "steps": steps}}}
+    for body in (good, run):
+        assert (await client.post(TASKS, json=body, headers=acme)).status_code == 200
+    wrong = await client.post(TASKS, json={**good, "input": {}}, headers=acme)
+    assert (wrong.status_code, wrong.json()["field"]) == (400, "input.plate")
+    for body in (good, run, {"kind": "echo", "queue": "edge"}):
+        refused = await client.post(TASKS, json=body)
+        assert refused.status_code == 400
+        assert "known" in refused.json()["error"]
+        assert not {"etch,", "edge,"} & set(refused.json()["error"].partition("known")[2].split())
+    task_id = (await client.post(TASKS, json={"query": "x"})).json()["task_id"]
+    assert (await client.patch(f"{TASKS}/{task_id}", json={"queue": "edge"})).status_code == 400
+    assert (await client.get("/api/v1/queues/edge")).status_code == 404
+    assert (await client.get("/api/v1/queues/edge", headers=acme)).status_code == 200
 
 
 async def test_unknown_kinds_are_refused_with_the_known_ones(client: Client) -> None:

@@ -2,11 +2,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from msgspec import Struct
 
 from services.orchestrator import ingest as ingest_module
 from services.orchestrator.ingest import MAX_COMMAND_BYTES, MAX_REASON_CHARS, Ingest, Misplaced, Rejected
 from taskloom.bus.publish import MAX_RECORD_BYTES
+from taskloom.kinds.offers import Offer
 from taskloom.kinds.schemas import Schemas
 from taskloom.testing.clock import START
 from taskloom.testing.memory import InMemoryRecord
@@ -22,15 +22,13 @@ GATEWAY = ("ce_source", b"/taskloom/gateway/1")
 PLACE = partition_of("t", 4)
 
 
-class Offers(Struct):
-    kinds: frozenset[str] = frozenset({"special"})
-    queues: frozenset[str] = frozenset({"night"})
-    schemas: Schemas = Schemas()
+def offers(**fields: Any) -> Offer:
+    return Offer(**{"kinds": frozenset({"special"}), "queues": frozenset({"night"}), **fields})
 
 
 def read(value: bytes | None, *headers: tuple[str, Any], key: bytes | None = b"t", partition: int | None = None) -> Any:
     place = PLACE if partition is None else partition
-    return Ingest(4, Offers()).read(InMemoryRecord("commands", place, 7, key, value, headers), START)
+    return Ingest(4, offers()).read(InMemoryRecord("commands", place, 7, key, value, headers), START)
 
 
 def rejected(value: bytes | None, *headers: tuple[str, Any]) -> Rejected:
@@ -119,7 +117,7 @@ def test_a_queue_that_nobody_serves_is_refused_with_those_that_are() -> None:
 
 def test_an_executor_for_all_queues_makes_every_queue_known() -> None:
     record = InMemoryRecord("commands", PLACE, 7, b"t", b'{"kind": "echo", "queue": "any"}', [SUBMIT])
-    assert isinstance(Ingest(4, Offers(queues=frozenset({"*"}))).read(record, START), Envelope)
+    assert isinstance(Ingest(4, offers(queues=frozenset({"*"}))).read(record, START), Envelope)
 
 
 @pytest.mark.parametrize(
@@ -156,9 +154,8 @@ def test_a_reply_address_that_is_too_long_is_not_used() -> None:
 
 def test_an_input_that_no_executor_of_its_kind_takes_is_refused_with_its_field() -> None:
     beat = ExecutorHeartbeat("x", "i", "ready", START, ("special",), schemas={"special": {"required": ["order"]}})
-    offers = Offers(schemas=Schemas([beat], START))
     headers = [("ce_type", b"taskloom.task.submit.v1")]
     record = InMemoryRecord("commands", PLACE, 7, b"t", b'{"kind": "special"}', headers)
-    rejected = Ingest(4, offers).read(record, START)
+    rejected = Ingest(4, offers(schemas=Schemas([beat], START))).read(record, START)
     assert isinstance(rejected, Rejected)
     assert rejected.letter.field == "input.order"

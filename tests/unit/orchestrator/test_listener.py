@@ -45,6 +45,10 @@ class Heard:
     def beat(self, instance: str = "o-1") -> None:
         self.raw(msgspec.json.encode(OrchestratorHeartbeat(instance, (), datetime.now(UTC))))
 
+    def offered(self, tenant_id: str) -> tuple[frozenset[str], frozenset[str]]:
+        offer = self.announced.of(tenant_id)
+        return offer.kinds, offer.queues
+
     @property
     def known(self) -> list[str]:
         return [standing.offer.executor_id for standing in self.pool.standings()]
@@ -100,7 +104,7 @@ def test_what_an_executor_announced_lately_stays_known_while_it_is_away() -> Non
     heard.executor(executor_id="ex-2", history=True, at=datetime.now(UTC) - 61 * minutes, kinds=("old",))
     heard.executor(executor_id="ex-3", kinds=("echo",), status="stopped")
     assert heard.known == []
-    assert (heard.announced.kinds, heard.announced.queues) == (
+    assert heard.offered("default") == (
         frozenset({"special", "echo"}),
         frozenset({"night", "default"}),
     )
@@ -110,7 +114,17 @@ def test_an_executor_that_announces_something_else_is_no_longer_known_for_the_ol
     heard = Heard()
     heard.executor(kinds=("a",), queues=("x",))
     heard.executor(kinds=("b",), queues=("y",))
-    assert (heard.announced.kinds, heard.announced.queues) == (frozenset({"b"}), frozenset({"y"}))
+    assert heard.offered("default") == (frozenset({"b"}), frozenset({"y"}))
+
+
+def test_what_a_tenants_agent_offers_is_known_to_its_tenant_alone() -> None:
+    heard = Heard()
+    heard.executor(kinds=("echo",), queues=("default",))
+    heard.executor(executor_id="acme:a", tenant_id="acme", kinds=("secret-kind",), queues=("edge",))
+    heard.executor(executor_id="b", tenant_id="default", kinds=("own",), queues=("own",))
+    assert heard.offered("acme") == (frozenset({"echo", "secret-kind"}), frozenset({"default", "edge"}))
+    assert heard.offered("default") == (frozenset({"echo", "own"}), frozenset({"default", "own"}))
+    assert heard.offered("red") == (frozenset({"echo"}), frozenset({"default"}))
 
 
 def test_a_draining_executor_keeps_its_attempts_and_gets_no_more() -> None:
