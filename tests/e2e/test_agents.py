@@ -14,7 +14,7 @@ import pytest
 from taskloom.testing.eventually import eventually
 from taskloom.testing.processes import RunningSystem
 from tests.e2e.agents import Agent, Network, enroll, running_agent
-from tests.e2e.support import Api, Json, all_processes_gone, door, further_gateway, processes_with
+from tests.e2e.support import TASKS, Api, Json, all_processes_gone, door, further_gateway, processes_with
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -64,6 +64,20 @@ async def wrote(api: Api, task_id: str, text: str) -> None:
     await eventually(has, 30.0)
 
 
+async def its_kinds_are_its_tenants(system: RunningSystem, api: Api, name: str) -> None:
+    """A function that only this agent runs: checked at the door for its tenant, unknown to everybody else."""
+    etch: Json = {"kind": "machine.etch", "queue": name, "input": {"plate": "a", "depth": 2}}
+    done = await api.until(await api.submit(**etch), "completed")
+    assert (done["executor_id"], done["response"]) == (name, "a/2")
+    wrong = await api.http.post(TASKS, json={**etch, "input": {"plate": 1}})
+    assert (wrong.status_code, wrong.json()["field"]) == (400, "input.plate")
+    async with door(system, f"t-{name}") as other:
+        for body in (etch, {"kind": "echo", "queue": name}):
+            refused = await other.http.post(TASKS, json=body)
+            assert refused.status_code == 400
+            assert "machine.etch" not in refused.json()["error"].partition("known")[2]
+
+
 async def cut_and_mend(api: Api, network: Network, agent: str, *, cut_s: float) -> None:
     """While the network is cut a task ends, and another is cancelled: both are known afterwards, with all output."""
     writes = await shell(api, agent, LINES.format(n=20, s=0.1))
@@ -90,7 +104,8 @@ async def test_an_agent_with_a_wrong_clock_runs_what_names_it_and_outlives_a_cut
     name = named()
     token = await enroll(api, name)
     async with Network(running_system.url) as network:
-        agent = Agent(running_system, tmp_path, name, token, "http://127.0.0.1:9", network.url, hours=1)
+        app = {"apps": "tests.e2e.data.machine_app:app", "queues": f"default,{name}"}
+        agent = Agent(running_system, tmp_path, name, token, "http://127.0.0.1:9", network.url, hours=1, **app)
         async with running_agent(agent):
             machine = (await api.get(f"/agents/{name}"))["machine"]
             seen = datetime.fromisoformat(machine["last_seen_at"])
@@ -107,6 +122,7 @@ async def test_an_agent_with_a_wrong_clock_runs_what_names_it_and_outlives_a_cut
             assert len((await api.until(large, "completed"))["response"]["big"]) == 200_000
             assert (await api.until(plain, "completed"))["executor_id"] != name
 
+            await its_kinds_are_its_tenants(running_system, api, name)
             await cut_and_mend(api, network, name, cut_s=2.5)
 
 
