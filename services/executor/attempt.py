@@ -2,11 +2,12 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from msgspec import Struct
 
+from services.executor.figures import peaks
 from services.executor.masking import MaskedStream, Masker
 from services.executor.outbox import Outbox
 from services.executor.output import OutputWriter
@@ -232,8 +233,11 @@ class Attempt:
     async def reveal(self, values: Mapping[str, Text]) -> dict[str, str]:
         named = {value.secret for value in values.values() if not isinstance(value, str)}
         found = await self._tools.secrets.find(self.order, named) if named else {}
-        self.masker.add(found.values())
+        self.conceal(found.values())
         return {name: value if isinstance(value, str) else found[value.secret] for name, value in values.items()}
+
+    def conceal(self, secrets: Iterable[str]) -> None:
+        self.masker.add(secrets)
 
     async def masked(
         self, output: AsyncIterator[tuple[ProcessStream, bytes]]
@@ -334,17 +338,7 @@ class Attempt:
 
     async def use(self) -> ResourceUse:
         """Peaks of its processes: what was sampled, and what the kernel counted."""
-        best = self.sampled or ResourceUse()
-        cpu_s, memory_mb = best.cpu_s, best.memory_mb
-        total = 0.0
-        for process in self.processes:
-            try:
-                ended = await process.wait()
-            except TaskError:
-                continue
-            total += ended.cpu_s
-            memory_mb = max(memory_mb, ended.memory_mb)
-        return ResourceUse(best.cpu_percent, round(memory_mb, 2), round(max(cpu_s, total), 4), best.samples)
+        return await peaks(self.sampled, self.processes)
 
     @staticmethod
     async def _signal(processes: Sequence[Supervised], number: int) -> int:

@@ -14,7 +14,7 @@ from taskloom.artifacts import BadPath, parts_of
 from taskloom.filestore import FileStore, FilesUnavailable, NoSuchStoredFile, key_of_artifact, key_of_file
 from taskloom.globbing import TooManyFiles, matching
 from taskloom.kinds.api import Context, TaskError
-from taskloom.kinds.inputs import InputFile
+from taskloom.kinds.files import InputFile
 
 MAX_ARTIFACTS: Final = 1_000
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -40,7 +40,7 @@ class Workspace:
         for place, file in enumerate(files):
             field = f"input.files[{place}]"
             try:
-                fd = self._create(file.path)
+                fd = self.create(file.path)
             except (BadPath, OSError) as error:
                 raise TaskError("bad_file", f"{field}.path: {file.path}: {error}", retryable=False) from error
             with os.fdopen(fd, "wb") as target:
@@ -53,21 +53,17 @@ class Workspace:
         Raises:
             TaskError: too many or too large (``artifact_too_large``, not retryable), or the store is away.
         """
-        store = self._ready()
+        store = self.ready()
         try:
             found = await asyncio.to_thread(matching, self.root, patterns)
         except (BadPath, TooManyFiles) as error:
             raise TaskError("bad_artifacts", f"input.artifacts: {error}", retryable=False) from error
         if len(found) > MAX_ARTIFACTS:
-            message = (
-                f"input.artifacts: {len(found)} files fit, {MAX_ARTIFACTS} are kept at most; make an archive of them"
-            )
-            raise TaskError("artifact_too_large", message, retryable=False)
+            raise too_many(len(found))
         kept = []
         for path, size in found:
             if size > self._max_bytes:
-                message = f"the artifact {path} has {size} bytes, {self._max_bytes} are kept (TASKLOOM_MAX_FILE_MB)"
-                raise TaskError("artifact_too_large", message, retryable=False)
+                raise too_large(path, size, self._max_bytes)
             fd = self._open(path)
             if fd is None:
                 continue
@@ -76,32 +72,13 @@ class Workspace:
             kept.append({"path": path, "size_bytes": size})
         return kept
 
-    async def _content(self, tenant_id: str, file: InputFile, field: str) -> AsyncIterator[bytes]:
-        if file.file is None:
-            yield file.text.encode() if file.text is not None else file.data or b""
-            return
-        try:
-            size, pieces = await self._ready().read(key_of_file(tenant_id, file.file))
-            if size > self._max_bytes:
-                raise TaskError(
-                    "file_missing", f"{field}.file: it has {size} bytes, which is too many", retryable=False
-                )
-            async for piece in pieces:
-                yield piece
-        except NoSuchStoredFile as error:
-            message = f"{field}.file: there is no file {file.file}; put it with PUT /api/v1/files/NAME"
-            raise TaskError("file_missing", message, retryable=False) from error
-        except FilesUnavailable as error:
-            raise TaskError("files_unavailable", str(error), fault=True) from error
+    def create(self, path: str) -> int:
+        """A new file, open for writing, never through a link. Directories on its way are made.
 
-    def _ready(self) -> FileStore:
-        if self._store is None:
-            message = "this executor keeps no files: TASKLOOM_FILES_URL is not set"
-            raise TaskError("files_unavailable", message, retryable=False)
-        return self._store
-
-    def _create(self, path: str) -> int:
-        """A new file, never through a link. Directories on its way are made."""
+        Raises:
+            BadPath: it leads out of the directory.
+            OSError: it cannot be made.
+        """
         *above, name = parts_of(path) or ("",)
         if not name:
             raise BadPath("it names no file")
@@ -116,6 +93,34 @@ class Workspace:
             return fd
         finally:
             os.close(at)
+
+    async def _content(self, tenant_id: str, file: InputFile, field: str) -> AsyncIterator[bytes]:
+        if file.file is None:
+            yield file.text.encode() if file.text is not None else file.data or b""
+            return
+        try:
+            size, pieces = await self.ready().read(key_of_file(tenant_id, file.file))
+            if size > self._max_bytes:
+                raise TaskError(
+                    "file_missing", f"{field}.file: it has {size} bytes, which is too many", retryable=False
+                )
+            async for piece in pieces:
+                yield piece
+        except NoSuchStoredFile as error:
+            message = f"{field}.file: there is no file {file.file}; put it with PUT /api/v1/files/NAME"
+            raise TaskError("file_missing", message, retryable=False) from error
+        except FilesUnavailable as error:
+            raise TaskError("files_unavailable", str(error), fault=True) from error
+
+    def ready(self) -> FileStore:
+        """
+        Raises:
+            TaskError: there is no store (``files_unavailable``, not retryable).
+        """
+        if self._store is None:
+            message = "this executor keeps no files: TASKLOOM_FILES_URL is not set"
+            raise TaskError("files_unavailable", message, retryable=False)
+        return self._store
 
     def _below(self, at: int, part: str) -> int:
         try:
@@ -148,6 +153,16 @@ class Workspace:
             return fd
         os.close(fd)
         return None
+
+
+def too_many(count: int) -> TaskError:
+    message = f"input.artifacts: {count} files fit, {MAX_ARTIFACTS} are kept at most; make an archive of them"
+    return TaskError("artifact_too_large", message, retryable=False)
+
+
+def too_large(path: str, size: int, max_bytes: int) -> TaskError:
+    message = f"the artifact {path} has {size} bytes, {max_bytes} are kept (TASKLOOM_MAX_FILE_MB)"
+    return TaskError("artifact_too_large", message, retryable=False)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from taskloom.local.home import Home
 from taskloom.testing.eventually import eventually
 from taskloom.testing.processes import RunningSystem
 from tests.e2e.nodelink import check, stream, whole
@@ -18,6 +19,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 BOX = "box"
 WAIT_S = 60.0
 GATED = "echo begun; echo aside >&2; while [ ! -e /gate/open ]; do sleep 0.1; done; echo done"
+SECRET = "nobody-tells-this-0815"
 LASTING = "echo begun; sleep 3600"
 
 
@@ -60,6 +62,8 @@ async def test_containers_run_are_followed_and_stopped_through_both_doors_once_a
     gate, link = tmp_path / "gate", tmp_path / "docker.sock"
     gate.mkdir()
     settings = {"queues": BOX, "docker_host": f"unix://{link}", "docker_mounts": gate, "heartbeat_s": 0.5}
+    settings |= {"files_url": f"file://{running_system.home}/files"}
+    settings |= {"secrets_key": Home(running_system.home).secrets_key()}
     async with further_executor(running_system, tmp_path, BOX, **settings):
         await without_an_engine_both_doors_say_so(api)
         link.symlink_to(dockerd.host.removeprefix("unix://"))
@@ -69,6 +73,7 @@ async def test_containers_run_are_followed_and_stopped_through_both_doors_once_a
             group.create_task(a_cancel_and_a_time_limit_leave_no_container(api, dockerd))
             group.create_task(failures_say_what_is_wrong(api))
             group.create_task(what_was_left_running_is_read_and_stopped(api, dockerd))
+            group.create_task(files_and_stdin_go_in_and_artifacts_come_out(api))
         assert dockerd.containers() == []
 
 
@@ -142,13 +147,33 @@ async def failures_say_what_is_wrong(api: Api) -> None:
         assert refused.json()["field"].startswith("input.")
 
 
+async def files_and_stdin_go_in_and_artifacts_come_out(api: Api) -> None:
+    assert (await api.http.put("/api/v1/files/boxed", content=b"from a file\n")).is_success
+    given = run(
+        "cat in/boxed - > out.txt; echo $TOKEN",
+        files=[{"path": "in/boxed", "file": "boxed"}],
+        artifacts=["*.txt"],
+        stdin="from stdin\n",
+        env={"TOKEN": {"secret": "boxed"}},
+    )
+    assert (await api.http.put("/api/v1/secrets/boxed", json={"value": SECRET})).is_success
+    for task_id in await asyncio.gather(native(api, **given), box(api.http, **given)):
+        done = await api.ended(task_id, WAIT_S)
+        assert (done["state"], done["result"]) == ("completed", "***")
+        assert done["response"]["artifacts"] == [{"path": "out.txt", "size_bytes": 23}]
+        content = await api.http.get(f"/api/v1/tasks/{task_id}/artifacts/out.txt")
+        assert content.text == "from a file\nfrom stdin\n"
+        assert SECRET not in repr([done, await api.events(task_id)])
+
+
 async def what_was_left_running_is_read_and_stopped(api: Api, dockerd: Engine) -> None:
-    begun = await box(api.http, **run("echo up; sleep 3600", detach=True))
+    assert (await api.http.put("/api/v1/secrets/left", json={"value": SECRET})).is_success
+    begun = await box(api.http, **run("echo up $TOKEN; sleep 3600", detach=True, env={"TOKEN": {"secret": "left"}}))
     assert check(await stream(api.http, begun))["status"] == "completed"
     name = (await api.task(begun))["response"]["container_id"]
     try:
         following = await box(api.http, operation="logs", id=name, follow=True)
-        assert whole(await stream(api.http, following, limit=1)) == "up\n"
+        assert whole(await stream(api.http, following, limit=1)) == "up ***\n"
         stopped = await box(api.http, operation="stop", id=name, grace_s=0)
         assert check(await stream(api.http, stopped))["status"] == "completed"
         assert check(await stream(api.http, following))["status"] == "completed"

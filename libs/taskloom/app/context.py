@@ -7,7 +7,7 @@ processes. A function asks for one by the annotation of a parameter.
 import asyncio
 import concurrent.futures
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
 from taskloom.domain.values import Stream
@@ -168,6 +168,9 @@ class LocalContext(Context):
         if named := [value.secret for value in values.values() if not isinstance(value, str)]:
             raise TaskError("secret_missing", f"{named[0]}: only an executor knows secrets", retryable=False)
         return {name: str(value) for name, value in values.items()}
+
+    def conceal(self, secrets: Iterable[str]) -> None:
+        """Nothing is told to anybody here."""
 
     def masked(self, output: AsyncIterator[tuple[ProcessStream, bytes]]) -> AsyncIterator[tuple[ProcessStream, bytes]]:
         return output

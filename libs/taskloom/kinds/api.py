@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from msgspec import Meta, Struct
@@ -75,13 +75,16 @@ class Limits(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True
 class Exit(Struct, frozen=True):
     """How a process group ended. ``code`` is negative for a signal (``-9``), ``cpu_s`` user + system of all its
     waited-for processes, ``memory_mb`` the largest resident size of one of them, ``leftover`` the processes that had
-    outlived the main one and were killed. ``out_of_memory``: the kernel killed it at ``limits.total_memory_mb``."""
+    outlived the main one and were killed. ``out_of_memory``: the kernel killed it at ``limits.total_memory_mb``.
+    ``cpu_percent``: the most of ``samples`` measurements, where what runs it takes them."""
 
     code: int
     cpu_s: float = 0.0
     memory_mb: float = 0.0
     leftover: int = 0
     out_of_memory: bool = False
+    cpu_percent: float = 0.0
+    samples: int = 0
 
 
 class Process(Protocol):
@@ -201,6 +204,10 @@ class Context(Protocol):
         Raises:
             TaskError: there is no such secret (``secret_missing``, not retryable), or they cannot be looked up now.
         """
+        ...
+
+    def conceal(self, secrets: Iterable[str]) -> None:
+        """Masks further texts from here on, as those that ``reveal`` gives."""
         ...
 
     def masked(self, output: AsyncIterator[tuple[ProcessStream, bytes]]) -> AsyncIterator[tuple[ProcessStream, bytes]]:

@@ -1,17 +1,17 @@
 """What each built-in kind takes as ``input``. Pure: the gateway asks it for a 400 that names ``input.cmd``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
-from taskloom.artifacts import BadPath, parts_of
-from taskloom.domain.values import Identifier
 from taskloom.errors import TaskloomError
 from taskloom.kinds.api import Limits, Text
-from taskloom.kinds.containers import DockerInput, Misfit
+from taskloom.kinds.containers import DockerInput
 from taskloom.kinds.containers import check as check_container
+from taskloom.kinds.files import Files, Misfit, Patterns, check_files
 
 MAX_SLEEP_S: Final = 366 * 86_400
 T = TypeVar("T")
@@ -36,15 +36,6 @@ class SleepInput(Struct, frozen=True, forbid_unknown_fields=True):
     seconds: Annotated[float, Meta(ge=0, le=MAX_SLEEP_S)]
 
 
-class InputFile(Struct, frozen=True, forbid_unknown_fields=True):
-    """A file in the attempt's directory: ``text``, ``data`` (base64), or ``file``: the name of an uploaded one."""
-
-    path: Annotated[str, Meta(min_length=1, max_length=4096)]
-    text: str | None = None
-    data: bytes | None = None
-    file: Identifier | None = None
-
-
 class ShellInput(Struct, frozen=True, forbid_unknown_fields=True):
     """``cmd`` runs under ``bash -c``; ``env`` is added to the executor's environment; ``stdin`` is text. ``user``: one
     of those that the executor's settings allow.
@@ -59,8 +50,8 @@ class ShellInput(Struct, frozen=True, forbid_unknown_fields=True):
     stdin: str = ""
     limits: Limits = Limits()
     user: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
-    files: Annotated[list[InputFile], Meta(max_length=1000)] = []
-    artifacts: Annotated[list[Annotated[str, Meta(min_length=1, max_length=1024)]], Meta(max_length=100)] = []
+    files: Files = []
+    artifacts: Patterns = []
 
 
 class PythonInput(Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,11 +116,20 @@ def validate(kind: str, input: Mapping[str, Any], context: Mapping[str, Any] | N
         if isinstance(checked, HttpInput) and checked.json is not msgspec.UNSET and checked.body is not None:
             raise InvalidInput("input.body: send either json or body, not both", "input.body")
         if isinstance(checked, ShellInput):
-            check_files(checked)
+            check_shell(checked)
         if isinstance(checked, DockerInput):
             check_docker(checked)
     elif kind == "query" and context:
         read(QueryContext, context, root="context")
+
+
+def check_shell(wished: ShellInput) -> None:
+    """
+    Raises:
+        InvalidInput: a path leads out of the directory, or a file has not exactly one content.
+    """
+    with _named():
+        check_files(wished.files, wished.artifacts)
 
 
 def check_docker(wished: DockerInput) -> None:
@@ -137,31 +137,17 @@ def check_docker(wished: DockerInput) -> None:
     Raises:
         InvalidInput: its fields do not go together; names the one that is missing or too many.
     """
-    try:
+    with _named():
         check_container(wished)
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    try:
+        yield
     except Misfit as misfit:
         field = f"input.{misfit.field}"
         raise InvalidInput(f"{field}: {misfit.message}", field) from misfit
-
-
-def check_files(wished: ShellInput) -> None:
-    """
-    Raises:
-        InvalidInput: a path leads out of the directory, or a file has not exactly one content.
-    """
-    named = [(f"input.files[{place}].path", file.path) for place, file in enumerate(wished.files)]
-    named += [(f"input.artifacts[{place}]", pattern) for place, pattern in enumerate(wished.artifacts)]
-    for field, path in named:
-        try:
-            empty = not parts_of(path)
-        except BadPath as error:
-            raise InvalidInput(f"{field}: {error}", field) from error
-        if empty:
-            raise InvalidInput(f"{field}: it names no file", field)
-    for place, file in enumerate(wished.files):
-        if sum(each is not None for each in (file.text, file.data, file.file)) != 1:
-            field = f"input.files[{place}]"
-            raise InvalidInput(f"{field}: give one of text, data and file", field)
 
 
 def schema(kind: str) -> dict[str, Any] | None:

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -11,13 +12,17 @@ from aiodocker import Docker, DockerError
 from aiodocker.containers import DockerContainer
 from aiodocker.stream import Stream as Attached
 
+from services.executor.containers import archive
 from services.executor.containers.daemon import told
+from services.executor.containers.stats import Stats
+from services.executor.workspace import Workspace
 from taskloom import telemetry
 from taskloom.kinds.api import Exit, ProcessStream, TaskError
 
 _STREAMS: Final[dict[int, ProcessStream]] = {1: "stdout", 2: "stderr"}
 AWAY_AGAIN_S: Final = 1.0
 CALL_S: Final = 30.0
+STDIN_BYTES: Final = 64 * 1024
 _log = telemetry.get_logger(__name__)
 
 
@@ -32,8 +37,11 @@ class Container:
         self._host = host
         self._container: DockerContainer = docker.containers.container(name)
         self._attached: Attached | None = None
+        self._fed: Attached | None = None
         self._changing = asyncio.Lock()
         self._started = self._unwanted = self._killed = False
+        self._stats = Stats()
+        self._beside: set[asyncio.Task[None]] = set()
         self._code = 0
         self._ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
 
@@ -41,8 +49,8 @@ class Container:
     def ended(self) -> bool:
         return self._ended.done()
 
-    async def start(self, request: dict[str, Any]) -> None:
-        """Creates, attaches and starts it.
+    async def start(self, request: dict[str, Any], files: Path | None = None, stdin: bytes = b"") -> None:
+        """Creates it, puts what is below ``files`` into its workspace, attaches and starts it.
 
         Raises:
             TaskError: the engine did not; ``stopped`` when it is not wanted any more.
@@ -57,14 +65,27 @@ class Container:
                 if creating.done() and not creating.cancelled():
                     creating.exception()  # looked at here: there is nobody left to be told
                 raise
+        if files is not None:
+            with told("putting files into the container", self._host):
+                await archive.put(self._docker, self._name, files)
         async with self._changing:
             if self._unwanted:
                 raise TaskError("stopped", "the attempt is being stopped")
             with told("starting the container", self._host):
                 self._attached = self._container.attach(stdout=True, stderr=True)
                 await self._attached.__aenter__()
+                if stdin:
+                    # A connection of its own: over one that has both, the engine ends the output when all was read.
+                    self._fed = self._container.attach(stdin=True)
+                    await self._fed.__aenter__()
                 await self._container.start()
             self._started = True
+        self._run_beside(self._stats.follow(self._container))
+        if self._fed is not None:
+            self._run_beside(_feed(self._fed, stdin))
+
+    def _run_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        self._beside.add(asyncio.create_task(work))
 
     async def output(self) -> AsyncIterator[tuple[ProcessStream, bytes]]:
         """Its output, in order within each stream; ends when it has closed both."""
@@ -75,7 +96,7 @@ class Container:
                     yield _STREAMS.get(message.stream, "stdout"), message.data
 
     async def finish(self) -> dict[str, Any]:
-        """Waits for its end and removes it; its state as the engine told it last.
+        """Waits for its end; its state as the engine tells it. What it left is there until ``remove``.
 
         Raises:
             TaskError: the engine went away, or somebody else removed it.
@@ -84,8 +105,16 @@ class Container:
             answer = await self._container.wait()
             self._code = int(answer["StatusCode"])
             about = await self._container.show()
-        await self._remove()
         return {"id": about["Id"], "code": self._code, **about["State"]}
+
+    async def take(self, patterns: Sequence[str], space: Workspace, max_bytes: int) -> None:
+        """Copies what it left in its workspace and fits a pattern into the space.
+
+        Raises:
+            TaskError: as ``archive.take``, or the engine went away.
+        """
+        with told("reading files of the container", self._host):
+            await archive.take(self._docker, self._name, patterns, space, max_bytes)
 
     # taskloom.kinds.Supervised
 
@@ -103,7 +132,7 @@ class Container:
     async def kill(self) -> None:
         """Removes it by force. While the engine is away it is not known whether it runs, and that is waited for."""
         self._unwanted = self._killed = True
-        await self._remove()
+        await self.remove()
 
     async def wait(self) -> Exit:
         return await asyncio.shield(self._ended)
@@ -115,11 +144,19 @@ class Container:
         except (DockerError, aiohttp.ClientError, TimeoutError, OSError, KeyError, TypeError):
             return 1  # the engine asks the host's ps, which not every host has
 
-    async def _remove(self) -> None:
-        if self._attached is not None:
-            attached, self._attached = self._attached, None
-            with contextlib.suppress(AssertionError):  # aiodocker's way to say that the connection is lost already
-                await attached.close()
+    async def remove(self) -> None:
+        """Returns when it is gone. While the engine is away that is not known, and is waited for."""
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
+        self._beside.clear()
+        if self._fed is not None and (transport := _transport_of(self._fed)) is not None:
+            transport.abort()  # a close would wait until all was read
+        for attached in (self._attached, self._fed):
+            if attached is not None:
+                with contextlib.suppress(AssertionError):  # aiodocker's way to say that the connection is lost already
+                    await attached.close()
+        self._attached = self._fed = None
         told_already = False
         while not self.ended:
             try:
@@ -141,4 +178,24 @@ class Container:
                 told_already = True
             await asyncio.sleep(AWAY_AGAIN_S)
         if not self.ended:
-            self._ended.set_result(Exit(code=-signal.SIGKILL if self._killed and not self._code else self._code))
+            code = -signal.SIGKILL if self._killed and not self._code else self._code
+            used = self._stats
+            self._ended.set_result(
+                Exit(code, used.cpu_s, used.memory_mb, cpu_percent=used.cpu_percent, samples=used.samples)
+            )
+
+
+async def _feed(attached: Attached, stdin: bytes) -> None:
+    """Writes it as fast as the container reads, and closes it. One that stops reading gets no more."""
+    with contextlib.suppress(aiohttp.ClientError, OSError, AssertionError, RuntimeError):
+        for start in range(0, len(stdin), STDIN_BYTES):
+            await attached.write_in(stdin[start : start + STDIN_BYTES])
+        # aiodocker closes both directions or none: the container's end of file is the end of ours alone.
+        transport = _transport_of(attached)
+        if transport is not None and transport.can_write_eof():
+            transport.write_eof()
+
+
+def _transport_of(attached: Attached) -> asyncio.Transport | None:
+    answer = attached._resp
+    return None if answer is None or answer.connection is None else answer.connection.transport

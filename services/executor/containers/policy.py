@@ -8,11 +8,14 @@ from typing import Any, Final
 from msgspec import Struct
 
 from taskloom.kinds.api import TaskError
-from taskloom.kinds.containers import DockerInput, DockerLimits, DockerMount
+from taskloom.kinds.containers import WORKSPACE, DockerInput, DockerLimits, DockerMount
 
 DEFAULT_HOST: Final = "unix:///var/run/docker.sock"
 EXECUTOR, INCARNATION, TENANT = "taskloom.executor", "taskloom.incarnation", "taskloom.tenant"
 TASK, ATTEMPT = "taskloom.task", "taskloom.attempt"
+SECRETS: Final = "taskloom.secrets"
+"""Names of the environment's variables that have secrets, as JSON: they are masked in the container's log."""
+
 ATTACHED: Final = "taskloom.attached"
 """On containers that end with their attempt; what else is found with it is a leftover."""
 
@@ -43,11 +46,12 @@ class ContainerPolicy(Struct, frozen=True):
         return {
             "Image": wished.image,
             **_given(Cmd=_command(wished.command), Entrypoint=wished.entrypoint),
-            **_given(WorkingDir=wished.cwd, User=wished.user),
+            **_given(WorkingDir=wished.cwd or (WORKSPACE if wished.has_workspace else None), User=wished.user),
             "Env": [f"{name}={value}" for name, value in env.items()],
             "Labels": dict(labels),
             "AttachStdout": not wished.detach,
             "AttachStderr": not wished.detach,
+            **(dict.fromkeys(("AttachStdin", "OpenStdin", "StdinOnce"), True) if wished.stdin else {}),
             "HostConfig": self._host(wished),
         }
 

@@ -34,7 +34,8 @@ def handlers(settings: ExecutorSettings) -> dict[str, Handler]:
         if key := settings.webhook_key.get_secret_value():
             built_in.append(Webhook(key, allow_private=settings.webhook_allow_private))
         if settings.docker:
-            built_in.append(Docker(settings.executor_id, settings.docker_host, settings.containers))
+            about = (settings.executor_id, settings.docker_host, settings.containers)
+            built_in.append(Docker(*about, settings.files, settings.max_file_mb))
         found |= {handler.kind: handler for handler in built_in}
         for kind, plugin in load_plugins().items():
             log.info("handler of a package", kind=kind, handler=type(plugin).__qualname__, replaces=kind in found)

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import json
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -13,13 +16,15 @@ from aiodocker import Docker as Client
 from aiodocker import DockerError
 from aiodocker.containers import DockerContainer
 
-from services.executor.containers import daemon, undertaker
+from services.executor.containers import archive, daemon, undertaker
 from services.executor.containers import policy as naming
 from services.executor.containers.container import Container
 from services.executor.containers.daemon import told
 from services.executor.containers.policy import ContainerPolicy
 from services.executor.kinds.tail import Tail
+from services.executor.workspace import Workspace, directory
 from taskloom import telemetry
+from taskloom.filestore import FileStore
 from taskloom.kinds import Context, Handler, Outcome, TaskError
 from taskloom.kinds.containers import DockerInput
 from taskloom.kinds.inputs import check_docker, read
@@ -27,6 +32,7 @@ from taskloom.kinds.inputs import check_docker, read
 LOOK_S: Final = 2.0
 RESULT_BYTES: Final = 16 * 1024
 ERROR_BYTES: Final = 2 * 1024
+MIB: Final = 1024 * 1024
 log = telemetry.get_logger(__name__)
 
 
@@ -40,10 +46,19 @@ class Docker(Handler):
 
     kind = "docker"
 
-    def __init__(self, executor_id: str, host: str, policy: ContainerPolicy) -> None:
+    def __init__(
+        self,
+        executor_id: str,
+        host: str,
+        policy: ContainerPolicy,
+        files: FileStore | None = None,
+        max_file_mb: int = 1024,
+    ) -> None:
         self._executor_id = executor_id
         self._host = host
         self._policy = policy
+        self._files = files
+        self._max_file_bytes = max_file_mb * MIB
         self._incarnation = uuid4().hex
         self._docker: Client | None = None
         self._answers = self._swept = False
@@ -89,8 +104,9 @@ class Docker(Handler):
         request = await self._request(ctx, wished)
         self._mind()
         container = Container(self._docker, _new_name(), self._host)
-        ctx.supervise(container)
-        await container.start(request)
+        async with self._given(ctx, wished) as files:
+            ctx.supervise(container)
+            await container.start(request, files, wished.stdin.encode())
         stdout, stderr = Tail(RESULT_BYTES), Tail(ERROR_BYTES)
         async for stream, data in ctx.masked(container.output()):
             if stream == "stderr":
@@ -100,17 +116,38 @@ class Docker(Handler):
                 stdout.add(data)
                 await ctx.write(data)
         state = await container.finish()
-        code = state["code"]
-        if code != 0:
-            raise _failure(code, state, stderr)
+        left = {"artifacts": await self._collected(ctx, wished, container)} if wished.has_workspace else {}
+        await container.remove()
+        if state["code"] != 0:
+            raise _failure(state["code"], state, stderr, left)
         response = {
             "container_id": state["id"],
             "exit_code": 0,
             "stdout_bytes": stdout.size,
             "stderr_bytes": stderr.size,
             "truncated": stdout.truncated,
+            **left,
         }
         return Outcome(result=stdout.text(), response=response, exit_code=0)
+
+    @asynccontextmanager
+    async def _given(self, ctx: Context, wished: DockerInput) -> AsyncIterator[Path | None]:
+        """A directory with the files of the input, while it is needed; None when there is no workspace."""
+        if not wished.has_workspace:
+            yield None
+            return
+        async with directory(None, None) as root:
+            await Workspace(root, self._files, None, self._max_file_bytes).put(ctx.tenant_id, wished.files)
+            yield root
+
+    async def _collected(self, ctx: Context, wished: DockerInput, container: Container) -> list[dict[str, Any]]:
+        if not wished.artifacts:
+            return []
+        async with directory(None, None) as root:
+            space = Workspace(root, self._files, None, self._max_file_bytes)
+            space.ready()
+            await container.take(wished.artifacts, space, self._max_file_bytes)
+            return await space.collect(ctx, wished.artifacts)
 
     async def _run_detached(self, ctx: Context, wished: DockerInput) -> Outcome:
         assert self._docker is not None
@@ -118,6 +155,9 @@ class Docker(Handler):
         with told("creating the container", self._host):
             container = await self._docker.containers.create(request, name=_new_name())
             try:
+                async with self._given(ctx, wished) as files:
+                    if files is not None:
+                        await archive.put(self._docker, container.id, files)
                 await container.start()
                 return _state_of("run", await container.show())
             except BaseException:
@@ -130,6 +170,7 @@ class Docker(Handler):
         about = container._container
         tail = "all" if wished.tail is None else str(wished.tail)
         size = 0
+        ctx.conceal(_secrets_of(about["Config"]))
         with told(f"reading the log of the container {wished.id}", self._host):
             parameters = {"follow": wished.follow, "tail": tail}
             async for stream, data in daemon.logs(
@@ -163,6 +204,10 @@ class Docker(Handler):
 
     async def _request(self, ctx: Context, wished: DockerInput) -> dict[str, Any]:
         assert self._docker is not None
+        if wished.stdin and daemon.uses_tls(self._host):
+            message = "input.stdin: a connection to the engine by TLS cannot tell its end; give it as a file"
+            raise TaskError("stdin_unavailable", message, retryable=False, details={"field": "input.stdin"})
+        secret = sorted(name for name, value in wished.env.items() if not isinstance(value, str))
         labels = {
             naming.EXECUTOR: self._executor_id,
             naming.INCARNATION: self._incarnation,
@@ -170,6 +215,7 @@ class Docker(Handler):
             naming.TASK: ctx.task_id,
             naming.ATTEMPT: str(ctx.attempt),
             **({} if wished.detach else {naming.ATTACHED: self._incarnation}),
+            **({naming.SECRETS: json.dumps(secret)} if secret else {}),
         }
         request = self._policy.request(wished, await ctx.reveal(wished.env), labels)
         await ctx.heartbeat(message=f"looking for the image {wished.image}")
@@ -234,9 +280,16 @@ def _dismiss(minding: subprocess.Popen[bytes]) -> None:
         minding.communicate(b"done")
 
 
-def _failure(code: int, state: dict[str, Any], stderr: Tail) -> TaskError:
+def _secrets_of(config: dict[str, Any]) -> list[str]:
+    """Values of the variables that its task got as secrets."""
+    named = json.loads((config.get("Labels") or {}).get(naming.SECRETS, "[]"))
+    pairs = (entry.partition("=") for entry in config.get("Env") or ())
+    return [value for name, _, value in pairs if value and name in named]
+
+
+def _failure(code: int, state: dict[str, Any], stderr: Tail, left: dict[str, Any]) -> TaskError:
     last = stderr.text().rpartition("\n")[2].strip()
-    details = {"exit_code": code, "stderr": stderr.text()}
+    details = {"exit_code": code, "stderr": stderr.text(), **left}
     if state.get("OOMKilled"):
         message = "the container was killed for its memory; raise input.limits.memory_mb, or the executor's limit"
         return TaskError("out_of_memory", message, details=details, exit_code=code)

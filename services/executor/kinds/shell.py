@@ -9,7 +9,7 @@ from services.executor.users import identity
 from services.executor.workspace import Workspace, directory
 from taskloom.filestore import FileStore
 from taskloom.kinds import Context, Exit, Handler, Outcome, TaskError
-from taskloom.kinds.inputs import ShellInput, check_files, read
+from taskloom.kinds.inputs import ShellInput, check_shell, read
 
 RESULT_BYTES: Final = 16 * 1024
 ERROR_BYTES: Final = 2 * 1024
@@ -34,7 +34,7 @@ class Shell(Handler):
 
     async def run(self, ctx: Context) -> Outcome:
         wished = read(ShellInput, ctx.input)
-        check_files(wished)
+        check_shell(wished)
         if not wished.files and not wished.artifacts:
             return await self._run(ctx, wished, wished.cwd)
         ids, _ = identity(wished.user, self._users)

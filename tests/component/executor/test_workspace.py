@@ -10,7 +10,7 @@ import pytest
 from services.executor.workspace import Workspace, directory
 from taskloom.filestore import FileStore, key_of_artifact, key_of_file
 from taskloom.kinds import InvalidInput, TaskError, validate
-from taskloom.kinds.inputs import InputFile
+from taskloom.kinds.files import InputFile
 
 CTX: Any = SimpleNamespace(tenant_id="acme", task_id="t", attempt=3)
 

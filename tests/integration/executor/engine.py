@@ -22,14 +22,18 @@ APPLETS = (
     "grep",
     "head",
     "id",
+    "ln",
     "ls",
+    "mkdir",
     "nproc",
     "printf",
     "seq",
     "sh",
     "sleep",
     "touch",
+    "tail",
     "tr",
+    "wc",
     "yes",
 )
 
@@ -90,6 +94,7 @@ class Engine:
         tree = self.folder / "tree"
         (tree / "bin").mkdir(parents=True)
         (tree / "tmp").mkdir()
+        (tree / "tmp").chmod(0o1777)
         shutil.copy(shutil.which("busybox") or "", tree / "bin/busybox")
         for name in APPLETS:
             (tree / "bin" / name).symlink_to("busybox")

@@ -11,6 +11,7 @@ import pytest
 
 from services.executor.proctable import children
 from taskloom.domain.task.commands import ReportStarted, ReportStopped, ReportStopSignalled, ReportTimedOut
+from taskloom.filestore import FileStore, key_of_artifact, key_of_file
 from taskloom.testing.eventually import eventually
 from tests.integration.executor.engine import IMAGE, Engine, engine
 from tests.integration.executor.rig import Rig
@@ -58,7 +59,9 @@ async def rig(executor: Rig) -> AsyncIterator[Rig]:
 
 
 async def start_executor(rig: Rig, dockerd: Engine, mounts: Path, **settings: Any) -> None:
-    await rig.start(docker_host=dockerd.host, docker_mounts=mounts, docker_memory_mb=64, stop_grace_s=0.5, **settings)
+    kept = {"files_url": f"file://{mounts}/store", "max_file_mb": 2}
+    given = {"docker_host": dockerd.host, "docker_mounts": mounts, "docker_memory_mb": 64, "stop_grace_s": 0.5}
+    await rig.start(**kept, **given, **settings)
 
 
 def run(command: str | list[str], **fields: Any) -> dict[str, Any]:
@@ -109,6 +112,70 @@ async def test_limits_and_mounts_hold_within_the_container(rig: Rig, mounts: Pat
     many = "i=0; while [ $i -lt 60 ]; do sleep 5 & i=$((i+1)); done"
     full = await rig.run("docker", run(many, limits={"pids": 20}))
     assert "fork" in full.error.message
+
+
+async def test_files_go_in_and_what_fits_comes_out_whoever_the_container_runs_as(rig: Rig, mounts: Path) -> None:
+    store = FileStore(f"file://{mounts}/store")
+    await store.put(key_of_file("acme", "numbers"), b"7\n" * 1_000_000)
+    files = [
+        {"path": "in/numbers", "file": "numbers"},
+        {"path": "in/deep/text", "text": "grün"},
+        {"path": "bytes", "data": "/wA="},
+    ]
+    command = (
+        "echo $PWD; id -u; head -n 3 in/numbers; mkdir -p out/a; cat in/deep/text bytes > out/a/both;"
+        "echo no > out/no.log;"
+        "ln out/a/both out/second; ln -s /bin/busybox out/link; echo top > top.txt; echo more >> in/deep/text"
+    )
+    asked = run(command, files=files, artifacts=["out/**", "in/deep/*", "*.txt"], user="65534:65534")
+    order = await rig.begin("docker", asked, tenant_id="acme")
+    done = await rig.end(order)
+    assert done.result == "/workspace\n65534\n7\n7\n7"
+    both = "grün".encode() + b"\xff\x00"
+    kept = {"in/deep/text": "grünmore\n".encode(), "out/a/both": both, "out/no.log": b"no\n", "out/second": both}
+    kept |= {"top.txt": b"top\n"}
+    told = [{"path": path, "size_bytes": len(content)} for path, content in sorted(kept.items())]
+    assert done.response["artifacts"] == told
+    for path, content in kept.items():
+        size, pieces = await store.read(key_of_artifact("acme", order.task_id, 1, path))
+        assert (size, b"".join([piece async for piece in pieces])) == (len(content), content)
+
+
+async def test_a_failing_container_leaves_artifacts_and_limits_of_files_hold(rig: Rig, dockerd: Engine) -> None:
+    failed = await rig.run("docker", run("echo why > why.log; exit 3", artifacts=["*.log", "none/*"]))
+    assert (failed.exit_code, failed.error.details["artifacts"]) == (3, [{"path": "why.log", "size_bytes": 4}])
+    large = await rig.run("docker", run("yes | head -c 3000000 > large; echo x > small", artifacts=["*"]))
+    assert (large.error.type, large.error.retryable) == ("artifact_too_large", False)
+    assert "TASKLOOM_MAX_FILE_MB" in large.error.message
+    many = await rig.run("docker", run("for i in $(seq 1001); do echo > $i; done", artifacts=["*"]), timeout_s=60)
+    assert (many.error.type, many.error.retryable) == ("artifact_too_large", False)
+    missing = await rig.run("docker", run("true", files=[{"path": "a", "file": "nobody"}]))
+    assert (missing.error.type, missing.error.retryable) == ("file_missing", False)
+    assert dockerd.containers() == []
+
+
+async def test_stdin_is_read_to_its_end_or_as_far_as_the_container_likes(rig: Rig) -> None:
+    whole = "".join(f"{number} größe\n" for number in range(100_000))
+    done = await rig.run(
+        "docker",
+        run("cat > /tmp/all; head -n 1 /tmp/all; tail -n 1 /tmp/all; wc -c < /tmp/all", stdin=whole),
+        timeout_s=60,
+    )
+    assert done.result.split("\n") == ["0 größe", "99999 größe", str(len(whole.encode()))]
+    some = await rig.run("docker", run("head -n 1", stdin=whole), timeout_s=60)
+    assert some.result == "0 größe"
+    none = await rig.run("docker", run("cat; echo end"))
+    assert none.result == "end"
+
+
+async def test_what_a_container_used_is_told_with_its_end(rig: Rig) -> None:
+    # As much work as takes some seconds here, so that a slower machine measures more often and not less.
+    command = "x=$(yes | head -c 12000000); i=0; while [ $i -lt 3000000 ]; do i=$((i+1)); done; echo ${#x}"
+    done = await rig.run("docker", run(command), timeout_s=120)
+    used = done.resources
+    assert used.samples >= 1
+    assert 10 < used.memory_mb <= 64
+    assert used.cpu_s > 0.1
 
 
 @pytest.mark.parametrize(("command", "code"), [(OBEYS, 3), (IGNORES, 137)])

@@ -7,8 +7,11 @@ import pytest
 from aiodocker import DockerError
 from aiodocker.exceptions import DockerStreamError
 
+from services.executor.containers.archive import starts
 from services.executor.containers.daemon import _not_pulled, refusal
 from services.executor.containers.policy import ContainerPolicy
+from services.executor.containers.stats import Stats
+from taskloom.artifacts import parts_of
 from taskloom.kinds import InvalidInput, TaskError, validate
 from taskloom.kinds.containers import DockerInput
 from taskloom.kinds.inputs import read
@@ -41,6 +44,21 @@ def host(policy: ContainerPolicy, **fields: Any) -> dict[str, Any]:
             "input.mounts[0].source",
         ),
         ({"operation": "run", "image": "x", "privileged": True}, "input.privileged"),
+        ({"operation": "run", "image": "x", "detach": True, "stdin": "x"}, "input.stdin"),
+        ({"operation": "run", "image": "x", "detach": True, "artifacts": ["*"]}, "input.artifacts"),
+        ({"operation": "logs", "id": "x", "files": [{"path": "a", "text": "x"}]}, "input.files"),
+        ({"operation": "run", "image": "x", "files": [{"path": "../a", "text": "x"}]}, "input.files[0].path"),
+        ({"operation": "run", "image": "x", "files": [{"path": "a"}]}, "input.files[0]"),
+        ({"operation": "run", "image": "x", "artifacts": ["/etc/*"]}, "input.artifacts[0]"),
+        (
+            {
+                "operation": "run",
+                "image": "x",
+                "artifacts": ["*"],
+                "mounts": [{"source": "/a", "target": "/b"}, {"source": "/a", "target": "/b/../workspace/c"}],
+            },
+            "input.mounts[1].target",
+        ),
     ],
 )
 def test_an_input_that_does_not_fit_names_its_field(given: dict[str, Any], field: str) -> None:
@@ -62,6 +80,48 @@ def test_a_text_runs_under_the_shell_a_list_as_it_is_and_nothing_leaves_the_imag
     assert policy.request(wished(command="echo a; echo b"), {}, {})["Cmd"] == ["/bin/sh", "-c", "echo a; echo b"]
     assert policy.request(wished(command=["echo", "a b"]), {}, {})["Cmd"] == ["echo", "a b"]
     assert "Cmd" not in policy.request(wished(), {}, {})
+
+
+def test_a_container_with_files_runs_in_its_workspace_and_stdin_is_open_where_there_is_some() -> None:
+    policy = ContainerPolicy()
+    plain = policy.request(wished(), {}, {})
+    assert "WorkingDir" not in plain
+    assert "OpenStdin" not in plain
+    asked = policy.request(wished(artifacts=["*"], stdin="x"), {}, {})
+    assert (asked["WorkingDir"], asked["OpenStdin"], asked["StdinOnce"]) == ("/workspace", True, True)
+    assert policy.request(wished(artifacts=["*"], cwd="/src"), {}, {})["WorkingDir"] == "/src"
+
+
+@pytest.mark.parametrize(
+    ("patterns", "found"),
+    [
+        (["out/a.txt"], {("out", "a.txt")}),
+        (["out/**", "out/a.txt", "in/*.csv"], {("out",), ("in",)}),
+        (["out/[ab]/c", "outer/d"], {("out",), ("outer", "d")}),
+        (["**/x", "out/y"], {()}),
+    ],
+)
+def test_no_more_is_asked_of_the_engine_than_can_hold_what_fits(
+    patterns: list[str], found: set[tuple[str, ...]]
+) -> None:
+    assert set(starts([parts_of(pattern) for pattern in patterns])) == found
+
+
+def test_peaks_are_of_what_the_engine_measured_without_the_cache_of_files() -> None:
+    def told(used_s: float, host_s: float, mib: int, before: tuple[float, float] | None) -> dict[str, Any]:
+        cpu = {"cpu_usage": {"total_usage": used_s * 1e9}, "system_cpu_usage": host_s * 1e9, "online_cpus": 2}
+        earlier: dict[str, Any] = {"cpu_usage": {"total_usage": 0}}
+        if before is not None:
+            earlier = {"cpu_usage": {"total_usage": before[0] * 1e9}, "system_cpu_usage": before[1] * 1e9}
+        memory = {"usage": (mib + 5) * 2**20, "stats": {"inactive_file": 5 * 2**20}}
+        return {"cpu_stats": cpu, "precpu_stats": earlier, "memory_stats": memory}
+
+    stats = Stats()
+    stats.add(told(0.5, 100, 30, None))
+    assert (stats.samples, stats.cpu_percent) == (1, 0.0)
+    stats.add(told(1.25, 102, 20, (0.5, 100)))
+    stats.add({"cpu_stats": {"cpu_usage": {"total_usage": 0}}, "precpu_stats": {}, "memory_stats": {}})
+    assert (stats.samples, stats.cpu_percent, stats.memory_mb, stats.cpu_s) == (2, 75.0, 30.0, 1.25)
 
 
 def test_limits_are_the_lower_of_what_is_asked_for_and_what_is_allowed() -> None:
