@@ -5,11 +5,13 @@ from services.executor.kinds.calling import Threads
 from services.executor.kinds.docker import Docker
 from services.executor.kinds.echo import Echo
 from services.executor.kinds.http import Http
+from services.executor.kinds.llm import Llm
 from services.executor.kinds.python import Python
 from services.executor.kinds.query import Query
 from services.executor.kinds.shell import Shell
 from services.executor.kinds.sleep import Sleep
 from services.executor.kinds.webhook import Webhook
+from services.executor.models.offline import Offline
 from services.executor.settings import ExecutorSettings
 from taskloom import telemetry
 from taskloom.kinds import Handler, load_plugins
@@ -30,7 +32,9 @@ def handlers(settings: ExecutorSettings) -> dict[str, Handler]:
     found: dict[str, Handler] = {}
     if settings.common_kinds:
         shell = Shell(settings.shell_users, settings.files, settings.max_file_mb)
-        built_in: list[Handler] = [*(Echo(), Sleep(), shell, Python(threads, settings.python_modules), Http(), Query())]
+        model = Offline()
+        built_in: list[Handler] = [*(Echo(), Sleep(), shell, Python(threads, settings.python_modules), Http())]
+        built_in += [Llm(model), Query(model)]
         if key := settings.webhook_key.get_secret_value():
             built_in.append(Webhook(key, allow_private=settings.webhook_allow_private))
         if settings.docker:

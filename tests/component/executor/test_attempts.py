@@ -14,6 +14,7 @@ from services.executor.kinds.echo import Echo
 from services.executor.kinds.python import Python
 from services.executor.kinds.query import Query
 from services.executor.kinds.sleep import Sleep
+from services.executor.models.offline import Offline
 from services.executor.outbox import Outbox
 from services.executor.processes import Guardian
 from services.executor.reports import Reporter
@@ -107,7 +108,7 @@ class Room:
         self.outputs = Outbox(self.kafka, name="outputs", max_records=1000, max_bytes=10**8)
         reporter = Reporter(self.reports, topic="commands", partitions=4, executor_id="x")
         tools = Tools(reporter, self.outputs, "outputs", 4, Guardian(), 0.05)
-        handlers: list[Handler] = [self.gate, Beating(), Echo(), Sleep(), Query(), Python(Threads(2), ())]
+        handlers: list[Handler] = [self.gate, Beating(), Echo(), Sleep(), Query(Offline()), Python(Threads(2), ())]
         self.attempts = Attempts(
             tools, {handler.kind: handler for handler in handlers}, self.store, slots=slots, prefetch=prefetch
         )

@@ -1,0 +1,1 @@
+"""The model port: what a handler asks, and the models that answer."""
