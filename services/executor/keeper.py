@@ -67,7 +67,7 @@ def _keep(
     for number in signals:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    _become(order.get("user"))
+    become(order.get("user"))
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != guardian:
@@ -120,7 +120,7 @@ def _tell_end(tells: int, status: int, cpu_s: float, peak_kb: int) -> None:
         os.write(tells, b"E " + json.dumps(ended).encode() + b"\n")
 
 
-def _become(user: dict[str, Any] | None) -> None:
+def become(user: dict[str, Any] | None) -> None:
     """Takes the user's identity before anything of the command's is touched: its directory is entered as that user."""
     if user is not None:
         os.setgroups(user["groups"])

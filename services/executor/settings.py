@@ -100,6 +100,16 @@ class ExecutorSettings(RuleSettings, SecretsSettings, FilesSettings):
     docker_containers: Names = Field(
         (), description="Names of containers not started by tasks that start, stop and logs may touch, with * and ?"
     )
+    mcp_commands: Names = Field(
+        (),
+        description="Commands that tenants' tool servers may be, as patterns over the whole command, comma-separated: "
+        "mcp-server-time, uvx mcp-server-*; * stands for further words too; without any, no server is started here",
+    )
+    mcp_sessions: int = Field(32, ge=1, le=1000, description="Most connections to tool servers that are open at once")
+    mcp_idle_s: float = Field(300.0, gt=0, le=86_400, description="Seconds after which an unused one is closed")
+    mcp_start_timeout_s: float = Field(
+        30.0, gt=0, le=600, description="Longest start of a tool server, in seconds, until it has answered first"
+    )
     max_output_mb: int = Field(
         2048, ge=0, description="Output kept of one attempt, MiB; more is dropped, marked and counted; 0 sets no limit"
     )
@@ -108,7 +118,7 @@ class ExecutorSettings(RuleSettings, SecretsSettings, FilesSettings):
 
     @field_validator(
         *("queues", "capabilities", "python_modules", "apps", "docker_mounts", "docker_networks", "docker_containers"),
-        "shell_users",
+        *("shell_users", "mcp_commands"),
         mode="before",
     )
     @classmethod
@@ -126,6 +136,11 @@ class ExecutorSettings(RuleSettings, SecretsSettings, FilesSettings):
     @classmethod
     def _webhook_key_is_long(cls, value: SecretStr) -> SecretStr:
         return checked_key(value)
+
+    @property
+    def has_database(self) -> bool:
+        """Whether it can read what is stored: registered tool servers are there."""
+        return True
 
     @property
     def containers(self) -> ContainerPolicy:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from taskloom.domain.tools import Allowance
+from taskloom.domain.values import Identifier, Text256
 from taskloom.errors import TaskloomError
 from taskloom.kinds.api import Limits, Text
 from taskloom.kinds.containers import DockerInput
@@ -75,6 +77,27 @@ class HttpInput(Struct, frozen=True, forbid_unknown_fields=True):
     follow_redirects: bool = True
 
 
+class ToolInput(Struct, frozen=True, forbid_unknown_fields=True):
+    """A tool of an MCP server that the tenant has registered. ``allowed``: the tools that may be called at all, None
+    for all that the registration lets through. Without ``tool``: which tools there are."""
+
+    server: Annotated[str, Meta(min_length=1, max_length=64)]
+    tool: Text256 = ""
+    args: dict[str, Any] = {}
+    allowed: Allowance | None = None
+
+
+class SqlInput(Struct, frozen=True, forbid_unknown_fields=True):
+    """One statement that reads, with ``$1``, ``$2`` for ``parameters``. ``database``: one of those that the executor's
+    settings name; it may be left out where there is only one."""
+
+    query: Annotated[str, Meta(min_length=1, max_length=256 * 1024)]
+    parameters: Annotated[list[Any], Meta(max_length=1000)] = []
+    database: Annotated[str, Meta(max_length=64)] = ""
+    max_rows: Annotated[int, Meta(ge=1, le=10_000)] = 1000
+    timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 30.0
+
+
 class QueryContext(Struct, frozen=True):
     """Part of a query's ``context`` that the offline assistant reads: how long it takes."""
 
@@ -88,6 +111,8 @@ INPUTS: Final[dict[str, type[Struct]]] = {
     "python": PythonInput,
     "http": HttpInput,
     "docker": DockerInput,
+    "tool": ToolInput,
+    "sql": SqlInput,
 }
 
 

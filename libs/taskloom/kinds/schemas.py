@@ -97,6 +97,19 @@ class Schemas:
         return set()
 
 
+def check_value(schema: Mapping[str, Any], value: Any, root: str) -> None:
+    """Whether a value fits a schema of somebody whom we do not know. What is no JSON Schema, refers elsewhere, or would
+    take long to check refuses nothing.
+
+    Raises:
+        InvalidInput: it does not fit; the field's path begins with ``root``.
+    """
+    text = msgspec.json.encode(schema, order="deterministic")
+    found = _fault(_validator(text), value, root) if _is_affordable(text, value) else None
+    if found is not None:
+        raise found
+
+
 def _lives(beat: ExecutorHeartbeat, now: datetime) -> bool:
     return beat.status != "stopped" and now - beat.at < MISSED_BEATS * timedelta(seconds=beat.interval_s)
 
@@ -152,18 +165,18 @@ def _parts(value: Any, most: int) -> int:
     return count
 
 
-def _fault(validator: Draft202012Validator | None, value: Mapping[str, Any]) -> InvalidInput | None:
+def _fault(validator: Draft202012Validator | None, value: Any, root: str = "input") -> InvalidInput | None:
     if validator is None:
         return None
     try:
         error = best_match(validator.iter_errors(value))
     except (Unresolvable, RecursionError):
         return None
-    return None if error is None else InvalidInput(*_told(error))
+    return None if error is None else InvalidInput(*_told(error, root))
 
 
-def _told(error: ValidationError) -> tuple[str, str]:
-    field = "input" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
+def _told(error: ValidationError, root: str) -> tuple[str, str]:
+    field = root + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
     schema: Any = error.schema
     instance: Any = error.instance
     if error.validator == "required":

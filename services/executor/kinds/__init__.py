@@ -10,9 +10,11 @@ from services.executor.kinds.python import Python
 from services.executor.kinds.query import Query
 from services.executor.kinds.shell import Shell
 from services.executor.kinds.sleep import Sleep
+from services.executor.kinds.tool import ToolCall
 from services.executor.kinds.webhook import Webhook
 from services.executor.models.offline import Offline
 from services.executor.settings import ExecutorSettings
+from services.executor.tools.toolbox import make_toolbox
 from taskloom import telemetry
 from taskloom.kinds import Handler, load_plugins
 from taskloom.settings import SettingsError
@@ -37,6 +39,9 @@ def handlers(settings: ExecutorSettings) -> dict[str, Handler]:
         built_in += [Llm(model), Query(model)]
         if key := settings.webhook_key.get_secret_value():
             built_in.append(Webhook(key, allow_private=settings.webhook_allow_private))
+        toolbox = make_toolbox(settings)
+        if settings.has_database:
+            built_in.append(ToolCall(toolbox))
         if settings.docker:
             about = (settings.executor_id, settings.docker_host, settings.containers)
             built_in.append(Docker(*about, settings.files, settings.max_file_mb))

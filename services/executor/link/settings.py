@@ -47,3 +47,7 @@ class AgentSettings(ExecutorSettings):
         if not is_agent_id(value):
             raise ValueError("an agent's id has 1 to 64 of A-Z a-z 0-9 _ - .")
         return value
+
+    @property
+    def has_database(self) -> bool:
+        return False

@@ -266,6 +266,51 @@ class UndrainAgent(Command, frozen=True, tag="taskloom.agent.undrain.v1"):
     reason: Reason = ""
 
 
+class SecretName(Struct, frozen=True, forbid_unknown_fields=True):
+    """Stands for the value of the tenant's secret of this name."""
+
+    secret: Identifier
+
+
+Word = Annotated[str, Meta(max_length=4096)]
+Variables = Annotated[dict[str, Word | SecretName], Meta(max_length=100)]
+ToolNames = Annotated[tuple[Text256, ...], Meta(max_length=1000)]
+
+
+class ToolServerSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """An MCP server. ``stdio``: ``command`` as words and ``env`` beside the executor's plain environment; ``http``
+    (streamable HTTP): ``url`` and ``headers``.
+
+    ``tools``: which of its tools may be called, None for all. ``idempotent``: which of them may be called again when it
+    is not known whether a call took place. ``timeout_s``: of one call.
+    """
+
+    transport: Literal["stdio", "http"]
+    command: Annotated[tuple[Word, ...], Meta(max_length=100)] = ()
+    env: Variables = {}
+    url: Annotated[str, Meta(max_length=2048)] = ""
+    headers: Variables = {}
+    tools: ToolNames | None = None
+    idempotent: ToolNames = ()
+    timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
+    enabled: bool = True
+    description: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class SaveToolServer(Command, frozen=True, tag="taskloom.tool-server.save.v1"):
+    """Registers a tool server, or puts another specification in the place of its own. ``expected_version``: refused
+    when the server's stream is at another; 0 says that there is none."""
+
+    spec: ToolServerSpec
+    expected_version: Annotated[int, Meta(ge=0)] | None = None
+
+
+class RemoveToolServer(Command, frozen=True, tag="taskloom.tool-server.remove.v1"):
+    """Its tools can be called no more. A call that runs goes on."""
+
+    reason: Reason = ""
+
+
 DefinitionCommand = SaveDefinition | RemoveDefinition
 SessionCommand = TitleSession | RemoveSession
 KeyCommand = IssueKey | RotateKey | RevokeKey
@@ -277,6 +322,7 @@ WebhookCommand = SaveWebhook | RemoveWebhook
 AgentCommand = EnrollAgent | RevokeAgent | DrainAgent | UndrainAgent
 UserCommand = SignIn | RefreshLogin | EndLogin | ChangeUser
 LimitsCommand = SetLimits | ClearLimits
+ToolServerCommand = SaveToolServer | RemoveToolServer
 InvitationCommand = Invite | AcceptInvitation | WithdrawInvitation
 EntityCommand = (
     DefinitionCommand
@@ -288,6 +334,7 @@ EntityCommand = (
     | UserCommand
     | InvitationCommand
     | LimitsCommand
+    | ToolServerCommand
 )
 
 _KIND_OF: Final = {
@@ -300,6 +347,7 @@ _KIND_OF: Final = {
     **dict.fromkeys(get_args(UserCommand), "user"),
     **dict.fromkeys(get_args(InvitationCommand), "invitation"),
     **dict.fromkeys(get_args(LimitsCommand), "limits"),
+    **dict.fromkeys(get_args(ToolServerCommand), "tool-server"),
 }
 ENTITY_CLIENT_COMMANDS: Final = (
     *get_args(DefinitionCommand),
@@ -311,6 +359,7 @@ ENTITY_CLIENT_COMMANDS: Final = (
     *get_args(UserCommand),
     *get_args(InvitationCommand),
     *get_args(LimitsCommand),
+    *get_args(ToolServerCommand),
 )
 ENTITY_COMMANDS: Final = (*ENTITY_CLIENT_COMMANDS, NoteRun)
 """Those that travel."""

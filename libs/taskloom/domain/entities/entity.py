@@ -14,6 +14,7 @@ from taskloom.domain.entities import (
     limits,
     schedules,
     sessions,
+    tool_servers,
     users,
     webhooks,
 )
@@ -28,6 +29,7 @@ from taskloom.domain.entities.keys import ApiKey
 from taskloom.domain.entities.limits import TenantLimits
 from taskloom.domain.entities.schedules import Schedule
 from taskloom.domain.entities.sessions import Session
+from taskloom.domain.entities.tool_servers import ToolServer
 from taskloom.domain.entities.users import User
 from taskloom.domain.entities.webhooks import Webhooks
 from taskloom.domain.envelope import Recorded
@@ -37,7 +39,7 @@ from taskloom.domain.task.caller import Caller
 REMEMBERED_COMMANDS: Final = 128
 """Commands whose ids an entity remembers, newest first to stay; older repeats are decided anew."""
 
-Value = Definition | Schedule | Session | ApiKey | Webhooks | Agent | User | Invitation | TenantLimits
+Value = Definition | Schedule | Session | ApiKey | Webhooks | Agent | User | Invitation | TenantLimits | ToolServer
 
 _MODULES: Final[dict[str, Any]] = {
     "definition": definitions,
@@ -49,6 +51,7 @@ _MODULES: Final[dict[str, Any]] = {
     "user": users,
     "invitation": invitations,
     "limits": limits,
+    "tool-server": tool_servers,
 }
 """By the kind in the id: a module with ``decide`` and ``evolve``."""
 

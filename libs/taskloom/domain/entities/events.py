@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Final, get_args
 
-from taskloom.domain.entities.commands import ScheduleSpec
+from taskloom.domain.entities.commands import ScheduleSpec, ToolServerSpec
 from taskloom.domain.event import Event
 from taskloom.domain.scheduling.overrides import Overrides
 from taskloom.domain.values import DependencyOutcome, Webhook
@@ -215,6 +215,16 @@ class LimitsCleared(Event, frozen=True, tag="taskloom.limits.cleared.v1"):
     reason: str = ""
 
 
+class ToolServerSaved(Event, frozen=True, tag="taskloom.tool-server.saved.v1"):
+    """A save after a removal brings the server back. Secrets are in ``spec`` by name only."""
+
+    spec: ToolServerSpec
+
+
+class ToolServerRemoved(Event, frozen=True, tag="taskloom.tool-server.removed.v1"):
+    reason: str = ""
+
+
 DefinitionEvent = DefinitionSaved | DefinitionRemoved
 SessionEvent = SessionTitled | SessionRemoved
 ScheduleEvent = (
@@ -233,6 +243,7 @@ AgentEvent = AgentEnrolled | AgentRevoked | AgentDrained | AgentUndrained
 UserEvent = UserRegistered | UserDescribed | LoginBegun | LoginRefreshed | LoginEnded | UserChanged
 InvitationEvent = InvitationMade | InvitationAccepted | InvitationWithdrawn
 LimitsEvent = LimitsSet | LimitsCleared
+ToolServerEvent = ToolServerSaved | ToolServerRemoved
 EntityEvent = (
     DefinitionEvent
     | ScheduleEvent
@@ -243,6 +254,7 @@ EntityEvent = (
     | UserEvent
     | InvitationEvent
     | LimitsEvent
+    | ToolServerEvent
 )
 
 ENTITY_EVENTS: Final = get_args(EntityEvent)

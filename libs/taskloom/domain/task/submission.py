@@ -11,6 +11,7 @@ import msgspec
 from msgspec import structs
 
 from taskloom.domain.task.commands import SubmitTask
+from taskloom.domain.tools import retry_of_call
 from taskloom.domain.values import Affinity, Priority, Retry, TaskSpec
 from taskloom.domain.workflow.check import validate_input
 from taskloom.domain.workflow.references import PINNED
@@ -92,7 +93,7 @@ def normalise(
         run_at=utc_of(command.run_at, "run_at"),
         deadline=utc_of(command.deadline, "deadline"),
         timeouts=command.timeouts,
-        retry=command.retry or Retry(),
+        retry=_retry(kind, command),
         executor_id=command.executor_id or "",
         capabilities=tuple(sorted(set(command.capabilities))),
         labels=command.labels,
@@ -107,6 +108,11 @@ def normalise(
         approval=command.approval,
         key_id=key_id,
     )
+
+
+def _retry(kind: str, command: SubmitTask) -> Retry:
+    retry = command.retry or Retry()
+    return retry_of_call(retry, command.input) if kind == "tool" else retry
 
 
 def check_size(field: str, value: Any) -> None:
