@@ -34,13 +34,15 @@ class Secrets:
         self._table = table
 
     async def find(self, order: RunAttempt, names: set[str]) -> dict[str, str]:
+        return await self.of_tenant(order.tenant_id, names)
+
+    async def of_tenant(self, tenant_id: str, names: set[str]) -> dict[str, str]:
         """Values by name.
 
         Raises:
             TaskError: one is missing or cannot be opened, or there are none here (``secret_missing``, not retryable);
                 the table is away (``secret_unavailable``, retryable).
         """
-        tenant_id = order.tenant_id
         if self._vault is None or self._table is None:
             message = "this executor has no secrets: TASKLOOM_SECRETS_KEY is not set"
             raise TaskError("secret_missing", message, retryable=False)

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from taskloom.domain.tools import Allowance
-from taskloom.domain.values import Identifier, Text256
+from taskloom.domain.values import Text256
 from taskloom.errors import TaskloomError
 from taskloom.kinds.api import Limits, Text
 from taskloom.kinds.containers import DockerInput

@@ -137,7 +137,7 @@ class Registrations:
             raise TaskError("tool_denied", f"the tool server {name!r} is switched off", retryable=False)
         given = [*spec.env.values(), *spec.headers.values()]
         wanted = {value.secret for value in given if isinstance(value, SecretName)}
-        secrets = await self._secrets.find(tenant_id, wanted) if wanted else {}
+        secrets = await self._secrets.of_tenant(tenant_id, wanted) if wanted else {}
         env, headers = _filled(spec.env, secrets), _filled(spec.headers, secrets)
         state = msgspec.json.encode([entity.version, env, headers], order="sorted")
         mark = hashlib.sha256(state).hexdigest()
