@@ -96,6 +96,7 @@ async def serve(
         prefetch=settings.prefetch,
         pid=os.getpid(),
         on_end=ended,
+        refuses=transport.refuses,
     )
     announcer = Announcer(
         *(transport.heartbeats, settings),

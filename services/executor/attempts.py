@@ -47,6 +47,7 @@ class Attempts:
         prefetch: int,
         pid: int = 0,
         on_end: Callable[[str, str], None] = lambda kind, how: None,
+        refuses: Callable[[], str] = lambda: "",
     ) -> None:
         self._tools = tools
         self._reporter = tools.reporter
@@ -56,6 +57,7 @@ class Attempts:
         self._prefetch = prefetch
         self._pid = pid
         self._on_end = on_end
+        self._refuses = refuses
         self._running: dict[Key, Attempt] = {}
         self._waiting: OrderedDict[Key, Attempt] = OrderedDict()
         self._unreported: set[Key] = set()
@@ -135,8 +137,8 @@ class Attempts:
         handler = self._handlers.get(order.kind)
         if handler is None:
             self._refuse_kind(order)
-        elif self._draining:
-            self._decline(order, self._draining)
+        elif reason := self._draining or self._refuses():
+            self._decline(order, reason)
         elif order.paused:
             self._decline(order, "paused")
         elif len(self._running) >= self._slots and len(self._waiting) >= self._prefetch:

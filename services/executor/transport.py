@@ -27,7 +27,8 @@ class Transport:
     """``checks``: of /readiness, by name. ``overflow``: where output waits that memory has no room for.
 
     ``batch_bytes``: most output that goes at once. ``measure``: the host's metrics for each heartbeat. ``is_over``:
-    nobody takes results any more, so that what runs is stopped at once. ``secrets``: where attempts' secrets come from.
+    nobody takes results any more, so that what runs is stopped at once. ``refuses``: why new attempts
+    are declined now, empty when they are not. ``secrets``: where attempts' secrets come from.
     """
 
     reports: Publishes
@@ -40,6 +41,7 @@ class Transport:
     batch_bytes: int = BATCH_BYTES
     measure: Callable[[], HostMetrics] | None = None
     is_over: Callable[[], bool] = lambda: False
+    refuses: Callable[[], str] = lambda: ""
     secrets: SecretSource = field(default_factory=Secrets)
 
 

@@ -106,15 +106,23 @@ class AgentDesk:
         return await self._change(agent_id, RevokeAgent(reason), origin, "its token is worth nothing any more")
 
     async def drain(self, agent_id: str, reason: str, origin: Origin) -> AgentChanged:
-        """Raises NotFound."""
+        """What is submitted after the answer is not given to the agent; what was given to it before goes on.
+
+        Raises:
+            NotFound: there is no such agent.
+            BusError: Kafka did not take the word for who holds its link; draining again is safe.
+        """
         return await self._change(agent_id, DrainAgent(reason), origin, "it gets no more work; what it has goes on")
 
     async def undrain(self, agent_id: str, reason: str, origin: Origin) -> AgentChanged:
-        """Raises NotFound."""
+        """Raises NotFound, BusError: as ``drain``."""
         return await self._change(agent_id, UndrainAgent(reason), origin, "it gets work again")
 
     async def _change(self, agent_id: str, command: AgentCommand, origin: Origin, message: str) -> AgentChanged:
         reply = await self._entities.change(agent_id, command, origin)
+        if self._links is not None and isinstance(command, DrainAgent | UndrainAgent):
+            executor_id = executor_id_of(origin.caller.tenant_id, agent_id)
+            await self._links.note_drain(executor_id, reply.version, isinstance(command, DrainAgent))
         await self._recheck()
         return AgentChanged(True, agent_id, bool(reply.data.get("draining")), message)
 

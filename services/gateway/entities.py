@@ -75,6 +75,10 @@ class Entities:
         [found] = await self._histories.events(entity.entity_id, after=version - 1, limit=1)
         return found
 
+    async def events_after(self, stream: str, version: int) -> list[Recorded]:
+        """What happened to an entity behind this version, from the store."""
+        return await self._histories.events(stream, after=version)
+
     async def first_event(self, task_id: str) -> Recorded | None:
         """How a task or run began, from the store; for one that the caller has just submitted."""
         found = await self._histories.events(task_id, limit=1)

@@ -78,6 +78,32 @@ async def its_kinds_are_its_tenants(system: RunningSystem, api: Api, name: str) 
             assert "machine.etch" not in refused.json()["error"].partition("known")[2]
 
 
+async def a_drain_in_the_midst_of_submissions(api: Api, name: str) -> None:
+    """What was given before goes on, what is submitted behind the answer waits, and nothing is lost."""
+    before = [await shell(api, name, "echo up; sleep 300")]
+    await wrote(api, before[0], "up\n")
+    around = asyncio.gather(*(shell(api, name, f"echo {n}") for n in range(20)))
+    drained, during = await asyncio.gather(api.http.post(f"/api/v1/agents/{name}/drain"), around)
+    assert drained.status_code == 200, drained.text
+    behind = [await shell(api, name, f"echo {n}") for n in range(5)]
+    gates = await eventually(lambda: ready_gates(api, behind), 30.0)
+    assert all(gates)
+    assert not any(["ATTEMPT_STARTED" in await api.types(task_id) for task_id in behind])
+    assert (await api.task(before[0]))["state"] == "running"
+    assert (await api.http.post(f"/api/v1/agents/{name}/undrain")).status_code == 200
+    for task_id in during + behind:
+        assert (await api.until(task_id, "completed", timeout_s=40))["executor_id"] == name
+    assert (await api.control(before[0], "cancel")).status_code < 300
+    await api.until(before[0], "cancelled", timeout_s=40)
+
+
+async def ready_gates(api: Api, task_ids: list[str]) -> list[list[Json]]:
+    """What holds each of them; fails while one is with an executor."""
+    for task_id in task_ids:
+        assert (await api.task(task_id))["state"] == "ready"
+    return [(await api.get(f"/tasks/{task_id}/why"))["gates"] for task_id in task_ids]
+
+
 async def cut_and_mend(api: Api, network: Network, agent: str, *, cut_s: float) -> None:
     """While the network is cut a task ends, and another is cancelled: both are known afterwards, with all output."""
     writes = await shell(api, agent, LINES.format(n=20, s=0.1))
@@ -123,6 +149,7 @@ async def test_an_agent_with_a_wrong_clock_runs_what_names_it_and_outlives_a_cut
             assert (await api.until(plain, "completed"))["executor_id"] != name
 
             await its_kinds_are_its_tenants(running_system, api, name)
+            await a_drain_in_the_midst_of_submissions(api, name)
             await cut_and_mend(api, network, name, cut_s=2.5)
 
 

@@ -13,6 +13,7 @@ from taskloom.wire.messages import (
     AuditEntry,
     DeadLetter,
     Directive,
+    DrainNoted,
     ExecutorHeartbeat,
     LinkTaken,
     OrchestratorHeartbeat,
@@ -74,7 +75,7 @@ CHANNELS: Final = (
         "executor id",
         "Orders to one executor; keyed by it, so that it reads one partition and skips what is for others. Gateways "
         "read all of them while they hold links of agents.",
-        (*get_args(Directive), LinkTaken),
+        (*get_args(Directive), LinkTaken, DrainNoted),
         ("orchestrator", "gateway"),
         (Reader("executor"), Reader("gateway")),
     ),

@@ -91,12 +91,20 @@ class Ask(Struct, frozen=True, tag="ask"):
 
 
 class Welcome(Struct, frozen=True, tag="welcome"):
-    """``epoch``: of this link; ``tenant_id`` and ``executor_id``: who the agent is."""
+    """``epoch``: of this link; ``tenant_id`` and ``executor_id``: who the agent is; ``draining``: it takes no more
+    work."""
 
     epoch: int
     gateway: str
     tenant_id: str
     executor_id: str
+    draining: bool = False
+
+
+class Drain(Struct, frozen=True, tag="drain"):
+    """From here on the agent declines new attempts; or takes them again. What it has goes on."""
+
+    draining: bool
 
 
 class Order(Struct, frozen=True, tag="order"):
@@ -127,7 +135,7 @@ class Told(Struct, frozen=True, omit_defaults=True, tag="told"):
 
 
 Up = Hello | Push | Beat | Ask
-Down = Welcome | Order | Ack | Told
+Down = Welcome | Order | Ack | Told | Drain
 
 encode: Final = msgspec.json.Encoder().encode
 decode_up: Final = msgspec.json.Decoder(Up).decode

@@ -133,6 +133,15 @@ class LinkTaken(Message, frozen=True, tag="taskloom.agent.link-taken.v1"):
     at: datetime
 
 
+class DrainNoted(Message, frozen=True, tag="taskloom.agent.drain-noted.v1"):
+    """An agent is drained, or no more, as of this version of it. What is assigned to it behind this is declined."""
+
+    executor_id: str
+    version: int
+    draining: bool
+    at: datetime
+
+
 # Orchestrator -> who asked, on the replies topic; key = the command's reply-to.
 
 

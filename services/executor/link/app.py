@@ -57,6 +57,7 @@ async def run(settings: AgentSettings) -> None:
             measure=Host().measure,
             is_over=lambda: link.is_over,
             secrets=link.secrets,
+            refuses=lambda: "draining" if link.draining else "",
         )
         small = named.model_copy(update={"max_pending_output_mb": KEPT_IN_MEMORY_MIB})
         announce = await serve(small, runtime, transport, incarnation=incarnation)

@@ -73,7 +73,8 @@ class _Pushed(Struct, eq=False):
 
 class Link:
     """``executor_id``: what the agent registers as; known after the first ``Welcome``. ``on_open``: called with each
-    link, once it is open. ``is_over``: the agent was turned away, nobody takes anything of it any more."""
+    link, once it is open. ``is_over``: the agent was turned away, nobody takes anything of it any more.
+    ``draining``: its tenant wants it to take no more work."""
 
     def __init__(self, settings: AgentSettings, incarnation: str) -> None:
         self._settings = settings
@@ -91,6 +92,7 @@ class Link:
         self._opened = asyncio.Event()
         self.executor_id = ""
         self.is_over = False
+        self.draining = False
         self.reports = Lane("reports", self._push)
         self.outputs = Lane("outputs", self._push)
         self.heartbeats = Heartbeats(self.beat)
@@ -194,7 +196,7 @@ class Link:
             welcome = wire.decode_down(await socket.recv())
         if not isinstance(welcome, wire.Welcome):
             raise WebSocketException("the gateway did not say welcome")
-        self.executor_id = welcome.executor_id
+        self.executor_id, self.draining = welcome.executor_id, welcome.draining
         _links.inc()
         _log.info("link is open", gateway=self.url, epoch=welcome.epoch, sends_again=len(self._unacknowledged))
 
@@ -236,6 +238,8 @@ class Link:
                 self._acknowledged(message)
             elif isinstance(message, wire.Order):
                 self._ordered_to(message)
+            elif isinstance(message, wire.Drain):
+                self.draining = message.draining
             elif isinstance(message, wire.Told):
                 self.secrets.told(message)
             if len(self._orders) > MAX_ORDERS:

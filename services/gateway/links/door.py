@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-from msgspec import Struct
+from msgspec import Struct, structs
 from psycopg import OperationalError
 
 from services.gateway.entities import Entities
@@ -17,7 +17,8 @@ from taskloom.domain.agents import executor_id_of
 from taskloom.domain.entities.agents import Agent
 from taskloom.domain.entities.commands import EnrollAgent
 from taskloom.domain.entities.entity import Entity
-from taskloom.domain.entities.ids import parts_of
+from taskloom.domain.entities.events import AgentDrained, AgentEnrolled, AgentRevoked
+from taskloom.domain.entities.ids import entity_id, parts_of
 from taskloom.domain.ids import DEFAULT_TENANT
 from taskloom.keys import token_hash_of
 from taskloom.views.reading import TooSlow
@@ -26,13 +27,14 @@ _BEARER: Final = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 
 
 class Guest(Struct, frozen=True):
-    """An agent that was let in. ``executor_id``: the id that it registers under."""
+    """An agent that was let in, as of its ``version``. ``executor_id``: the id that it registers under."""
 
     tenant_id: str
     agent_id: str
     executor_id: str
     token_hash: str
     draining: bool = False
+    version: int = 0
 
 
 class AgentTable(Protocol):
@@ -79,6 +81,21 @@ class Door:
         now = [_guest(entity) for entity in await self._look(sorted(asked))] if asked else []
         return {guest.executor_id: guest for guest in now if guest is not None}
 
+    async def newest(self, guest: Guest) -> Guest:
+        """The guest with what has happened since the table was read, from the event store, which is never behind.
+
+        Raises:
+            Unauthorized: its token was revoked, or another one was made.
+            StoreUnavailable: PostgreSQL does not answer.
+        """
+        stream = entity_id("agent", guest.tenant_id, guest.agent_id)
+        for recorded in await self._entities.events_after(stream, guest.version):
+            if isinstance(recorded.event, AgentRevoked | AgentEnrolled):
+                raise Unauthorized.invalid("the token was revoked")
+            draining = isinstance(recorded.event, AgentDrained)
+            guest = structs.replace(guest, draining=draining, version=recorded.version)
+        return guest
+
     async def _known(self, token_hash: str, agent_id: str) -> Guest | None:
         found = [_guest(entity) for entity in await self._look([token_hash])]
         return next((guest for guest in found if guest is not None and guest.agent_id == agent_id), None)
@@ -106,4 +123,4 @@ def _guest(entity: Entity) -> Guest | None:
     if not isinstance(agent, Agent) or agent.removed or agent.has_expired(datetime.now(UTC)):
         return None
     executor_id = executor_id_of(place.tenant_id, place.name)
-    return Guest(place.tenant_id, place.name, executor_id, agent.token_hash, agent.draining)
+    return Guest(place.tenant_id, place.name, executor_id, agent.token_hash, agent.draining, entity.version)

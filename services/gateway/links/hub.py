@@ -1,7 +1,9 @@
 """All links of this gateway: taking them, keeping their tokens checked, and cutting them when it drains."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -9,6 +11,7 @@ from uuid import uuid4
 
 import msgspec
 from aiokafka import TopicPartition
+from psycopg import OperationalError
 
 from services.gateway.links.assignments import Assignments, MakeReader, Orders, ReadBack
 from services.gateway.links.door import Door, Guest
@@ -16,20 +19,22 @@ from services.gateway.links.link import AgentLink, Cut, Publish
 from services.gateway.links.relay import Relay
 from services.gateway.links.secrets import AgentSecrets
 from services.gateway.links.values import AgentValues
-from services.gateway.problems import Unavailable
+from services.gateway.problems import Unauthorized, Unavailable
 from services.gateway.readside import Values, Views
 from services.gateway.send import RecordPublisher
 from taskloom import telemetry
 from taskloom.bus.errors import BusError
 from taskloom.bus.publish import OutRecord
+from taskloom.store.errors import StoreUnavailable
 from taskloom.views.task_executions.query import Place
 from taskloom.wire import link as wire
 from taskloom.wire.cloudevents import Attributes, to_headers
-from taskloom.wire.messages import ExecutorHeartbeat, LinkTaken
+from taskloom.wire.messages import DrainNoted, ExecutorHeartbeat, LinkTaken
 from taskloom.wire.topics import Topics, partition_of
 
 CLAIM_S: Final = 15.0
 HELLO_S: Final = 10.0
+FORGET_EVERY_S: Final = 600.0
 
 _log = telemetry.get_logger(__name__)
 _encoder = msgspec.json.Encoder()
@@ -141,6 +146,8 @@ class Links:
     ) -> None:
         link_id = uuid4().hex
         epoch = await self._claim(guest, hello, orders, link_id)
+        # Behind the claim a drain is read in the orders; one ahead of it is in the store.
+        guest = await self._newest(guest)
         place = TopicPartition(self._topics.assignments, partition_of(guest.executor_id, self._partitions))
         missed = await self._read_back.between(place, hello.after, epoch, guest.executor_id.encode())
         relay = Relay(guest, self._views.places, self._parts.values.owned, self._topics, self._partitions)
@@ -162,17 +169,18 @@ class Links:
         finally:
             del self._links[link_id]
 
+    async def _newest(self, guest: Guest) -> Guest:
+        try:
+            return await self.door.newest(guest)
+        except Unauthorized as error:
+            raise Cut(wire.REFUSED, "the token was revoked, or has expired") from error
+        except StoreUnavailable as error:
+            raise Cut(wire.GOING_AWAY, "PostgreSQL does not answer; come back") from error
+
     async def _claim(self, guest: Guest, hello: wire.Hello, orders: Orders, link_id: str) -> int:
         """Says in the agent's partition that this gateway holds its link; the offset of that once it was read back."""
         claim = LinkTaken(guest.executor_id, link_id, hello.incarnation, self._gateway, datetime.now(UTC))
-        headers = to_headers(
-            Attributes(link_id, str(LinkTaken.__struct_config__.tag), self._gateway, guest.executor_id)
-        )
-        partition = partition_of(guest.executor_id, self._partitions)
-        key = guest.executor_id.encode()
-        await self._parts.reports.publish(
-            [OutRecord(self._topics.assignments, partition, key, _encoder.encode(claim), headers)]
-        )
+        await self._say_among_orders(claim, link_id)
         mine = link_id.encode()
         try:
             async with asyncio.timeout(CLAIM_S):
@@ -182,6 +190,21 @@ class Links:
                         return int(record.offset)
         except TimeoutError as error:
             raise Cut(wire.GOING_AWAY, "Kafka is slow; come back") from error
+
+    async def note_drain(self, executor_id: str, version: int, draining: bool) -> None:
+        """Says it where the agent's orders are, so that whoever holds its link knows which of them come behind it.
+
+        Raises:
+            BusError: Kafka did not take it; saying it again is safe.
+        """
+        await self._say_among_orders(DrainNoted(executor_id, version, draining, datetime.now(UTC)), uuid4().hex)
+
+    async def _say_among_orders(self, message: LinkTaken | DrainNoted, message_id: str) -> None:
+        executor_id = message.executor_id
+        attributes = Attributes(message_id, str(message.__struct_config__.tag), self._gateway, executor_id)
+        partition, key = partition_of(executor_id, self._partitions), executor_id.encode()
+        record = OutRecord(self._topics.assignments, partition, key, _encoder.encode(message), to_headers(attributes))
+        await self._parts.reports.publish([record])
 
     # For links (link.Around).
 
@@ -210,13 +233,19 @@ class Links:
     # All links.
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Looks again, until ``stopping``, whether the tokens are still good; while PostgreSQL is away links go on."""
+        """Looks again, until ``stopping``, whether the tokens are still good, and now and then what can be forgotten;
+        while PostgreSQL is away links go on."""
+        forget_at = time.monotonic()
         while not stopping.is_set():
             try:
                 async with asyncio.timeout(self._check_every_s):
                     await stopping.wait()
             except TimeoutError:
                 await self.check()
+            if time.monotonic() >= forget_at:
+                forget_at = time.monotonic() + FORGET_EVERY_S
+                with suppress(OperationalError, StoreUnavailable):
+                    await self._parts.values.forget_old()
 
     async def check(self) -> None:
         """Cuts the links of agents whose tokens are good no more, and tells the others of drains."""

@@ -16,16 +16,15 @@ from psycopg import OperationalError
 from services.gateway.links.assignments import Orders
 from services.gateway.links.door import Guest
 from services.gateway.links.relay import Relay
+from services.gateway.links.stamp import Stamp
 from taskloom import telemetry
 from taskloom.bus.errors import BusError, TooLarge
 from taskloom.bus.publish import OutRecord
 from taskloom.domain.task.directives import Directive, RunAttempt, StopAttempt
-from taskloom.domain.task.submission import WEBHOOK_KIND, WEBHOOK_QUEUE
-from taskloom.kinds.plain_schemas import plain
 from taskloom.store.errors import ClaimCorrupt, ClaimMissing, StoreUnavailable
 from taskloom.views.reading import TooSlow
 from taskloom.wire import link as wire
-from taskloom.wire.messages import ExecutorHeartbeat, LinkTaken, LiveAttempt
+from taskloom.wire.messages import DrainNoted, ExecutorHeartbeat, LinkTaken, LiveAttempt
 
 PUSHES_WAITING: Final = 4
 RETRY_S: Final = 0.5
@@ -35,7 +34,9 @@ LOOK_EVERY_BEATS: Final = 6
 STALE_GRACE_S: Final = 5.0
 
 _log = telemetry.get_logger(__name__)
-_decoder: msgspec.json.Decoder[Directive | LinkTaken] = msgspec.json.Decoder(Directive | LinkTaken)
+_decoder: msgspec.json.Decoder[Directive | LinkTaken | DrainNoted] = msgspec.json.Decoder(
+    Directive | LinkTaken | DrainNoted
+)
 
 Publish = Callable[[Sequence[OutRecord]], Awaitable[None]]
 
@@ -89,7 +90,8 @@ class AgentLink:
         self._epoch = epoch
         self._beat: ExecutorHeartbeat | None = None
         self._beats = 0
-        self._schemas: tuple[dict[str, Any], dict[str, dict[str, Any]]] = ({}, {})
+        self._told_draining = guest.draining
+        self._stamp = Stamp(hello.incarnation, gateway, epoch)
         self._said = asyncio.Event()
         self._cut: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._lanes: dict[str, asyncio.Queue[wire.Push]] = {
@@ -105,7 +107,9 @@ class AgentLink:
             self._cut.set_exception(Cut(code, reason))
 
     def update(self, guest: Guest) -> None:
-        """The agent as it is now; a drain that began or ended is said at once."""
+        """The agent as it is now, unless more is known already; a drain that began or ended is said at once."""
+        if guest.version < self.guest.version:
+            return
         changed, self.guest = guest != self.guest, guest
         if changed and self._beat is not None:
             self._said.set()
@@ -116,7 +120,8 @@ class AgentLink:
         Raises:
             Cut: why it ended, where the agent is still there to hear it.
         """
-        welcome = wire.Welcome(self._epoch, self._gateway, self.guest.tenant_id, self.guest.executor_id)
+        guest = self.guest
+        welcome = wire.Welcome(self._epoch, self._gateway, guest.tenant_id, guest.executor_id, guest.draining)
         await self._send(wire.encode(welcome))
         work = [
             asyncio.create_task(self._read()),
@@ -136,7 +141,8 @@ class AgentLink:
             if not self._cut.done():
                 self._cut.cancel()
         if self._said.is_set() and self._beat is not None:
-            await self._around.register(self._stamped(self._beat))  # its good-bye came with the close
+            beat = self._stamp.on(self._beat, self.guest, self._relay.skew)
+            await self._around.register(beat)  # its good-bye came with the close
 
     # From the agent.
 
@@ -204,39 +210,20 @@ class AgentLink:
             await self._said.wait()
             self._said.clear()
             assert self._beat is not None
-            beat = self._stamped(self._beat)
+            beat = self._stamp.on(self._beat, self.guest, self._relay.skew)
             try:
                 await self._around.register(beat)
             except BusError as error:
                 _log.warning("no heartbeat of an agent", agent=self.guest.executor_id, reason=str(error))
+            if self.guest.draining != self._told_draining:
+                await self._tell_drain(self.guest.draining)
             if self._beats % LOOK_EVERY_BEATS == 0 and beat.live:
                 await self._stop_what_is_over(beat.live)
             self._beats += 1
 
-    def _stamped(self, beat: ExecutorHeartbeat) -> ExecutorHeartbeat:
-        """The agent's own words, with what is not for it to say by us: who it is, when it is, and what it may."""
-        now, since = datetime.now(UTC), beat.started_at
-        return msgspec.structs.replace(
-            beat,
-            executor_id=self.guest.executor_id,
-            incarnation=self._hello.incarnation,
-            status="draining" if beat.status == "ready" and self.guest.draining else beat.status,
-            at=now,
-            started_at=None if since is None else min(now, since + self._relay.skew),
-            schemas=self._plain_schemas(beat),
-            # Deliveries of webhooks are the installation's work, not a machine's of the tenant.
-            kinds=tuple(kind for kind in beat.kinds if kind != WEBHOOK_KIND),
-            queues=tuple(queue for queue in beat.queues if queue != WEBHOOK_QUEUE),
-            tenant_id=self.guest.tenant_id,
-            epoch=self._epoch,
-            gateway=self._gateway,
-        )
-
-    def _plain_schemas(self, beat: ExecutorHeartbeat) -> dict[str, dict[str, Any]]:
-        """The same in most beats, so they are not worked out again."""
-        if beat.schemas != self._schemas[0]:
-            self._schemas = beat.schemas, plain(beat.schemas)
-        return {kind: schema for kind, schema in self._schemas[1].items() if kind in beat.kinds}
+    async def _tell_drain(self, draining: bool) -> None:
+        self._told_draining = draining
+        await self._send(wire.encode(wire.Drain(draining)))
 
     async def _stop_what_is_over(self, live: Sequence[LiveAttempt]) -> None:
         """Orders a stop of attempts that were lost while the agent was away, and have ended or were superseded."""
@@ -293,6 +280,10 @@ class AgentLink:
         if isinstance(message, LinkTaken):
             if record.offset > self._epoch:
                 raise Cut(wire.TAKEN_OVER, "another connection of this agent took its place")
+        elif isinstance(message, DrainNoted):
+            if message.version >= self.guest.version:
+                self.update(msgspec.structs.replace(self.guest, version=message.version, draining=message.draining))
+                await self._tell_drain(message.draining)
         elif message.incarnation in ("", self._hello.incarnation):
             if isinstance(message, RunAttempt):
                 self._relay.note_task(message.task_id)

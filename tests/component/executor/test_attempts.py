@@ -109,8 +109,12 @@ class Room:
         reporter = Reporter(self.reports, topic="commands", partitions=4, executor_id="x")
         tools = Tools(reporter, self.outputs, "outputs", 4, Guardian(), 0.05)
         handlers: list[Handler] = [self.gate, Beating(), Echo(), Sleep(), Query(Offline()), Python(Threads(2), ())]
+        self.refuses = ""
         self.attempts = Attempts(
-            tools, {handler.kind: handler for handler in handlers}, self.store, slots=slots, prefetch=prefetch
+            *(tools, {handler.kind: handler for handler in handlers}, self.store),
+            slots=slots,
+            prefetch=prefetch,
+            refuses=lambda: self.refuses,
         )
         self.senders = [asyncio.create_task(box.run()) for box in (self.reports, self.outputs)]
 
@@ -174,6 +178,21 @@ async def test_an_echo_fails_as_often_as_it_is_asked_to(room: Room) -> None:
     assert (await room.until("t", "Failed")).error.retryable
     room.order("t", "echo", {"fail_times": 1}, attempt=2)
     await room.until("t", "Completed")
+
+
+async def test_while_new_work_is_refused_what_runs_and_what_waits_goes_on(room: Room) -> None:
+    for name in ("runs", "runs-too", "waits"):
+        room.order(name)
+    room.refuses = "draining"
+    room.order("new")
+    room.order("runs")  # a repeat of what is here is no new work
+    assert (await room.until("new", "Declined")).reason == "draining"
+    room.refuses = ""
+    room.gate.opened.set()
+    for name in ("runs", "runs-too", "waits"):
+        await room.until(name, "Completed")
+    room.order("later")
+    await room.until("later", "Completed")
 
 
 async def test_what_is_over_the_slots_waits_and_what_is_over_the_prefetch_is_declined(room: Room) -> None:

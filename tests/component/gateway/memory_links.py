@@ -32,6 +32,7 @@ class LinkKafka:
         self.records: dict[str, list[OutRecord]] = {}
         self.assignments: dict[TopicPartition, list[Any]] = {}
         self.stored: set[tuple[str, str]] = set()
+        self.forgets = 0
         self.parts = LinkParts(self, self, self.reader, self)
 
     async def publish(self, records: Sequence[OutRecord]) -> None:
@@ -61,6 +62,9 @@ class LinkKafka:
 
     async def owned(self, tenant_id: str, digests: Collection[str]) -> set[str]:
         return {digest for digest in digests if (tenant_id, digest) in self.stored}
+
+    async def forget_old(self) -> None:
+        self.forgets += 1
 
     def heartbeats(self) -> list[ExecutorHeartbeat]:
         return [
@@ -106,6 +110,7 @@ class Machine:
         self.socket: ClientConnection
         self.executor_id = ""
         self.epoch = -1
+        self.draining = False
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.skew
@@ -115,7 +120,7 @@ class Machine:
         await self.say(wire.Hello(wire.PROTOCOL, self.incarnation, self.now(), after))
         welcome = await self.hear()
         assert isinstance(welcome, wire.Welcome)
-        self.executor_id, self.epoch = welcome.executor_id, welcome.epoch
+        self.executor_id, self.epoch, self.draining = welcome.executor_id, welcome.epoch, welcome.draining
         if beat:
             await self.beat()
         return self

@@ -148,3 +148,19 @@ async def test_a_value_is_its_tenants_alone_however_often_it_is_stored(database_
         assert await values.put("acme", b"1") == digest
         assert await values.owned("acme", [digest, "0" * 64]) == {digest}
         assert await values.owned("red", [digest]) == set()
+
+
+async def test_old_rows_of_agents_values_are_let_go_unless_they_were_stored_again(database_dsn: str) -> None:
+    async with pool_of(database_dsn) as pool:
+        values = PostgresAgentValues(Claims(), pool, keep_s=3600)
+        kept = {await values.put(tenant, text) for tenant, text in (("acme", b"1"), ("red", b"2"))}
+        async with pool.connection() as connection:
+            await connection.execute("UPDATE agent_values SET stored_at = now() - interval '2 hours'")
+            old = "SELECT 'acme', n::text, now() - interval '1 day' FROM generate_series(1, 2500) n"
+            await connection.execute(f"INSERT INTO agent_values {old}".encode())
+        assert await values.put("acme", b"1") in kept
+        await values.forget_old()
+        async with pool.connection() as connection:
+            left = await (await connection.execute("SELECT tenant_id FROM agent_values")).fetchall()
+        assert left == [("acme",)]
+        assert await values.owned("acme", kept) & kept
