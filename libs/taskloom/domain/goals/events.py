@@ -11,6 +11,7 @@ from msgspec import Struct
 from taskloom.domain.goals.plans import PlannedBy, PlannedStep
 from taskloom.domain.values import Usage
 from taskloom.domain.workflow.event_base import StepEvent
+from taskloom.domain.workflow.values import Ref
 
 
 class GoalEvent(StepEvent, frozen=True):
@@ -90,8 +91,8 @@ class GoalCallsEnded(GoalEvent, frozen=True, tag="taskloom.goal.calls-ended.v1")
 
 
 class GoalStepEnded(GoalEvent, frozen=True, tag="taskloom.goal.step-ended.v1"):
-    """``calls`` are all that the step made, ``usage`` all that it used. ``result`` is what later steps can refer to: a
-    value, or the claim of a large one."""
+    """``calls`` are all that the step made, ``usage`` all that it used. Later steps can refer to its ``result``, or to
+    the large one that is ``stored``."""
 
     plan_version: int
     index: int
@@ -103,6 +104,7 @@ class GoalStepEnded(GoalEvent, frozen=True, tag="taskloom.goal.step-ended.v1"):
     model: str = ""
     error: StepFault | None = None
     result: Any = None
+    stored: Ref | None = None
 
 
 class GoalSummarized(GoalEvent, frozen=True, tag="taskloom.goal.summarized.v1"):
@@ -115,8 +117,12 @@ class GoalSummarized(GoalEvent, frozen=True, tag="taskloom.goal.summarized.v1"):
 
 
 class GoalSettled(GoalEvent, frozen=True, tag="taskloom.goal.settled.v1"):
+    """``text`` is the answer of an achieved goal, ``usage`` that of the report it is in."""
+
     achieved: bool
     reason: str = ""
+    text: str = ""
+    usage: Usage = Usage()
 
 
 AnyGoalEvent = (

@@ -1,10 +1,10 @@
 """The input of a task of kind ``goal``."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
-from taskloom.domain.values import Budget
+from taskloom.domain.values import Budget, Identifier, Seconds
 
 MAX_DEPTH: Final = 3
 """Sub-goals within each other."""
@@ -35,14 +35,15 @@ class GoalInput(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=T
     """What a goal needs to know; all but ``goal`` has a default.
 
     ``agent_id``: the executor that shell commands run on. ``review``: somebody decides on each plan before it runs.
-    ``detect``: the model is asked first whether the goal needs a plan of several steps at all. ``steps`` is a
-    plan given beforehand. ``context_window`` are tokens; over ``summarize_at`` of them what was found is summed up.
+    ``detect``: the model is asked first whether the goal needs a plan of several steps at all. ``steps`` is a plan
+    given beforehand. ``context_window`` are tokens; over ``summarize_at`` of them what was found is summed up.
+    ``timeout_s``: how long the goal may take in all. ``budget`` and ``definition`` are filled in at submission.
     """
 
     goal: Annotated[str, Meta(min_length=1, max_length=100_000)]
     model: ModelChoice = ModelChoice()
     tools: dict[Name, ServerTools] = {}
-    agent_id: str = ""
+    agent_id: Identifier | Literal[""] = ""
     review: bool = False
     detect: bool = False
     steps: list[Any] | None = None
@@ -52,8 +53,9 @@ class GoalInput(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=T
     checkpoint_interval: Annotated[int, Meta(ge=1, le=100)] = 5
     context_window: Annotated[int, Meta(ge=1_000, le=10_000_000)] = 100_000
     summarize_at: Annotated[float, Meta(gt=0, le=1)] = 0.8
-    history: tuple[Message, ...] = ()
+    history: Annotated[tuple[Message, ...], Meta(max_length=1_000)] = ()
     mentions: list[Any] = []
     depth: Annotated[int, Meta(ge=0, le=MAX_DEPTH)] = 0
+    timeout_s: Seconds | None = None
     budget: Budget | None = None
     definition: dict[str, Any] | None = None

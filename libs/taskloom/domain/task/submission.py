@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import structs
 
+from taskloom.domain.goals.submitting import DEFINITION, BadGoal, pinned_input
+from taskloom.domain.runs import GOAL
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.tools import retry_of_call
 from taskloom.domain.values import Affinity, Priority, Retry, TaskSpec
@@ -20,7 +22,7 @@ WEBHOOK_KIND: Final = "webhook"
 WEBHOOK_QUEUE: Final = "webhooks"
 """Deliveries wait here; an executor with a webhook key serves it beside its own queues."""
 
-BUILT_IN_KINDS: Final = frozenset({"query", "echo", "sleep", "shell", "python", "http", "workflow"})
+BUILT_IN_KINDS: Final = frozenset({"query", "echo", "sleep", "shell", "python", "http", "workflow", "goal"})
 BUILT_IN_QUEUES: Final = frozenset({"default"})
 MAX_QUERY_CHARS: Final = 100_000
 MAX_INLINE_BYTES: Final = 64 * 1024
@@ -74,11 +76,14 @@ def normalise(
         Invalid: a field is wrong; the message says what to send instead.
     """
     kind = _kind(command, kinds)
+    run_input = command.input
     if kind == "workflow":
         _check_workflow(command)
+    elif kind == GOAL:
+        run_input = _goal(command)
     return TaskSpec(
         kind=kind,
-        input=command.input,
+        input=run_input,
         query=_query(command),
         tenant_id=tenant_id,
         user_id=user_id,
@@ -134,6 +139,16 @@ def _check_workflow(command: SubmitTask) -> None:
         raise Invalid(fault.message, fault.path)
 
 
+def _goal(command: SubmitTask) -> dict[str, Any]:
+    try:
+        run_input = pinned_input(command)
+    except BadGoal as bad:
+        raise Invalid(bad.message, bad.field) from bad
+    if (size := len(msgspec.json.encode(run_input))) > MAX_WORKFLOW_BYTES:
+        raise Invalid(f"{size} bytes of JSON, {MAX_WORKFLOW_BYTES} are allowed for a goal", "input")
+    return run_input
+
+
 def check_from_outside(command: SubmitTask) -> None:
     """What only the platform itself may put into a submission.
 
@@ -146,6 +161,8 @@ def check_from_outside(command: SubmitTask) -> None:
         raise Invalid("deliveries are submitted by the platform alone; set a callback_url or add a webhook", "kind")
     if command.kind == "workflow" and PINNED in command.input:
         raise Invalid("what is pinned is looked up when the run is submitted; leave it out", f"input.{PINNED}")
+    if command.kind == GOAL and DEFINITION in command.input:
+        raise Invalid("a goal's definition is made when it is submitted; leave it out", f"input.{DEFINITION}")
 
 
 def own_session(tenant_id: str, task_id: str) -> str:
@@ -161,6 +178,9 @@ def body_hash(spec: TaskSpec) -> str:
     if spec.kind == "workflow" and PINNED in spec.input:
         # What a stored workflow was when it was looked up is no part of what was sent.
         spec = structs.replace(spec, input={name: value for name, value in spec.input.items() if name != PINNED})
+    if spec.kind == GOAL and DEFINITION in spec.input:
+        # Another release may make another definition of the same goal.
+        spec = structs.replace(spec, input={name: value for name, value in spec.input.items() if name != DEFINITION})
     return hashlib.sha256(msgspec.json.encode(spec, order="deterministic")).hexdigest()
 
 

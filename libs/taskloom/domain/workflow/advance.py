@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
+from taskloom.domain.goals.checking import edit_fault
 from taskloom.domain.refusals import Refusal
 from taskloom.domain.values import ErrorInfo
 from taskloom.domain.workflow import events as e
@@ -136,6 +137,8 @@ def _decide(work: Work, happening: h.Decide) -> Refusal | None:
     if approvers and happening.by not in approvers:
         return Refusal("conflict", f"{happening.by or 'nobody'} is not among the approvers of {node.path}", "by")
     made, modified = happening, happening.modified_action
+    if work.d.goal is not None and made.approved and (fault := edit_fault(work.d.goal, modified)) is not None:
+        return Refusal("invalid", fault.message, f"modified_action.{fault.place}")
     work.emit(e.ApprovalDecided(node.path, made.approved, made.by, made.comment, modified, made.on_behalf_of))
     answer = {"approved": made.approved, "by": made.by, "comment": made.comment}
     if modified is not None:

@@ -330,6 +330,10 @@ def _approval(step: d.ApprovalStep, path: str) -> Iterator[Fault]:
     yield from _templates(step.message, f"{path}.message")
 
 
+def _goal(_step: d.GoalStep, path: str) -> Iterator[Fault]:
+    yield Fault(f"{path}.step_type", "steps of kind goal stand only in the definition that a goal is given")
+
+
 def _nothing(_step: Any, _path: str) -> Iterator[Fault]:
     yield from ()
 
@@ -346,4 +350,5 @@ _KINDS: Final[dict[type[d.StepBase], Callable[[Any, str], Iterator[Fault]]]] = {
     d.ApprovalStep: _approval,
     d.SignalStep: _nothing,
     d.CheckpointStep: _nothing,
+    d.GoalStep: _goal,
 }

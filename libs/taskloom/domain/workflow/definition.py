@@ -133,6 +133,14 @@ class SignalStep(StepBase, frozen=True, tag="signal", kw_only=True):
     on_timeout: Literal["fail", "continue"] = "fail"
 
 
+class GoalStep(StepBase, frozen=True, tag="goal", kw_only=True):
+    """An act of a goal on how the step ``of`` in the same body ended. It stands only in the definition that a goal is
+    given when it is submitted."""
+
+    act: Literal["plan", "detect", "review", "begin", "calls", "results", "end", "summary", "settle"]
+    of: str = ""
+
+
 class CheckpointStep(StepBase, frozen=True, tag="checkpoint"):
     """Marks a state from which a new run can start."""
 
@@ -149,6 +157,7 @@ Step = (
     | ApprovalStep
     | SignalStep
     | CheckpointStep
+    | GoalStep
 )
 KINDS: Final = (
     *("task", "parallel", "sequential", "conditional", "loop", "wait"),

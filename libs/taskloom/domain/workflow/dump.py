@@ -12,6 +12,7 @@ import msgspec
 from immutables import Map
 from msgspec import Struct, structs
 
+from taskloom.domain.goals.state import GoalState
 from taskloom.domain.values import ErrorInfo
 from taskloom.domain.workflow.evolve import open_run
 from taskloom.domain.workflow.outcomes import UNDO
@@ -51,6 +52,7 @@ class _Data(Struct, omit_defaults=True):
     live: list[int] = []
     results: list[tuple[int, Any]] = []
     errors: list[tuple[int, str]] = []
+    error_types: list[tuple[int, str]] = []
     untold: list[int] = []
     again: list[int] = []
 
@@ -109,6 +111,7 @@ class Dump(Struct, omit_defaults=True):
     undo: list[_Undo] = []
     undoing: _Undo | None = None
     error: ErrorInfo | None = None
+    goal: GoalState | None = None
 
 
 _SCALARS: Final = (
@@ -140,6 +143,7 @@ def dump_run(run: RunState) -> Dump:
         undo=undo,
         undoing=None if run.undoing is None else _dump_undo(run.undoing, value),
         error=run.error,
+        goal=run.goal,
     )
 
 
@@ -176,6 +180,7 @@ def load_run(run_input: dict[str, Any], data: Any) -> RunState:
         undo=undo,
         undoing=undoing,
         error=dump.error,
+        goal=dump.goal,
     )
 
 
@@ -220,6 +225,7 @@ def _dump_data(data: LoopData | MapData | None, value: _Value) -> _Data | None:
         live=list(data.live),
         results=[(at, value(result)) for at, result in data.results.items()],
         errors=list(data.errors.items()),
+        error_types=list(data.error_types.items()),
         untold=list(data.untold),
         again=data.set_back,
     )
@@ -241,6 +247,7 @@ def _load_data(data: _Data | None, value: _Value) -> LoopData | MapData | None:
         Map(dict.fromkeys(data.live)),
         Map([(at, value(result)) for at, result in data.results]),
         Map(data.errors),
+        Map(data.error_types),
         Map(dict.fromkeys(data.untold)),
         again,
     )

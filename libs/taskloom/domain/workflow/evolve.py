@@ -7,12 +7,13 @@ from typing import Any, Final, get_args
 from immutables import Map
 
 from taskloom.domain.goals.events import AnyGoalEvent, GoalEvent
+from taskloom.domain.goals.state import evolve_goal, open_goal
 from taskloom.domain.workflow import ending, outcomes, restarting
 from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow.draft import Draft, draft_of, within
 from taskloom.domain.workflow.outcomes import UNDO
 from taskloom.domain.workflow.plan import plan_in
-from taskloom.domain.workflow.references import definition_in
+from taskloom.domain.workflow.references import definition_in, is_goal
 from taskloom.domain.workflow.sizes import size_of
 from taskloom.domain.workflow.state import FAILURE_STEPS, ROOT, STEP_ENDED, LoopData, MapData, RunState
 from taskloom.domain.workflow.values import ref_of
@@ -43,6 +44,7 @@ def open_run(run_input: dict[str, Any]) -> RunState:
         variables_bytes=sum(sizes.values()),
         restored={name: step.get("result") for name, step in steps.items() if step.get("status") == "completed"},
         initial=initial,
+        goal=open_goal(run_input) if is_goal(run_input) else None,
     )
 
 
@@ -288,7 +290,10 @@ def _stopping(d: Draft, event: e.StepStopping) -> None:
 
 
 def _of_goal(d: Draft, event: GoalEvent) -> None:
-    d.begin(event.path)
+    if d.nodes[event.path].status == "ready":
+        d.begin(event.path)
+    assert d.goal is not None
+    d.goal = evolve_goal(d.goal, event)
 
 
 _CHANGES: Final[dict[type[e.WorkflowEvent], Callable[[Draft, Any], None]]] = {

@@ -91,6 +91,11 @@ def stored_names_in(run_input: Mapping[str, Any]) -> Iterator[tuple[str, Referen
         yield from stored_names(definition, "input.definition")
 
 
+def is_goal(run_input: Mapping[str, Any]) -> bool:
+    """Whether a run's input is that of a goal; a workflow's has no such field."""
+    return "goal" in run_input
+
+
 def definition_in(run_input: Mapping[str, Any]) -> dict[str, Any]:
     """The definition that a run follows: its own, or the pinned one that it names.
 

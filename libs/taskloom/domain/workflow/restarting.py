@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from immutables import Map
 
+from taskloom.domain.goals.state import retried
 from taskloom.domain.workflow import ending
 from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow.draft import Draft, within
@@ -39,6 +40,8 @@ def restart(d: Draft, event: e.WorkflowRetried) -> None:
     d.listeners, d.timers, d.running = Map(), ending.NO_TIMERS, 0
     d.restarts = event.number
     d.set_timer(ROOT, event.due_at)
+    if d.goal is not None:
+        d.goal = retried(d.goal, from_start=event.start == "start")
     if event.start == "start":
         _from_start(d)
         return
@@ -124,15 +127,22 @@ def _go_on(d: Draft, node: Node) -> None:
 def _go_on_with_items(d: Draft, node: Node, data: MapData) -> None:
     tolerated = node.plan.step.allow_failures  # type: ignore[union-attr]
     left = sorted({*data.live, *data.set_back, *(() if tolerated else data.errors)}, reverse=True)
-    results, errors = data.results.mutate(), data.errors.mutate()
+    results, errors, types = data.results.mutate(), data.errors.mutate(), data.error_types.mutate()
     again: ItemList = None
     for at in left:
         again = (at, again)
         results.pop(at, None)
         errors.pop(at, None)
+        types.pop(at, None)
         _set_back(d, within(node.path, at))
     data = ending.map_data(
-        data, live=Map(), untold=Map(), again=again, results=results.finish(), errors=errors.finish()
+        data,
+        live=Map(),
+        untold=Map(),
+        again=again,
+        results=results.finish(),
+        errors=errors.finish(),
+        error_types=types.finish(),
     )
     d.change(node.path, data=data)
     if data.upcoming is None:

@@ -2,13 +2,15 @@
 
 ``variables``, ``context``, ``result`` (of the dependency that ended last, else of the step before), ``steps.<id>``
 (``status``, ``result``, ``error`` of the latest step with that id, the same round or item first), ``item`` and
-``index`` in a map, ``iteration`` in a loop, ``compensated`` in a compensation (the step's result). Any other name is
+``index`` in a map, ``iteration`` in a loop, ``compensated`` in a compensation (the step's result), ``goal`` in the run
+of one (``goals.names``). Any other name is
 looked up in the variables, then the last result, then the context.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from taskloom.domain.goals.names import GoalNames
 from taskloom.domain.workflow.draft import Draft, within
 from taskloom.domain.workflow.sizes import TooLarge
 from taskloom.domain.workflow.state import ROOT, LoopData, MapData, Node
@@ -24,6 +26,7 @@ class Scope:
     def __init__(self, draft: Draft, frame: str, step_id: str = "", values: Values = NO_VALUES) -> None:
         self._draft, self._frame, self._step_id, self._values = draft, frame, step_id, values
         self._opened: dict[str, int] = {}
+        self._goal: GoalNames | None = None
 
     def opened(self, value: Any) -> Any:
         """The value that a reference stands for; any other value itself.
@@ -60,6 +63,10 @@ class Scope:
             return last_result(d, self._frame, self._step_id)
         if name == "steps":
             return Steps(d, self._frame)
+        if name == "goal" and d.goal is not None:
+            if self._goal is None:
+                self._goal = GoalNames(d.goal, self.opened)
+            return self._goal
         place = place_of(d, self._frame)
         if name in place:
             return place[name]

@@ -45,8 +45,12 @@ def _settle(work: Work) -> None:
 
 
 def complete(work: Work, path: str, result: Any) -> None:
-    """The step completed: ``result.variables`` go into those of the run. Where they do not fit the step fails."""
+    """The step completed: ``result.variables`` go into those of the run. Where they do not fit the step fails.
+    What a goal's steps give are the words of a model or a tool: they set nothing."""
     node = work.d.nodes[path]
+    if work.d.goal is not None:
+        work.emit(e.StepCompleted(path, result))
+        return
     ref = ref_of(result) if node.plan.needs_slot else None
     try:
         values = work.means.values.variables(ref) if ref is not None else _variables_of(result)

@@ -8,7 +8,7 @@ import msgspec
 
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.values import ErrorInfo
-from taskloom.domain.workflow import conditions, expressions
+from taskloom.domain.workflow import conditions, expressions, goal_steps
 from taskloom.domain.workflow import definition as d
 from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow.draft import within
@@ -269,4 +269,5 @@ _STARTS: Final[dict[str, Callable[[Work, Node, Any], None]]] = {
     "approval": _approval,
     "signal": _signal,
     "checkpoint": _checkpoint,
+    "goal": goal_steps.act,
 }

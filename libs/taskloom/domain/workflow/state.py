@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 from immutables import Map
 from msgspec import Struct
 
+from taskloom.domain.goals.state import GoalState
 from taskloom.domain.values import ErrorInfo
 from taskloom.domain.workflow.persistent import EMPTY_QUEUE, NO_TIMERS, Queue, Timers
 from taskloom.domain.workflow.plan import Body, Plan, StepPlan
@@ -61,6 +62,7 @@ class MapData(Struct, frozen=True):
     live: Map[int, None] = Map()
     results: Map[int, Any] = Map()
     errors: Map[int, str] = Map()
+    error_types: Map[int, str] = Map()
     untold: Map[int, None] = Map()
     again: "ItemList" = None
 
@@ -160,7 +162,8 @@ class RunFields(Struct):
     that ended. ``watching`` are waits for a condition, ``approvals`` those for a decision;
     ``restored`` are results by step id of the run whose checkpoint this one started from. ``sizes`` are the bytes of
     each variable, ``refs`` counts results that are kept by reference. ``initial`` are the variables that the run began
-    with, ``restarts`` counts its retries, ``undone`` the compensations that have begun.
+    with, ``restarts`` counts its retries, ``undone`` the compensations that have begun. ``goal`` is what a goal's
+    run has come to.
     """
 
     plan: Plan
@@ -201,6 +204,7 @@ class RunFields(Struct):
     initial: Map[str, Any] = Map()
     restarts: int = 0
     undone: int = 0
+    goal: GoalState | None = None
 
 
 class RunState(RunFields, frozen=True):  # type: ignore[misc]  # the draft is the one that may be set

@@ -44,7 +44,10 @@ def loaded(run_input: Any, state: RunState) -> RunState:
 
 class Run:
     def __init__(self, *steps: dict[str, Any], checkpoint: Any = None, **definition: Any) -> None:
-        self.input = {"definition": {"name": "w", "steps": list(steps), **definition}, "checkpoint": checkpoint}
+        self._begin({"definition": {"name": "w", "steps": list(steps), **definition}, "checkpoint": checkpoint})
+
+    def _begin(self, run_input: dict[str, Any]) -> None:
+        self.input = run_input
         self.now = START
         self.state: RunState = open_run(self.input)
         self.history: list[e.WorkflowEvent] = []
