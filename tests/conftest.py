@@ -16,6 +16,7 @@ from taskloom.local.kafka import EmbeddedKafka
 from taskloom.local.postgres import EmbeddedPostgres
 from taskloom.testing.processes import RunningSystem
 from tests.clients.node import Node
+from tests.databases import Databases
 
 T = TypeVar("T")
 
@@ -111,18 +112,17 @@ def migrated_template(embedded_postgres: EmbeddedPostgres) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def databases(embedded_postgres: EmbeddedPostgres, migrated_template: str) -> Databases:
+    return Databases(embedded_postgres, migrated_template)
+
+
 @pytest.fixture
-def database_dsn(embedded_postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    """DSN of a fresh database with all migrations applied; gone after the test."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(embedded_postgres.dsn("postgres"), autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(migrated_template))
-        )
+def database_dsn(embedded_postgres: EmbeddedPostgres, databases: Databases) -> Iterator[str]:
+    """DSN of a database as the migrations left it; after the test nobody is connected to it any more."""
+    name = databases.take()
     yield embedded_postgres.dsn(name)
-    # A connection of its own: the test may have killed the server meanwhile.
-    with psycopg.connect(embedded_postgres.dsn("postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    databases.give_back(name)
 
 
 @pytest.fixture
