@@ -73,7 +73,7 @@ async def serve(
     if handlers is None:
         handlers = await runtime.start("load handlers", _open_handlers(settings))
     capabilities = _capabilities(settings)
-    guardian = Guardian(settings.cgroup, settings.shell_users)
+    guardian = Guardian(settings.cgroup, settings.shell_users, settings.executor_id)
     reporter = Reporter(
         reports, topic=topics.commands, partitions=settings.partitions, executor_id=settings.executor_id
     )

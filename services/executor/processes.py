@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from services.executor import guardian as wire
+from services.executor import marks
 from services.executor.users import identity
 from taskloom.kinds.api import Exit, Limits, ProcessStream, Supervised, TaskError
 
@@ -137,10 +138,14 @@ class GuardedProcess:
 class Guardian(asyncio.Protocol):
     """Starts the guardian process when the first command needs it, and again should it be lost."""
 
-    def __init__(self, cgroup: str = "off", users: tuple[str, ...] = ()) -> None:
-        """``cgroup``: as in ``cgroups.find``. ``users``: who commands may run as (see ``users.identity``)."""
+    def __init__(self, cgroup: str = "off", users: tuple[str, ...] = (), executor_id: str = "") -> None:
+        """``cgroup``: as in ``cgroups.find``. ``users``: who commands may run as (see ``users.identity``).
+        ``executor_id``: whose commands they are, for finding again what a killed guardian left (see ``marks``)."""
         self._cgroup = cgroup
         self._users = users
+        self._executor_id = executor_id or f"process-{os.getpid()}"
+        self._mark = ""
+        self._burials: set[asyncio.Task[None]] = set()
         self._processes: dict[int, GuardedProcess] = {}
         self._next = 0
         self._inbox = bytearray()
@@ -175,7 +180,7 @@ class Guardian(asyncio.Protocol):
             register.append(process)
         order = {
             "argv": list(argv),
-            "env": {**environment, **(env or {})},
+            "env": {**environment, **(env or {}), marks.VARIABLE: self._mark},
             "cwd": cwd,
             "user": ids,
             "limits": msgspec.to_builtins(limits or Limits()),
@@ -193,6 +198,7 @@ class Guardian(asyncio.Protocol):
         if self._helper is not None:
             await asyncio.to_thread(_wait, self._helper)
             self._helper = None
+        await asyncio.gather(*self._burials)
 
     def send(self, kind: int, number: int, payload: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -204,6 +210,7 @@ class Guardian(asyncio.Protocol):
                 await asyncio.sleep(0)  # until connection_lost has failed what ran under the old one
             if self._transport is not None:
                 return
+            await asyncio.to_thread(self._sweep)
             ours, theirs = socket.socketpair()
             ours.setblocking(False)
             with theirs:
@@ -213,6 +220,7 @@ class Guardian(asyncio.Protocol):
                     start_new_session=True,
                     stdin=subprocess.DEVNULL,
                 )
+            self._mark = marks.mark_of(self._executor_id, self._helper.pid)
             self._inbox.clear()
             loop = asyncio.get_running_loop()
             self._transport, _ = await loop.create_connection(lambda: self, sock=ours)
@@ -241,7 +249,7 @@ class Guardian(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The guardian is gone: the keepers of the commands kill what is below them. Should one be gone too, its
-        command died with it, and the command's group is killed here."""
+        command died with it, the command's group is killed here, and what had left that is looked for by its mark."""
         self._transport = None
         lost, self._processes = self._processes, {}
         if lost:
@@ -250,9 +258,27 @@ class Guardian(asyncio.Protocol):
             if process.pid:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-            process.fail(
-                TaskError("guardian_lost", "the command's supervisor was killed, and the command with it", fault=True)
-            )
+        burial = asyncio.create_task(self._bury(self._helper, lost.values()))
+        self._burials.add(burial)
+        burial.add_done_callback(self._burials.discard)
+
+    async def _bury(self, helper: subprocess.Popen[bytes] | None, lost: Iterable[GuardedProcess]) -> None:
+        """Tells of the loss once nothing of the commands runs any more."""
+        try:
+            if helper is not None:
+                await asyncio.to_thread(_wait, helper)
+            await asyncio.to_thread(self._sweep)
+        finally:
+            for process in lost:
+                process.fail(
+                    TaskError(
+                        "guardian_lost", "the command's supervisor was killed, and the command with it", fault=True
+                    )
+                )
+
+    def _sweep(self) -> None:
+        if count := marks.sweep(self._executor_id):
+            _log.warning("killed processes that a killed guardian had left", processes=count)
 
 
 def _wait(helper: subprocess.Popen[bytes]) -> None:

@@ -23,7 +23,13 @@ ESCAPES = {
 }
 
 
-@pytest.fixture(params=["auto", "off"])
+DELEGATED = os.environ.get("TASKLOOM_TEST_CGROUP", "")
+"""A cgroup of version 2 without processes, whose parent hands on memory and pids (scripts/delegated_cgroup.sh)."""
+
+needs_controllers = pytest.mark.skipif(not DELEGATED, reason="no cgroup is delegated (scripts/delegated_cgroup.sh)")
+
+
+@pytest.fixture(params=["auto", "off", pytest.param(DELEGATED, id="delegated", marks=needs_controllers)])
 async def guardian(request: pytest.FixtureRequest) -> AsyncIterator[Guardian]:
     if request.param == "auto" and not cgroups.capabilities("auto"):
         pytest.skip("this process may make no cgroup of version 2 here")
@@ -100,6 +106,54 @@ async def test_nothing_outlives_a_guardian_that_is_killed(escape: str) -> None:
     await guardian.close()
 
 
+MARKED = {name: escape for name, escape in ESCAPES.items() if "env -i" not in escape}
+
+
+@pytest.mark.parametrize("escape", MARKED.values(), ids=MARKED.keys())
+async def test_nothing_that_has_its_mark_outlives_keeper_and_guardian_killed_at_once(escape: str) -> None:
+    guardian, mark = Guardian("off"), new_mark()
+    other = await guardian.spawn(["bash", "-c", f"setsid sleep {mark + 1} & wait"])
+    await eventually(lambda: len(marked(mark + 1)) == 1)
+    assert guardian._helper is not None
+    helper = guardian._helper.pid
+    stopped = await guardian.spawn(["bash", "-c", f"{escape.format(mark=mark)}\nsleep 60"])
+    await eventually(lambda: len(marked(mark)) == 1)
+    keeper = psutil.Process(stopped.pid).ppid()
+    for pid in (keeper, helper):
+        os.kill(pid, signal.SIGSTOP)  # so that neither does its work while the other is killed
+    for pid in (keeper, helper):
+        os.kill(pid, signal.SIGKILL)
+    for process in (stopped, other):
+        with pytest.raises(TaskError, match="supervisor"):
+            await process.wait()
+    assert marked(mark) == marked(mark + 1) == []
+    assert (await run(guardian, "echo goes on"))[0] == "goes on\n"
+    await guardian.close()
+
+
+async def test_what_an_executor_left_that_was_killed_with_all_that_watches_is_killed_at_the_next_start() -> None:
+    name, mark = f"executor-{os.urandom(4).hex()}", new_mark()
+    earlier, beside = Guardian("off", (), name), Guardian("off", (), name)
+    process = await earlier.spawn(["bash", "-c", f"setsid sleep {mark} & sleep 60"])
+    await beside.spawn(["sleep", str(mark + 1)])
+    await eventually(lambda: len(marked(mark)) == len(marked(mark + 1)) == 1)
+    assert earlier._helper is not None
+    assert earlier._transport is not None
+    earlier._transport.pause_reading()  # as one that does not hear of it any more
+    keeper = psutil.Process(process.pid).ppid()
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in (keeper, earlier._helper.pid):
+            os.kill(pid, number)
+    earlier._helper.wait(20)
+    assert len(marked(mark)) == 1
+    later = Guardian("off", (), name)
+    assert (await run(later, "echo up"))[0] == "up\n"
+    assert marked(mark) == []
+    assert len(marked(mark + 1)) == 1, "a guardian that lives keeps its commands"
+    for guardian in (earlier, beside, later):
+        await guardian.close()
+
+
 @pytest.mark.parametrize("escape", ESCAPES.values(), ids=ESCAPES.keys())
 async def test_nothing_outlives_an_executor_that_is_gone(guardian: Guardian, escape: str) -> None:
     mark = new_mark()
@@ -170,3 +224,27 @@ async def test_a_limit_of_the_whole_group_is_refused_where_the_host_cannot_hold_
         await guardian.spawn(["true"], limits=Limits(total_memory_mb=100))
     assert (refused.value.type, refused.value.retryable) == ("spawn_failed", False)
     await guardian.close()
+
+
+@needs_controllers
+async def test_limits_of_the_whole_group_hold_for_all_that_a_command_starts() -> None:
+    assert cgroups.capabilities(DELEGATED) == ("cgroup", "cgroup.memory", "cgroup.pids")
+    guardian = Guardian(DELEGATED)
+    try:
+        eats = "setsid bash -c 'x=$(head -c 20000000 /dev/zero | tr \"\\0\" x); sleep 60' & "
+        process = await guardian.spawn(["bash", "-c", eats * 4 + "wait"], limits=Limits(total_memory_mb=64))
+        await text_of(process)
+        ended = await process.wait()
+        assert (ended.out_of_memory, ended.code) == (True, -signal.SIGKILL)
+        within = await guardian.spawn(["bash", "-c", "echo fits"], limits=Limits(total_memory_mb=64))
+        assert await text_of(within) == "fits\n"
+        assert not (await within.wait()).out_of_memory
+        forks = "for i in {1..50}; do sleep 60 & done; jobs -r | wc -l"
+        process = await guardian.spawn(["bash", "-c", forks], limits=Limits(processes=10))
+        async for _, data in process.output():
+            if b"Resource temporarily unavailable" in data:
+                break
+        assert 5 <= len(descendants(process.pid)) < 10
+        await process.kill()
+    finally:
+        await guardian.close()
