@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from taskloom.testing.processes import RunningSystem
-from tests.bench import agents, load, output, reads, scheduler_rate, streams, take_over, workflows
+from tests.bench import agents, load, machines, output, reads, scheduler_rate, streams, take_over, workflows
 from tests.bench.system import (
     SETTINGS,
     cpu_seconds,
@@ -138,6 +138,8 @@ async def outputs_and_cancels(system: RunningSystem, _options: argparse.Namespac
 
 
 async def linked_agents(system: RunningSystem, options: argparse.Namespace, note: Note) -> None:
+    for figure in await machines.measure(system):
+        note(figure)
     for figure in await agents.measure(system, options.agents):
         note(figure)
     await system.wait_all_ready()

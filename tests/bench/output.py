@@ -11,6 +11,7 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -109,8 +110,8 @@ async def subscribed(port: int, task_ids: list[str]) -> dict[str, Any]:
     return found
 
 
-async def shell(http: httpx.AsyncClient, cmd: str) -> str:
-    answer = await http.post("/tasks/shell", json={"agent_id": AGENT, "cmd": cmd, "timeout": 600})
+async def shell(http: httpx.AsyncClient, cmd: str, agent_id: str = AGENT) -> str:
+    answer = await http.post("/tasks/shell", json={"agent_id": agent_id, "cmd": cmd, "timeout": 600})
     answer.raise_for_status()
     return str(answer.json()["task_id"])
 
@@ -119,11 +120,14 @@ def writing(mib: int) -> str:
     return f"yes '{LINE}' | head -c {mib * MIB}"
 
 
-async def throughput(system: RunningSystem, http: httpx.AsyncClient, tasks: int, mib: int) -> dict[str, Any]:
-    """MB/s (10**6) of output, from the first piece that a subscriber had to the last one; all that was written came."""
+async def throughput(
+    system: RunningSystem, http: httpx.AsyncClient, tasks: int, mib: int, on: Sequence[str] = (AGENT,)
+) -> dict[str, Any]:
+    """MB/s (10**6) of output, from the first piece that a subscriber had to the last one; all that was written came.
+    The tasks run on these agents by turns."""
     port = urlsplit(system.url).port or 80
     before = cpu_seconds(system)
-    task_ids = list(await asyncio.gather(*(shell(http, writing(mib)) for _ in range(tasks))))
+    task_ids = list(await asyncio.gather(*(shell(http, writing(mib), on[number % len(on)]) for number in range(tasks))))
     found = await subscribed(port, task_ids)
     used = difference(cpu_seconds(system), before)
     expected = tasks * mib * MIB
