@@ -14,6 +14,7 @@ import pytest
 import yaml
 from pydantic_settings import BaseSettings
 
+from services.executor.link.settings import AgentSettings
 from services.executor.settings import ExecutorSettings
 from services.gateway.settings import GatewaySettings
 from services.orchestrator.settings import OrchestratorSettings
@@ -30,6 +31,10 @@ SETTINGS: Final[dict[str, type[ServiceSettings]]] = {
     "projection": ProjectionSettings,
 }
 SERVICES: Final = tuple(SETTINGS)
+AGENT: Final = ROOT / "infra" / "k8s" / "agent"
+KEPT_FROM_AGENTS: Final = frozenset(
+    f"TASKLOOM_{name}" for name in ("KAFKA_BOOTSTRAP", "DATABASE_DSN", "SECRETS_KEY", "WEBHOOK_KEY")
+)
 HTTP_PORT: Final = {"gateway": 8080, "orchestrator": 9100, "executor": 9100, "projection": 9100}
 
 
@@ -108,6 +113,23 @@ def test_compose_checks_readiness_on_the_port_that_the_service_has(service: str)
     assert f"http://127.0.0.1:{HTTP_PORT[service]}/readiness" in command
 
 
+def test_the_agent_of_compose_knows_a_gateway_and_its_token_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, gateway = compose()["services"]["agent"], compose()["services"]["gateway"]
+    assert set(agent["environment"]) <= known_variables(AgentSettings)
+    assert not [name for name in agent["environment"] if name in KEPT_FROM_AGENTS]
+    for name in [name for name in os.environ if name.startswith("TASKLOOM_")]:
+        monkeypatch.delenv(name)
+    for name, value in agent["environment"].items():
+        monkeypatch.setenv(name, interpolated(value))
+
+    settings = load(AgentSettings)
+
+    assert settings.gateway_urls == (f"http://gateway:{gateway['environment']['TASKLOOM_HTTP_PORT']}",)
+    assert seconds(agent["stop_grace_period"]) > settings.drain_timeout_s
+    assert (agent["profiles"], agent["depends_on"]) == (["agents"], {"gateway": {"condition": "service_healthy"}})
+    assert interpolated(agent["command"]) == "['agent', '--id', 'agent1']"
+
+
 def test_every_service_of_compose_can_be_scaled() -> None:
     services = compose()["services"]
 
@@ -145,10 +167,11 @@ def test_compose_file_is_accepted_by_docker_compose() -> None:
     command = compose_command()
     files = ["-f", str(COMPOSE), "-f", str(ROOT / "infra" / "compose" / "kafka-on-host.yml")]
 
-    done = subprocess.run([*command, *files, "--profile", "watch", "config"], capture_output=True, text=True, cwd=ROOT)
+    profiles = ["--profile", "watch", "--profile", "agents"]
+    done = subprocess.run([*command, *files, *profiles, "config"], capture_output=True, text=True, cwd=ROOT)
 
     assert done.returncode == 0, done.stderr
-    assert set(SERVICES) <= set(yaml.safe_load(done.stdout)["services"])
+    assert {*SERVICES, "agent"} <= set(yaml.safe_load(done.stdout)["services"])
 
 
 def compose_command() -> list[str]:
@@ -351,11 +374,56 @@ def test_autoscaling_stops_at_the_number_of_partitions(service: str) -> None:
     assert manifest("HorizontalPodAutoscaler", service)["spec"]["maxReplicas"] <= int(partitions)
 
 
-def test_manifests_are_accepted_by_kustomize() -> None:
+def test_the_agent_of_kubernetes_knows_a_gateway_and_its_token_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (deployment,) = yaml.safe_load_all((AGENT / "agent.yaml").read_text())
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    given = dict(line.split("=", 1) for line in (AGENT / "agent.env").read_text().split())
+    given |= {variable["name"]: variable.get("value", "x") for variable in container["env"]}
+    assert set(given) <= known_variables(AgentSettings)
+    assert not KEPT_FROM_AGENTS & given.keys()
+    for name in [name for name in os.environ if name.startswith("TASKLOOM_")]:
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    settings = load(AgentSettings)
+
+    assert settings.gateway_urls == ("http://gateway.taskloom.svc",)  # port 80, that of the Service
+    assert manifest("Service", "gateway")["spec"]["ports"][0]["port"] == 80
+    assert pod["terminationGracePeriodSeconds"] > settings.drain_timeout_s
+    assert container["args"] == ["agent", "--id", "$(TASKLOOM_EXECUTOR_ID)"]
+    assert container["ports"] == [{"name": "http", "containerPort": settings.ops_port}]
+    (room,) = [volume["emptyDir"]["sizeLimit"] for volume in pod["volumes"] if volume["name"] == "scratch"]
+    assert float(room.removesuffix("Gi")) * 1024 > settings.spill_mb
+    # Two processes of one id would take each other's place for ever.
+    assert (deployment["spec"]["replicas"], deployment["spec"]["strategy"]) == (1, {"type": "Recreate"})
+    assert (
+        deployment["spec"]["selector"]["matchLabels"].items()
+        <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    )
+
+
+def test_the_gateway_lets_the_agents_pod_in_and_it_runs_without_rights() -> None:
+    (deployment,) = yaml.safe_load_all((AGENT / "agent.yaml").read_text())
+    template = deployment["spec"]["template"]
+    (rule,) = manifest("NetworkPolicy", "gateway")["spec"]["ingress"]
+    executor = pod_of("executor")
+
+    assert rule["from"][0]["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    assert template["spec"]["securityContext"] == executor["securityContext"]
+    assert template["spec"]["containers"][0]["securityContext"] == executor["containers"][0]["securityContext"]
+
+
+@pytest.mark.parametrize(("folder", "expected"), [(BASE, None), (AGENT, 1)])
+def test_manifests_are_accepted_by_kustomize(folder: Path, expected: int | None) -> None:
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")
 
-    done = subprocess.run(["kubectl", "kustomize", str(BASE)], capture_output=True, text=True)
+    done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
-    assert len(list(yaml.safe_load_all(done.stdout))) == len(manifests()) + 1  # and the generated ConfigMap
+    made = len(manifests()) if expected is None else expected
+    assert len(list(yaml.safe_load_all(done.stdout))) == made + 1  # and the generated ConfigMap
