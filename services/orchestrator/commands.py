@@ -20,7 +20,7 @@ from services.orchestrator.leases import Leases
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Records
 from services.orchestrator.ownership import Owner
-from services.orchestrator.peers import tell_refused, unknown_dependency
+from services.orchestrator.peers import of_step, run_of, tell_refused, unknown_dependency
 from services.orchestrator.steps import BATCH_EVENTS, Steps, means_in
 from services.orchestrator.stored_webhooks import StoredWebhooks
 from services.orchestrator.stored_workflows import StoredWorkflows
@@ -164,6 +164,7 @@ class CommandLoop:
             due = self._timers.take_due(now, self._batch_max)
             inbox, self._inbox = self._inbox, []
             unknown = [envelope.task_id for envelope, _ in envelopes if not self._is_new(envelope)]
+            unknown += [run_of(envelope) for envelope, _ in envelopes if of_step(envelope)]
             await self._owner.load_missing(unknown + [name for name in due if is_entity_id(name)])
             await self._webhooks.renew(self._tenants(envelopes, [*due, *(name for name, _ in inbox)]), now)
             due += await self._decisions.values.fetch(envelope for envelope, _ in envelopes)
@@ -251,6 +252,10 @@ class CommandLoop:
             return self._apply(batch, envelope, record, now)
 
     def _apply(self, batch: Batch, envelope: Envelope, record: Any, now: datetime) -> None:
+        if of_step(envelope):
+            if self._steps.is_awaited(envelope.task_id):
+                batch.local.append(envelope)
+            return
         kind = type(envelope.command)
         if kind not in _REPORTS:
             envelope = with_actor(envelope)

@@ -5,6 +5,7 @@ from typing import Any, Final, Protocol
 
 from msgspec import Struct, structs
 
+from services.orchestrator.peers import of_step
 from taskloom.bus.publish import MAX_RECORD_BYTES
 from taskloom.domain.ids import is_task_id
 from taskloom.domain.scheduling.match import ANY_QUEUE
@@ -81,6 +82,8 @@ class Ingest:
         if envelope.attributes.source.startswith(GATEWAY_SOURCE):
             return
         if isinstance(command, SubmitTask):
+            if of_step(envelope):
+                return  # its run is told what is wrong with it
             if command.kind == WEBHOOK_KIND and envelope.attributes.source == ORCHESTRATOR_SOURCE:
                 return  # it waits until an executor delivers webhooks
             check_from_outside(command)

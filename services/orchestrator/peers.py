@@ -9,8 +9,9 @@ from taskloom.domain.envelope import Recorded
 from taskloom.domain.ids import placing_key
 from taskloom.domain.policies import elsewhere, tells
 from taskloom.domain.refusals import Refusal
-from taskloom.domain.task.commands import NoteChild, NoteDependency, RetryChild, TaskCommand, WatchTask
+from taskloom.domain.task.commands import NoteChild, NoteDependency, RetryChild, SubmitTask, TaskCommand, WatchTask
 from taskloom.domain.values import ErrorInfo
+from taskloom.domain.workflow.references import names_unpinned
 from taskloom.domain.workflow.wanted import parent_of, restart_of
 from taskloom.wire.cloudevents import ORCHESTRATOR_SOURCE, Attributes
 from taskloom.wire.commands import Envelope, command_type
@@ -24,8 +25,24 @@ def peers_of(recorded: Recorded, traceparent: str) -> list[Envelope]:
 
 def is_local(envelope: Envelope, task_id: str) -> bool:
     """Between a workflow and its steps: applied in the round it came from, never sent. But for a child workflow that
-    ended long ago maybe: what is sent finds its state read from the store."""
-    return placing_key(envelope.task_id) == placing_key(task_id) and not isinstance(envelope.command, RetryChild)
+    ended long ago maybe, whose state is read from the store for what is sent; and for one that is a stored workflow,
+    which is looked up and pinned on the way."""
+    command = envelope.command
+    sent = isinstance(command, RetryChild) or (isinstance(command, SubmitTask) and names_unpinned(command))
+    return placing_key(envelope.task_id) == placing_key(task_id) and not sent
+
+
+def of_step(envelope: Envelope) -> bool:
+    """Whether it submits the task of a step, and was sent because it had to be pinned."""
+    ours = envelope.attributes.source == ORCHESTRATOR_SOURCE
+    return ours and isinstance(envelope.command, SubmitTask) and parent_of(envelope.task_id) is not None
+
+
+def run_of(envelope: Envelope) -> str:
+    """The run that the task of a step belongs to."""
+    parent = parent_of(envelope.task_id)
+    assert parent is not None
+    return parent[0]
 
 
 def told_by(recorded: Recorded, traceparent: str) -> list[Envelope]:

@@ -15,7 +15,14 @@ from services.orchestrator.ports import Store
 from taskloom.domain.entities.definitions import Definition, Revision
 from taskloom.domain.entities.ids import entity_id
 from taskloom.domain.task.commands import SubmitTask
-from taskloom.domain.workflow.references import MAX_PINNED, PINNED, Reference, stored_names, stored_names_in
+from taskloom.domain.workflow.references import (
+    MAX_PINNED,
+    PINNED,
+    Reference,
+    names_unpinned,
+    stored_names,
+    stored_names_in,
+)
 from taskloom.wire.commands import Envelope
 from taskloom.wire.recorded import unseal
 from taskloom.wire.topics import partition_of, shard_of
@@ -34,9 +41,7 @@ class StoredWorkflows:
     def names_any(self, envelope: Envelope) -> bool:
         """Whether ``pinned`` has anything to look up."""
         command = envelope.command
-        if type(command) is not SubmitTask or command.kind != "workflow" or PINNED in command.input:
-            return False
-        return next(iter(stored_names_in(command.input)), None) is not None
+        return type(command) is SubmitTask and names_unpinned(command)
 
     async def pinned(self, envelope: Envelope) -> Envelope:
         """The submission with the stored workflows that it names, and those that they name, in its input.

@@ -186,6 +186,37 @@ def lives() -> Iterator[GivenTask]:
     it.when(c.NoteChild("m.1", "completed", restart=1), after_s=1, command_id="resumed~m.1..2/5/0")
     yield it
 
+    yield goal()
+
+
+def goal() -> GivenTask:
+    """One whose first plan fails, with a call that a model asked for, and a summary."""
+    it = task(
+        "goal", kind="goal", query="find it", input={"tools": {"files": {"tools": ["read"]}}}, budget={"tokens": 999}
+    )
+    usage = {"input_tokens": 5, "output_tokens": 7, "cost_usd": 0.25}
+
+    def ended(path: str, **outcome: Any) -> None:
+        it.when(c.NoteChild(path, **outcome), after_s=1, command_id=f"goal~{path}/5/0")
+
+    def said(path: str, **answer: Any) -> None:
+        ended(path, outcome="completed", result={"text": "so", "model_used": "m", "usage": usage, **answer})
+
+    read = {"server": "files", "tool": "read", "args": {"path": "x"}}
+    open_step = {"description": "look", "type": "tool-call"}
+    summary = {"description": "sum up", "type": "summarization"}
+    one, talk = "plans.1.work.{}.stepping.one", "plans.1.work.1.stepping.one.talking.converse.{}"
+    said("plans.1.planning.asking.propose", steps=[open_step, summary, {"type": "tool-call", **read}])
+    said(f"{talk.format(1)}.turn", calls=[{"id": "a", **read}, {"id": "b", "server": "files", "tool": "rm"}])
+    found = {"server": "files", "tool": "read", "result": {"é": [1.5, None]}, "status": "success", "duration_ms": 3}
+    ended(f"{talk.format(1)}.calling.calls.0", outcome="completed", result=found)
+    said(f"{talk.format(2)}.turn")
+    said(f"{one.format(2)}.do")
+    ended(f"{one.format(3)}.do", outcome="failed", error=ErrorInfo("tool_failed", "no such file", retryable=False))
+    said("plans.2.planning.asking.propose", steps="none")
+    said("plans.2.work.1.stepping.one.do")
+    return it
+
 
 def expectation(it: GivenTask) -> dict[str, Any]:
     state: TaskState | None = None

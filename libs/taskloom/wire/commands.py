@@ -18,7 +18,7 @@ from taskloom.domain.task.commands import (
     SubmitTask,
     TaskCommand,
 )
-from taskloom.wire.cloudevents import Attributes, Headers, read, to_headers
+from taskloom.wire.cloudevents import ORCHESTRATOR_SOURCE, Attributes, Headers, read, to_headers
 from taskloom.wire.errors import WireError
 
 MAX_DEPTH: Final = 100
@@ -85,7 +85,8 @@ def decode_command(key: bytes | None, value: bytes | None, headers: Headers, *, 
     else:
         submits = type(command) is SubmitTask
         task_id = _task_id(key, attributes, cast(TaskCommand, command)) or (fallback_id if submits else "")
-        if not (is_valid_id if submits else is_task_id)(task_id):
+        of_step = attributes.source == ORCHESTRATOR_SOURCE  # a step's task whose workflow had to be looked up
+        if not (is_valid_id if submits and not of_step else is_task_id)(task_id):
             raise WireError(f"{task_id!r} is not a task id (1 to 128 of A-Z a-z 0-9 : _ - .)", field="key")
     if not attributes.id:
         attributes = msgspec.structs.replace(attributes, id=fallback_id)

@@ -9,6 +9,7 @@ from tests.component.orchestrator.suite_changes import ChangesSuite
 from tests.component.orchestrator.suite_definitions import DefinitionsSuite
 from tests.component.orchestrator.suite_dependencies import DependenciesSuite
 from tests.component.orchestrator.suite_executors import ExecutorsSuite
+from tests.component.orchestrator.suite_goals import GoalsSuite
 from tests.component.orchestrator.suite_leases import LeasesSuite
 from tests.component.orchestrator.suite_ownership import OwnershipSuite
 from tests.component.orchestrator.suite_restarts import RestartsSuite
@@ -27,6 +28,7 @@ class TestCommandLoopInMemory(
     ExecutorsSuite,
     DependenciesSuite,
     WorkflowsSuite,
+    GoalsSuite,
     RestartsSuite,
     DefinitionsSuite,
     RunsSuite,

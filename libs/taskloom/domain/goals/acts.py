@@ -8,6 +8,7 @@ from msgspec import Struct
 from taskloom.domain.goals import events as g
 from taskloom.domain.goals import progress
 from taskloom.domain.goals.checking import check_plan, fallback
+from taskloom.domain.goals.names import answer
 from taskloom.domain.goals.outcomes import Outcome, made_calls, summed_up, text_of, usage_of
 from taskloom.domain.goals.plans import PlannedBy, PlannedStep
 from taskloom.domain.goals.state import Current, GoalState, refused_call
@@ -149,7 +150,7 @@ def _results(state: GoalState, path: str, told: Outcome) -> Decision:
 def _uncertain(
     state: GoalState, server: str, tool: str, args: dict[str, Any], error: ErrorInfo | None
 ) -> g.StepFault | None:
-    if error is None or error.type not in progress.UNCERTAIN or is_idempotent(state.given, server, tool, args):
+    if error is None or not progress.is_uncertain(error) or is_idempotent(state.given, server, tool, args):
         return None
     verdict = progress.handle_tool_failure(f"{server}/{tool}", error.type, 1, idempotent=False)
     return g.StepFault(error.type, cut(f"{verdict.reason}: {error.message}", 2_000), uncertain=True)
@@ -242,7 +243,7 @@ def _settle(state: GoalState, path: str, told: Outcome) -> Decision:
         return Decision()
     judged = progress.evaluate_progress(state)
     if progress.is_achieved(state):
-        text = cut(text_of(told.value)) if told.error is None else ""
+        text = (cut(text_of(told.value)) if told.error is None else "") or answer(state)
         return Decision((g.GoalSettled(path, True, "All steps completed", text, usage_of(told.value)),))
     if judged.should_continue:
         return Decision()

@@ -11,8 +11,10 @@ from typing import Any, Final
 from msgspec import Struct
 
 from taskloom.domain.goals.state import GoalState
+from taskloom.domain.values import ErrorInfo
 
 TOOL_TRIES: Final = 3
+_BROKEN_OFF: Final = "tool_server_unavailable"
 _SURE_TO_FAIL_AGAIN: Final = ("tool_denied", "invalid_arguments")
 UNCERTAIN: Final = ("lost", "quarantined", "timeout", "tool_timeout")
 """Types of errors after which nobody knows whether a call was made."""
@@ -96,17 +98,22 @@ def handle_tool_failure(tool: str, error: str, attempt: int, *, idempotent: bool
     None either when nobody knows whether a tool did its work that must not do it twice."""
     if error in _SURE_TO_FAIL_AGAIN:
         return Verdict(False, 0.0, f"{tool} would fail again: {error}")
-    if error in UNCERTAIN and not idempotent:
+    if error in (*UNCERTAIN, _BROKEN_OFF) and not idempotent:
         return Verdict(False, 0.0, f"nobody knows whether {tool} did its work ({error}); somebody has to retry it")
     if attempt >= TOOL_TRIES:
         return Verdict(False, 0.0, f"{tool} failed {attempt} times")
     return Verdict(True, float(2**attempt), f"attempt {attempt} of {tool} failed: {error}")
 
 
+def is_uncertain(error: ErrorInfo) -> bool:
+    """Whether a call that ended so may have been made; a server that broke off says so by asking for no other try."""
+    return error.type in UNCERTAIN or (error.type == _BROKEN_OFF and not error.retryable)
+
+
 def tool_retry(idempotent: bool) -> dict[str, Any]:
     """``handle_tool_failure`` as the retry policy of a task."""
     first, second = (handle_tool_failure("", "tool_failed", attempt).delay_s for attempt in (1, 2))
-    never = [*_SURE_TO_FAIL_AGAIN, *(() if idempotent else UNCERTAIN)]
+    never = [*_SURE_TO_FAIL_AGAIN, *(() if idempotent else ("timeout", "tool_timeout"))]
     policy = {"max_attempts": TOOL_TRIES, "initial_s": first, "factor": second / first, "non_retryable": never}
     return policy if idempotent else {**policy, "max_lost": 1}
 

@@ -44,7 +44,7 @@ def pinned_input(command: SubmitTask) -> dict[str, Any]:
     given = structs.replace(given, budget=command.budget, model=_model(given.model, command))
     for note in [] if given.steps is None else faults_of(given, given.steps, given.max_steps):
         raise BadGoal(note.message, f"input.steps{note.place}")
-    pinned: dict[str, Any] = msgspec.to_builtins(given)
+    pinned: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(given))
     return {**pinned, "goal": given.goal, DEFINITION: definition_for(given)}
 
 

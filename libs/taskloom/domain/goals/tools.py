@@ -21,8 +21,10 @@ MAX_RESULT_DEPTH: Final = 200
 MAX_CALLS: Final = 16
 """Calls of one turn; what a model asks for beyond is refused."""
 
-_GUARDED: Final = frozenset({"shell", "http", "python", "sql"})
-_NEVER_SUBMITTED: Final = RUN_KINDS | {"tool", "llm", "webhook", "docker"}
+_GUARDED: Final = {"docker": "shell", **{kind: kind for kind in ("shell", "http", "python", "sql")}}
+"""Kinds that are submitted only where a tool that can do as much is allowed."""
+
+_NEVER_SUBMITTED: Final = RUN_KINDS | {"tool", "llm", "webhook"}
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _SUBMIT_FIELDS: Final = frozenset({"kind", "input", "query", "name"})
 _WORKFLOW_FIELDS: Final = frozenset({"workflow", "variables", "name"})
@@ -100,8 +102,8 @@ def _bad_built_in(given: GoalInput, tool: str, args: Mapping[str, Any]) -> str:
     kind = args.get("kind") or "query"
     if not isinstance(kind, str) or kind in _NEVER_SUBMITTED:
         return f"tasks of kind {kind!r} cannot be submitted by a goal"[:200]
-    if kind in _GUARDED and not allows(given.tools, BUILT_IN, kind):
-        return f"the tool {BUILT_IN}/{kind} is not allowed here"
+    if kind in _GUARDED and not allows(given.tools, BUILT_IN, _GUARDED[kind]):
+        return f"tasks of kind {kind} are not allowed here: they need the tool {BUILT_IN}/{_GUARDED[kind]}"
     return ""
 
 

@@ -85,7 +85,8 @@ def _with_end(
 
 def _end(run: RunState, deed: EndRun, was_paused: bool, means: Means) -> e.TaskEvent:
     if deed.outcome == "completed":
-        return e.TaskCompleted(0, response=run_result(run, means.values))
+        text = "" if run.goal is None else run.goal.answer
+        return e.TaskCompleted(0, text, run_result(run, means.values))
     if deed.outcome == "timed_out":
         return e.TaskTimedOut("total", deed.limit_s)
     if deed.outcome == "cancelled":

@@ -52,7 +52,7 @@ class _Data(Struct, omit_defaults=True):
     live: list[int] = []
     results: list[tuple[int, Any]] = []
     errors: list[tuple[int, str]] = []
-    error_types: list[tuple[int, str]] = []
+    faults: list[tuple[int, ErrorInfo]] = []
     untold: list[int] = []
     again: list[int] = []
 
@@ -225,7 +225,7 @@ def _dump_data(data: LoopData | MapData | None, value: _Value) -> _Data | None:
         live=list(data.live),
         results=[(at, value(result)) for at, result in data.results.items()],
         errors=list(data.errors.items()),
-        error_types=list(data.error_types.items()),
+        faults=list(data.faults.items()),
         untold=list(data.untold),
         again=data.set_back,
     )
@@ -247,7 +247,7 @@ def _load_data(data: _Data | None, value: _Value) -> LoopData | MapData | None:
         Map(dict.fromkeys(data.live)),
         Map([(at, value(result)) for at, result in data.results]),
         Map(data.errors),
-        Map(data.error_types),
+        Map(data.faults),
         Map(dict.fromkeys(data.untold)),
         again,
     )

@@ -139,7 +139,7 @@ def _item_of_map(d: Draft, owner: Node, node: Node) -> None:
         untold=_without(data.untold, at),
         results=data.results.set(at, node.result),
         errors=data.errors.set(at, message) if failed else data.errors,
-        error_types=data.error_types.set(at, node.error.type) if failed and node.error else data.error_types,
+        faults=data.faults.set(at, node.error) if failed and node.error and d.goal is not None else data.faults,
     )
     error = owner.error
     if failed and error is None and not tolerated:
@@ -210,8 +210,9 @@ def own_result(d: Draft, node: Node, given: Any) -> Any:
     data = node.data
     if isinstance(data, MapData):
         errors: list[dict[str, Any]] = [{"index": at, "error": data.errors[at]} for at in sorted(data.errors)]
-        if d.goal is not None:
-            errors = [{**error, "type": data.error_types.get(error["index"], "")} for error in errors]
+        for error in errors if data.faults else ():
+            if (fault := data.faults.get(error["index"])) is not None:
+                error |= {"type": fault.type, "retryable": fault.retryable}
         return {"count": data.total, "results": [data.results.get(at) for at in range(data.total)], "errors": errors}
     if isinstance(data, LoopData):
         live = within(node.path, data.n)

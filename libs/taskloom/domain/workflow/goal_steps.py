@@ -47,7 +47,10 @@ def _told(work: Work, node: Node, of: str) -> Outcome:
 def _items(work: Work, node: Node, result: Any) -> Outcome:
     if not isinstance(result, dict):
         return NOTHING
-    errors = {one["index"]: ErrorInfo(one.get("type") or "Failed", one["error"]) for one in result["errors"]}
+    errors = {
+        one["index"]: ErrorInfo(one.get("type", "Failed"), one["error"], one.get("retryable", False))
+        for one in result["errors"]
+    }
     ends = enumerate(result["results"])
     return Outcome(
         items=tuple(Outcome(error=errors[at]) if at in errors else _opened(work, node, one) for at, one in ends)

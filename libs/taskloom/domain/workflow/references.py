@@ -13,6 +13,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from taskloom.domain.ids import ID_PATTERN
+from taskloom.domain.runs import WORKFLOW
+from taskloom.domain.task.commands import SubmitTask
 
 PINNED: Final = "pinned"
 _CHILD: Final = b'"child"'
@@ -89,6 +91,13 @@ def stored_names_in(run_input: Mapping[str, Any]) -> Iterator[tuple[str, Referen
     definition = run_input.get("definition")
     if definition is not None and _CHILD in msgspec.json.encode(definition):
         yield from stored_names(definition, "input.definition")
+
+
+def names_unpinned(command: SubmitTask) -> bool:
+    """Whether a submission names stored workflows that have still to be looked up."""
+    if command.kind != WORKFLOW or PINNED in command.input:
+        return False
+    return next(iter(stored_names_in(command.input)), None) is not None
 
 
 def is_goal(run_input: Mapping[str, Any]) -> bool:

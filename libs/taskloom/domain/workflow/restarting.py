@@ -127,13 +127,13 @@ def _go_on(d: Draft, node: Node) -> None:
 def _go_on_with_items(d: Draft, node: Node, data: MapData) -> None:
     tolerated = node.plan.step.allow_failures  # type: ignore[union-attr]
     left = sorted({*data.live, *data.set_back, *(() if tolerated else data.errors)}, reverse=True)
-    results, errors, types = data.results.mutate(), data.errors.mutate(), data.error_types.mutate()
+    results, errors, faults = data.results.mutate(), data.errors.mutate(), data.faults.mutate()
     again: ItemList = None
     for at in left:
         again = (at, again)
         results.pop(at, None)
         errors.pop(at, None)
-        types.pop(at, None)
+        faults.pop(at, None)
         _set_back(d, within(node.path, at))
     data = ending.map_data(
         data,
@@ -142,7 +142,7 @@ def _go_on_with_items(d: Draft, node: Node, data: MapData) -> None:
         again=again,
         results=results.finish(),
         errors=errors.finish(),
-        error_types=types.finish(),
+        faults=faults.finish(),
     )
     d.change(node.path, data=data)
     if data.upcoming is None:

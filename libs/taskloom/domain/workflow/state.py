@@ -50,6 +50,7 @@ class LoopData(Struct, frozen=True):
 
 class MapData(Struct, frozen=True):
     """``items`` are those not ended yet, ``live`` the numbers of those that run, ``following`` the next to start.
+    ``faults`` are errors in full, in the run of a goal alone.
 
     ``untold`` are those of a map being stopped that have still to be asked to end. ``again`` are items that a retry of
     the run starts before those following, the next one and the list behind it.
@@ -62,7 +63,7 @@ class MapData(Struct, frozen=True):
     live: Map[int, None] = Map()
     results: Map[int, Any] = Map()
     errors: Map[int, str] = Map()
-    error_types: Map[int, str] = Map()
+    faults: Map[int, ErrorInfo] = Map()
     untold: Map[int, None] = Map()
     again: "ItemList" = None
 

@@ -85,7 +85,7 @@ def test_a_call_of_which_nobody_knows_whether_it_was_made_is_never_made_again_by
     assert len(run.made) == 1
     assert len(run.plans) == 1, "no other plan either: it could make the call again"
     assert run.made[0]["retry"]["max_lost"] == 1
-    assert {"lost", "timeout", "tool_timeout"} <= set(run.made[0]["retry"]["non_retryable"])
+    assert {"timeout", "tool_timeout"} <= set(run.made[0]["retry"]["non_retryable"])
     assert run.of(g.GoalStepEnded)[0].error.uncertain
 
 
@@ -179,6 +179,15 @@ def test_an_uncertain_call_ends_the_conversation_and_the_goal() -> None:
     ended = run.of(g.GoalStepEnded)[0]
     assert [(one.tool, one.status) for one in ended.calls] == [("read", "failed"), ("list", "success")]
     run.each_prefix()
+
+
+def test_a_server_that_broke_off_in_a_call_may_have_made_it() -> None:
+    broken = ErrorInfo("tool_server_unavailable", "files/read: the server went away", retryable=False)
+    assert GoalRun(model=steps(call("read")), tools=FILES, tool=lambda _: broken).play().of(g.GoalSettled)
+    asks = [{"server": "files", "tool": "read", "args": {}}]
+    model = lambda about: said(steps=[open_step()]) if about["op"] == "plan" else said("", calls=asks)  # noqa: E731
+    run = GoalRun(model=model, tools=FILES, tool=lambda _: broken).play()
+    assert (len(run.made), len(run.plans)) == (1, 1)
 
 
 def test_the_budget_stops_a_goal_before_the_next_call() -> None:
