@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from services.executor.containers.policy import DEFAULT_HOST, ContainerPolicy
+from services.executor.models.settings import ModelSettings
 from taskloom.domain.ids import is_valid_id
 from taskloom.domain.values import Resources
 from taskloom.filestore import FilesSettings
@@ -26,7 +27,7 @@ def _host_id() -> str:
     return "executor-" + re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())[:100]
 
 
-class ExecutorSettings(RuleSettings, SecretsSettings, FilesSettings):
+class ExecutorSettings(RuleSettings, SecretsSettings, FilesSettings, ModelSettings):
     """Who this executor is, what it runs, and how much at once."""
 
     executor_id: str = Field(default_factory=_host_id, description="Its id; running executors have different ones")

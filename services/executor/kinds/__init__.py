@@ -12,7 +12,7 @@ from services.executor.kinds.shell import Shell
 from services.executor.kinds.sleep import Sleep
 from services.executor.kinds.tool import ToolCall
 from services.executor.kinds.webhook import Webhook
-from services.executor.models.offline import Offline
+from services.executor.models.make import make_model
 from services.executor.settings import ExecutorSettings
 from services.executor.tools.toolbox import make_toolbox
 from taskloom import telemetry
@@ -34,7 +34,7 @@ def handlers(settings: ExecutorSettings) -> dict[str, Handler]:
     found: dict[str, Handler] = {}
     if settings.common_kinds:
         shell = Shell(settings.shell_users, settings.files, settings.max_file_mb)
-        model = Offline()
+        model = make_model(settings)
         built_in: list[Handler] = [*(Echo(), Sleep(), shell, Python(threads, settings.python_modules), Http())]
         built_in += [Llm(model), Query(model)]
         if key := settings.webhook_key.get_secret_value():

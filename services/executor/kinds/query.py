@@ -1,8 +1,9 @@
 """``query``: what a task without a kind gets: an answer, of a model or of an offline assistant that says what it is."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-from services.executor.models.port import OFFLINE, LlmInput, Model
+from services.executor.models.port import OFFLINE, LlmInput, Model, ModelChoice
 from taskloom.domain.values import Usage
 from taskloom.kinds import Context, Handler, Outcome
 from taskloom.kinds.inputs import QueryContext, read
@@ -41,7 +42,7 @@ class Query(Handler):
             await ctx.write(piece, "message")
 
         offline = self._model.offline
-        reply = await self._model.ask(LlmInput("answer", message=ctx.query), (), say)
+        reply = await self._model.ask(LlmInput("answer", model=_choice(ctx.context), message=ctx.query), (), say)
         words = len(ctx.query.split())
         usage = reply.usage
         if reply.model_used == OFFLINE:
@@ -53,6 +54,16 @@ class Query(Handler):
             "offline": reply.model_used == OFFLINE,
         }
         return Outcome(reply.text, response, usage=usage)
+
+
+def _choice(context: Mapping[str, Any]) -> ModelChoice:
+    """The model that the submission wishes for; a tier that is none is the usual model."""
+    tier = str(context.get("model_tier") or "").lower()
+    return ModelChoice(
+        str(context.get("provider_override") or ""),
+        str(context.get("model_override") or ""),
+        tier if tier in ("small", "medium", "large") else "",  # type: ignore[arg-type]
+    )
 
 
 async def _take_time(ctx: Context, seconds: float) -> None:

@@ -32,6 +32,9 @@ class Offline(Model):
         for piece in pieces(text):
             await say(piece)
         usage = Usage(asked, tokens_of(text), 0.0, OFFLINE, "offline")
+        wished = wish.model
+        if wished is not None and (wished.model or wished.provider):
+            more["note"] = f"no model is configured here: {wished.model or wished.provider} was not asked"
         return Reply(text, OFFLINE, "offline", usage, **more)
 
     async def close(self) -> None:
