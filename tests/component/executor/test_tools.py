@@ -144,9 +144,9 @@ async def test_a_server_of_the_package_index_tells_the_time_and_its_process_is_u
 async def test_results_and_failures_of_a_server_over_stdio(tools: Tools, tmp_path: Path) -> None:
     tools.put(env={"TOKEN": SecretName("token"), "PLAIN": "plain"}, idempotent=("crash",))
     assert (await tools.call("add", a=1, b=2)).result == {"total": 3}
-    assert (await tools.call("say", value="hello")).result == {"result": "hello"}
-    negative = await tools.refused("add", a=-1, b=2)
-    assert negative.details == {"field": "input.args.a"}
+    assert (await tools.call("say", value="hello")).result == "hello"
+    wrong = await tools.refused("add", a="one", b=2)
+    assert wrong.details == {"field": "input.args.a"}
     for args in ({"value": {"secret": "token"}}, {"value": [{"deep": {"secret": "token"}}]}):
         denied = await tools.refused("say", **args)
         assert denied.type == "invalid_arguments"
@@ -156,9 +156,9 @@ async def test_results_and_failures_of_a_server_over_stdio(tools: Tools, tmp_pat
     assert failed.retryable
     assert "no such luck, ***" in failed.message
     assert TOKEN not in failed.message
-    assert (await tools.call("environment", name="TOKEN")).result == {"result": "***"}
-    assert (await tools.call("environment", name="PLAIN")).result == {"result": "plain"}
-    assert (await tools.call("environment", name="TASKLOOM_DATABASE_DSN")).result == {"result": ""}
+    assert (await tools.call("environment", name="TOKEN")).result == "***"
+    assert (await tools.call("environment", name="PLAIN")).result == "plain"
+    assert (await tools.call("environment", name="TASKLOOM_DATABASE_DSN")).result == ""
     long = await tools.call("huge", size=MAX_RESULT_BYTES + 1)
     assert long.truncated
     assert len(long.result) <= MAX_RESULT_BYTES
