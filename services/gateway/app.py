@@ -59,6 +59,7 @@ from services.gateway.templates import Templates
 from services.gateway.tenant_limits import LimitsDesk, LimitsFollower
 from services.gateway.throttle import Throttle
 from services.gateway.tokens import Issuer, Tokens
+from services.gateway.tool_servers import ToolServers
 from services.gateway.usage import Usage
 from services.gateway.users import Users
 from services.gateway.wait import Recent
@@ -160,6 +161,7 @@ def create_app(parts: Parts) -> Litestar:
         ),
         files=FileDesk(settings.files, reader),
         secrets=SecretDesk(settings.vault, parts.sealed),
+        tool_servers=ToolServers(entities, submitter, reader),
         streams=Streams(
             *(parts.histories, parts.views, hub, EventLog(parts.histories)),
             StreamIds(parts.stream_key, parts.histories.shards),

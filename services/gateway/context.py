@@ -35,6 +35,7 @@ from services.gateway.submission import Origin
 from services.gateway.submit import Submitter
 from services.gateway.templates import Templates
 from services.gateway.tenant_limits import LimitsDesk
+from services.gateway.tool_servers import ToolServers
 from services.gateway.usage import Usage
 from services.gateway.users import Users
 from services.gateway.webhooks import WebhookDesk
@@ -63,6 +64,7 @@ class Gateway:
     webhooks: WebhookDesk
     nodelink: NodelinkDesk
     secrets: SecretDesk
+    tool_servers: ToolServers
     files: FileDesk
     dependencies: DependencyReader
     reader: Reader

@@ -43,6 +43,7 @@ from services.gateway.routes import (
     streams,
     tasks,
     templates,
+    tool_servers,
     unoffered,
     usage,
     users,
@@ -57,7 +58,7 @@ from taskloom.views.reading import TooSlow
 _ROUTES: Final = (
     *(tasks, changes, dependencies, histories, sessions, executors, queues, metrics, streams),
     *(approvals, workflows, definitions, runs, templates, schedules, auth, sign_in, users, quotas, usage, audit),
-    *(health, agents, agent_links, unoffered, docs_page, webhooks, nodelink, secrets, files),
+    *(health, agents, agent_links, unoffered, docs_page, webhooks, nodelink, secrets, files, tool_servers),
 )
 
 

@@ -69,6 +69,8 @@ RULES: Final = (
     Rule("/stream", READ_WORKFLOWS, WRITE_WORKFLOWS),
     Rule("/api/v1/files", READ_WORKFLOWS, WRITE_WORKFLOWS),
     Rule("/api/v1/secrets", MANAGE_TENANT, MANAGE_TENANT),
+    Rule("/api/v1/tool-servers", MANAGE_TENANT, MANAGE_TENANT),
+    Rule("/api/v1/tool-servers/{server_name}/tools", WRITE_WORKFLOWS, WRITE_WORKFLOWS),
     Rule("/api/v1/audit", MANAGE_TENANT, MANAGE_TENANT),
     Rule("/api/v1/users", MANAGE_USERS, MANAGE_USERS),
     Rule("/api/v1/invitations", MANAGE_USERS, MANAGE_USERS),

@@ -36,6 +36,7 @@ VERBS_BESIDE: Final = frozenset(
         "webhooks",
         "audit",
         "secrets",
+        "tool-servers",
         "verify",
         "dead-letters",
     }

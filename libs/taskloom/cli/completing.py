@@ -6,7 +6,15 @@ from typing import Any, Final, TypeVar
 import httpx
 import typer
 
-from taskloom.client import approval_calls, calls, schedule_calls, session_calls, webhook_calls, workflow_calls
+from taskloom.client import (
+    approval_calls,
+    calls,
+    schedule_calls,
+    session_calls,
+    tool_server_calls,
+    webhook_calls,
+    workflow_calls,
+)
 from taskloom.client.connection import key_headers, reads_environment, url_of
 from taskloom.errors import TaskloomError
 
@@ -64,6 +72,11 @@ def approvals(ctx: typer.Context, incomplete: str) -> Proposals:
 def webhooks(ctx: typer.Context, incomplete: str) -> Proposals:
     found = _ask(ctx, webhook_calls.list_webhooks(), lambda answer: answer.webhooks)
     return _fitting(incomplete, ((each.webhook_id, each.url) for each in found))
+
+
+def tool_servers(ctx: typer.Context, incomplete: str) -> Proposals:
+    found = _ask(ctx, tool_server_calls.list_tool_servers(), lambda page: page.tool_servers)
+    return _fitting(incomplete, ((each.name, each.description) for each in found))
 
 
 def _ask(ctx: typer.Context, call: calls.Call[T], pick: Callable[[T], Iterable[Any]]) -> Iterable[Any]:

@@ -32,6 +32,7 @@ from taskloom.client.schedules_async import AsyncSchedules
 from taskloom.client.sessions_async import AsyncSessions
 from taskloom.client.stored_workflows_async import AsyncWorkflows
 from taskloom.client.submission import Bulk, ChosenTasks, Control, Submission, TaskChanges, TaskFilter
+from taskloom.client.tool_servers_async import AsyncToolServers
 from taskloom.client.webhooks_async import AsyncWebhooks
 
 T = TypeVar("T")
@@ -71,6 +72,7 @@ class AsyncClient:
         self.sessions = AsyncSessions(self)
         self.approvals = AsyncApprovals(self)
         self.webhooks = AsyncWebhooks(self)
+        self.tool_servers = AsyncToolServers(self)
         self.keys = AsyncKeys(self)
 
     async def __aenter__(self) -> Self:

@@ -33,6 +33,7 @@ from taskloom.client.schedules import Schedules
 from taskloom.client.sessions import Sessions
 from taskloom.client.stored_workflows import Workflows
 from taskloom.client.submission import Bulk, ChosenTasks, Control, Submission, TaskChanges, TaskFilter
+from taskloom.client.tool_servers import ToolServers
 from taskloom.client.webhooks import Webhooks
 
 T = TypeVar("T")
@@ -70,6 +71,7 @@ class Client:
         self.sessions = Sessions(self)
         self.approvals = Approvals(self)
         self.webhooks = Webhooks(self)
+        self.tool_servers = ToolServers(self)
         self.keys = Keys(self)
 
     def __enter__(self) -> Self:

@@ -54,6 +54,7 @@ PATH_IDS: Final[dict[str, list[str]]] = {
     "approval_id": ["run-secret-of-a~ask-secret-of-a"],
     "webhook_id": ["hook-secret-of-a"],
     "secret_name": ["word-secret-of-a"],
+    "server_name": ["tools-secret-of-a"],
     "file_name": ["file-secret-of-a"],
     "delivery_id": ["delivery-secret-of-a"],
     "user_id": ["usr_secret-of-a"],
@@ -160,11 +161,12 @@ async def inhabit(app: Litestar, system: MemorySystem, key: str) -> dict[str, st
             await client.post("/api/v1/agents/agent-secret-of-a/token", json={"description": MARK}),
             await client.put("/api/v1/secrets/word-secret-of-a", json={"value": MARK}),
             await client.put("/api/v1/files/file-secret-of-a", content=MARK),
+            await client.put("/api/v1/tool-servers/tools-secret-of-a", json={"transport": "stdio", "command": [MARK]}),
         ]
         invitation = (await client.post("/api/v1/invitations", json={"email": f"{MARK}@example.org"})).json()
         await client.delete("/api/v1/tasks/secret-of-a-that-is-not-there")
         await app.state["gateway"].auditor.close()
-    assert [answer.status_code for answer in answers] == [200, 200, 200, 202, 201, 201, 201, 200, 200], [
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 202, 201, 201, 201, 200, 200, 200], [
         answer.text for answer in answers
     ]
     at = system.streams["task-secret-of-a"][0].meta.at
