@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from services.gateway.entities import Entities
-from services.gateway.problems import NotFound, Unavailable, Unknown
+from services.gateway.problems import NotFound, Unknown
 from services.gateway.read import Reader
 from services.gateway.security import Caller
 from services.gateway.submission import Origin
@@ -68,12 +68,12 @@ class ToolSeen(Struct, frozen=True):
 
 
 class ToolsSeen(Struct, frozen=True, kw_only=True):
-    """``latency_ms``: from the question to the answer on the executor, a start of the server included. ``error``: what
-    the task ``task_id`` failed with, where ``healthy`` is false."""
+    """``latency_ms``: from the question to the answer on the executor, a start of the server included. ``error``: why
+    it cannot be told, where ``healthy`` is false. ``task_id``: the task that asked; "" where nobody can."""
 
     name: str
     healthy: bool
-    task_id: str
+    task_id: str = ""
     latency_ms: int = 0
     tools: list[ToolSeen] = []
     error: str = ""
@@ -127,7 +127,7 @@ class ToolServers:
 
         Raises:
             NotFound: there is no such server.
-            Unavailable: no executor calls tools, or none answered in time.
+            Unavailable: the task was not taken.
         """
         await self.get(origin.caller, name)
         body = {
@@ -140,20 +140,23 @@ class ToolServers:
         plain = structs.replace(origin, key="", wait_s=0.0)
         try:
             accepted = await self._submitter.submit(msgspec.json.encode(body), plain)
-        except Unknown as error:
-            raise Unavailable(f"nobody can ask it now: {error}", retry_after_s=5) from error
+        except Unknown as unknown:
+            return ToolsSeen(name=name, healthy=False, error=f"nobody can ask it now: {unknown}")
         row = await self._ended(origin.caller, accepted.task_id)
+        if row is None:
+            error = f"no answer within {WITHIN_S:g} s; look at the task"
+            return ToolsSeen(name=name, healthy=False, task_id=accepted.task_id, error=error)
         if row.status != "COMPLETED":
             return ToolsSeen(name=name, healthy=False, task_id=row.task_id, error=row.error or row.state)
         told: dict[str, Any] = row.response
         tools = [ToolSeen(each["name"], each["description"], each["schema"]) for each in told["tools"]]
         return ToolsSeen(name=name, healthy=True, task_id=row.task_id, latency_ms=told["duration_ms"], tools=tools)
 
-    async def _ended(self, caller: Caller, task_id: str) -> Row:
+    async def _ended(self, caller: Caller, task_id: str) -> Row | None:
         give_up = time.monotonic() + WITHIN_S
         while time.monotonic() < give_up:
             row = await self._reader.row(caller, task_id)
             if row.completed_at is not None:
                 return await self._reader.with_values(row)
             await asyncio.sleep(LOOK_S)
-        raise Unavailable(f"it has not answered within {WITHIN_S:g} s; look at the task {task_id}", retry_after_s=5)
+        return None

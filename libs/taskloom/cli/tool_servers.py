@@ -128,7 +128,7 @@ def _show_one(server: ToolServer) -> None:
 
 def _show_tools(found: ToolsOfServer) -> None:
     if not found.healthy:
-        console(stderr=True).print(Text(f"{found.name} cannot be asked: {found.error} (task {found.task_id})"))
+        console(stderr=True).print(Text(f"{found.name} cannot be asked: {found.error} {found.task_id}".rstrip()))
         raise typer.Exit(1)
     columns = (Column("tool"), Column("arguments", 1, most=40), Column("description", 2, most=80))
     rows = [

@@ -71,7 +71,7 @@ class ToolsOfServer(Struct, frozen=True, kw_only=True):
 
     name: str
     healthy: bool
-    task_id: str
+    task_id: str = ""
     latency_ms: int = 0
     tools: list[Tool] = []
     error: str = ""
