@@ -29,9 +29,12 @@ from services.gateway.parts import Parts
 from services.gateway.paths import is_stream
 from services.gateway.settings import GatewaySettings
 from taskloom.domain.task import events as e
+from taskloom.domain.task.submission import BUILT_IN_KINDS
+from taskloom.filestore import key_of_artifact
 from tests.component.gateway.memory import MemorySystem
 from tests.component.gateway.memory_links import LinkKafka
 from tests.component.gateway.memory_secrets import MemorySecrets
+from tests.component.gateway.test_agents import executor
 
 BASE_URL = "http://127.0.0.1"
 CHECKS: list[Any] = [
@@ -81,6 +84,7 @@ class World:
 
     def __init__(self) -> None:
         system = MemorySystem()
+        system.known_now = type(system.known_now)(kinds=BUILT_IN_KINDS | {"docker"})
         folder = mkdtemp(prefix="taskloom-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         configured = GatewaySettings(
@@ -100,14 +104,31 @@ class World:
         transport = httpx.ASGITransport(Leaving(self.app))
         self._client = httpx.AsyncClient(transport=transport, base_url=BASE_URL)
         for task_id in ("open", "done"):
-            self._post("/api/v1/tasks", {"task_id": task_id, "kind": "echo", "session_id": "open"})
+            self._make("POST", "/api/v1/tasks", {"task_id": task_id, "kind": "echo", "session_id": "open"})
         system.record("done", [e.AttemptAssigned(1, "x", "i"), e.AttemptStarted(1, "x"), e.TaskCompleted(1, "{}")])
-        self._post("/api/v1/webhooks", {"webhook_id": "open", "url": "https://example.com/"})
-        self._post("/api/v1/schedules", {"schedule_id": "open", "name": "n", "interval_s": 60, "task_query": "q"})
+        self._make("POST", "/api/v1/webhooks", {"webhook_id": "open", "url": "https://example.com/"})
+        self._make(
+            "POST", "/api/v1/schedules", {"schedule_id": "open", "name": "n", "interval_s": 60, "task_query": "q"}
+        )
+        self.give_back()
+        self._make("POST", "/api/v1/agents/open/token", {})
+        system.executors_now = [executor(name, "shell", "docker") for name in ("agent1", "open")]
+        assert configured.files is not None
+        self._runner.run(configured.files.put(key_of_artifact("default", "done", 1, "open"), b"left by it"))
 
-    def _post(self, path: str, body: Any) -> None:
-        answer = self.send(self._client.build_request("POST", path, json=body))
+    def give_back(self) -> None:
+        """What a request may have taken away."""
+        self._make("PUT", "/api/v1/secrets/open", {"value": "kept"})
+        self._make("PUT", "/api/v1/files/open", {"any": "content"})
+        self.ids = {
+            "key_id": self._make("POST", "/api/v1/auth/api-keys", {"name": "open", "role": "user"})["id"],
+            "invitation_id": self._make("POST", "/api/v1/invitations", {"email": "open@example.com"})["invitation_id"],
+        }
+
+    def _make(self, method: str, path: str, body: Any) -> Any:
+        answer = self.send(self._client.build_request(method, path, json=body))
         assert answer.is_success, answer.text
+        return answer.json()
 
     def send(self, request: httpx.Request) -> httpx.Response:
         answer = self._runner.run(self._client.send(request))
@@ -127,6 +148,7 @@ def _schema(*phases: str) -> Any:
     )
     made.config.phases.update(phases=list(phases))
     made.hook(map_path_parameters)
+    made.hook(map_query)
     return made
 
 
@@ -134,7 +156,16 @@ def map_path_parameters(_context: Any, parameters: dict[str, Any] | None) -> dic
     """Many of the ids that are asked for are there; which, follows from the id that was made."""
     if parameters is None:
         return None
-    return {name: (*_KNOWN, value, value, value)[len(str(value)) % 6] for name, value in parameters.items()}
+    known = {name: (WORLD.ids[name],) * len(_KNOWN) if name in WORLD.ids else _KNOWN for name in parameters}
+    return {name: (*known[name], value, value, value)[len(str(value)) % 6] for name, value in parameters.items()}
+
+
+def map_query(_context: Any, query: dict[str, Any] | None) -> dict[str, Any] | None:
+    """So it is with the task that a stream is of, and the attempt that left a file."""
+    named = {"ref": "done", "attempt": 1}
+    if not isinstance(query, dict):
+        return query
+    return {name: named[name] if name in named and len(str(value)) % 2 else value for name, value in query.items()}
 
 
 def _ask(case: Case[Any]) -> None:
@@ -146,7 +177,10 @@ def _ask(case: Case[Any]) -> None:
     sent = httpx.Request(
         wanted.method, wanted.url, headers=dict(cast(Any, wanted.headers)), content=cast(Any, wanted.body)
     )
-    case.validate_response(WORLD.send(sent), checks=CHECKS)
+    answer = WORLD.send(sent)
+    case.validate_response(answer, checks=CHECKS)
+    if answer.is_success and wanted.method == "DELETE":
+        WORLD.give_back()
 
 
 briefly = _schema("examples", "fuzzing")
