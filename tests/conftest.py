@@ -39,17 +39,19 @@ def running(process: ManagedProcess) -> Iterator[None]:
 
 
 MAY_HOLD = {"e2e": {"e2e"}, "integration": {"integration"}, "clients": {"e2e", ""}, "docs": {"e2e", ""}}
-"""Which of the parts of a run (tests/run.py) a folder's tests may belong to; those of all others to the pure part."""
+"""How a folder's tests may be marked; those of all other folders not at all."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that no part of the run would look for is an error."""
+    """Marks tests of whole systems that do not share one. A test that no part of a run would look for is an error."""
     tests = Path(__file__).parent
     for item in items:
         folder, *below = item.path.relative_to(tests).parts
         part = next((mark for mark in ("e2e", "integration") if item.get_closest_marker(mark)), "")
         may_hold = MAY_HOLD.get(folder, {""}) | ({"e2e"} if (folder, below[0]) == ("integration", "gateway") else set())
+        if part == "e2e" and "running_system" not in getattr(item, "fixturenames", ()):
+            item.add_marker("own")
         long = any(item.get_closest_marker(mark) for mark in ("chaos", "bench", "soak"))
         if part not in may_hold and not long:
             raise pytest.UsageError(f"{item.nodeid} is marked {part or 'as pure'}: tests/run.py looks elsewhere for it")

@@ -1,11 +1,12 @@
-"""``make test``: the tests of whole systems, those of one service with its broker or database, and those without any,
-beside each other, since the first two mostly wait.
+"""``make test``: tests of whole systems that share one, tests of systems of their own, and all others, beside each
+other, since the first two mostly wait.
 
 All three parts get the same further arguments. What the first prints is seen at once, the others' when they have ended.
-The run fails when one of them fails, or when none found a test. Each starts what it needs once: the systems' tests a
-system, those of one service a broker and a database.
+The run fails when one of them fails, or when none found a test. Each starts what it needs once: the first a system, the
+last a broker and a database.
 
-Each part reads only the folders that can hold its tests; tests/conftest.py sees to it that no other one holds any.
+Each part reads only the folders that can hold its tests; tests/conftest.py sees to it that no other one holds any, and
+marks the tests that need no shared system with ``own``.
 """
 
 import os
@@ -32,9 +33,9 @@ class Part:
     options: tuple[str, ...] = ("-p", "no:schemathesis")
 
 
-SYSTEMS: Final = Part(f"e2e and {LONG}", ("integration/gateway", "e2e", "clients", "docs"))
-SERVICES: Final = Part(f"integration and not e2e and {LONG}", ("integration",))
-PURE: Final = Part(f"not integration and not e2e and {LONG}", ("clients", "docs", "contract", "component", "unit"), ())
+SHARED: Final = Part(f"e2e and not own and {LONG}", ("integration/gateway", "e2e", "clients", "docs"))
+OWN: Final = Part(f"e2e and own and {LONG}", SHARED.folders)
+OTHERS: Final = Part(f"not e2e and {LONG}", ("clients", "docs", "contract", "component", "unit", "integration"), ())
 
 
 def start(part: Part, arguments: list[str], output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
@@ -50,14 +51,14 @@ def start(part: Part, arguments: list[str], output: IO[bytes] | None = None) -> 
 
 def main(arguments: list[str]) -> int:
     began = time.monotonic()
-    with tempfile.TemporaryFile() as of_services, tempfile.TemporaryFile() as of_pure:
-        beside = [start(SERVICES, arguments, of_services), start(PURE, arguments, of_pure)]
-        parts = [start(SYSTEMS, arguments), *beside]
+    with tempfile.TemporaryFile() as of_own, tempfile.TemporaryFile() as of_others:
+        beside = [start(OWN, arguments, of_own), start(OTHERS, arguments, of_others)]
+        parts = [start(SHARED, arguments), *beside]
         try:
             codes = [part.wait() for part in parts]
         except KeyboardInterrupt:
             codes = [part.wait() for part in parts]
-        for output in (of_services, of_pure):
+        for output in (of_own, of_others):
             output.seek(0)
             print("\n= a part that ran beside it =", flush=True)
             sys.stdout.buffer.write(output.read())
