@@ -12,7 +12,7 @@ from taskloom.testing.processes import RunningSystem
 from tests.clients.node import Node
 from tests.e2e.support import door
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.e2e
 
 SCRIPTS = Path(__file__).with_name("nodelink")
 EXAMPLES = Path(__file__).parents[2] / "examples/nodelink"
@@ -29,7 +29,7 @@ async def environment(running_system: RunningSystem) -> dict[str, str]:
             found = (await api.get("/agents", category="agent"))["agents"]
             return {each["id"] for each in found if each["machine"]["status"] == "online"}.issuperset(AGENTS)
 
-        await eventually(online, 30.0)
+        await eventually(online)
     return {"NODELINK_URL": running_system.url}
 
 
@@ -60,7 +60,7 @@ async def test_the_cancelling_client_sees_its_cancel_and_nothing_lives_on(
     end = lines[1]
     assert (end["cancelled"], end["message"], end["status"]["status"]) == (True, "cancelled by user", "cancelled")
     pids = [int(text) for text in end["stdout"].splitlines()[1].split()]
-    await eventually(lambda: not any(map(is_alive, pids)), 5.0)
+    await eventually(lambda: not any(map(is_alive, pids)))
 
 
 @pytest.mark.parametrize("agent", ["agent2", "executor-1"])

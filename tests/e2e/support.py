@@ -46,7 +46,7 @@ class Api:
     async def control(self, task_id: str, verb: str, **body: Any) -> httpx.Response:
         return await self.http.post(f"{TASKS}/{task_id}/{verb}", json=body)
 
-    async def until(self, task_id: str, *states: str, timeout_s: float = 20.0) -> Json:
+    async def until(self, task_id: str, *states: str, timeout_s: float = 60.0) -> Json:
         """The task, once it is in one of the states; fails at once when it ended in another one."""
 
         async def reached() -> Json | None:
@@ -59,7 +59,7 @@ class Api:
 
         return await eventually(reached, timeout_s) or {}
 
-    async def ended(self, task_id: str, timeout_s: float = 30.0) -> Json:
+    async def ended(self, task_id: str, timeout_s: float = 60.0) -> Json:
         return await self.until(task_id, *ENDS, timeout_s=timeout_s)
 
     async def events(self, task_id: str, **query: Any) -> list[Json]:
@@ -85,7 +85,7 @@ async def door(system: RunningSystem, tenant: str = "") -> AsyncIterator[Api]:
 class FurtherExecutor(ManagedProcess):
     """An executor beside those of the system, for queues of its own. Ready when it is in the list of executors."""
 
-    start_timeout_s = 30.0
+    start_timeout_s = 120.0
 
     def __init__(self, system: RunningSystem, home: Path, executor_id: str, **settings: Any) -> None:
         super().__init__(executor_id, home / f"{executor_id}.log")
@@ -163,7 +163,7 @@ def processes_with(marker: str) -> list[int]:
     return found
 
 
-async def all_processes_gone(marker: str, timeout_s: float = 10.0) -> None:
+async def all_processes_gone(marker: str, timeout_s: float = 60.0) -> None:
     await eventually(lambda: not processes_with(marker), timeout_s)
 
 
@@ -176,4 +176,4 @@ async def row_is(api: Api, task_id: str, **fields: Any) -> None:
             assert task.get(name) == value, f"{name} is {task.get(name)!r}"
         return True
 
-    await eventually(partial(has), 20.0)
+    await eventually(partial(has))

@@ -16,7 +16,7 @@ from taskloom.testing.processes import RunningSystem
 from tests.e2e.agents import Agent, Network, enroll, running_agent
 from tests.e2e.support import TASKS, Api, Json, all_processes_gone, door, further_gateway, processes_with
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 LINES = 'for i in $(seq {n}); do echo "line $i"; sleep {s}; done'
 
@@ -61,7 +61,7 @@ async def wrote(api: Api, task_id: str, text: str) -> None:
     async def has() -> bool:
         return text in await text_of(api, task_id)
 
-    await eventually(has, 30.0)
+    await eventually(has)
 
 
 async def its_kinds_are_its_tenants(system: RunningSystem, api: Api, name: str) -> None:
@@ -86,15 +86,15 @@ async def a_drain_in_the_midst_of_submissions(api: Api, name: str) -> None:
     drained, during = await asyncio.gather(api.http.post(f"/api/v1/agents/{name}/drain"), around)
     assert drained.status_code == 200, drained.text
     behind = [await shell(api, name, f"echo {n}") for n in range(5)]
-    gates = await eventually(lambda: ready_gates(api, behind), 30.0)
+    gates = await eventually(lambda: ready_gates(api, behind))
     assert all(gates)
     assert not any(["ATTEMPT_STARTED" in await api.types(task_id) for task_id in behind])
     assert (await api.task(before[0]))["state"] == "running"
     assert (await api.http.post(f"/api/v1/agents/{name}/undrain")).status_code == 200
     for task_id in during + behind:
-        assert (await api.until(task_id, "completed", timeout_s=40))["executor_id"] == name
+        assert (await api.until(task_id, "completed", timeout_s=60))["executor_id"] == name
     assert (await api.control(before[0], "cancel")).status_code < 300
-    await api.until(before[0], "cancelled", timeout_s=40)
+    await api.until(before[0], "cancelled", timeout_s=60)
 
 
 async def ready_gates(api: Api, task_ids: list[str]) -> list[list[Json]]:
@@ -116,8 +116,8 @@ async def cut_and_mend(api: Api, network: Network, agent: str, *, cut_s: float) 
     await asyncio.sleep(cut_s)
     assert (await api.task(stays))["state"] not in ("completed", "cancelled")
     network.mend()
-    await api.until(writes, "completed", timeout_s=40)
-    await api.until(stays, "cancelled", timeout_s=40)
+    await api.until(writes, "completed", timeout_s=60)
+    await api.until(stays, "cancelled", timeout_s=60)
     assert await text_of(api, writes) == lines(20)
     for task_id in (writes, stays):
         types = await api.types(task_id)
@@ -164,7 +164,7 @@ async def test_a_second_process_takes_over_and_a_revoked_one_is_cut_off(
         task_id = await shell(api, name, f"echo up; sleep 300 # {marker}", retry={"max_attempts": 1})
         await wrote(api, task_id, "up\n")
         async with running_agent(second):
-            await eventually(lambda: first.exit_code() is not None, 20.0)
+            await eventually(lambda: first.exit_code() is not None)
             assert first.exit_code() == 2
             assert "another process connected" in first.log_path.read_text()
             await all_processes_gone(marker)
@@ -174,7 +174,7 @@ async def test_a_second_process_takes_over_and_a_revoked_one_is_cut_off(
             again = await shell(api, name, f"echo up; sleep 300 # {marker}")
             await wrote(api, again, "up\n")
             assert (await api.http.delete(f"/api/v1/agents/{name}/token")).status_code == 200
-            await eventually(lambda: second.exit_code() is not None, 20.0)
+            await eventually(lambda: second.exit_code() is not None)
             assert second.exit_code() == 2
             await all_processes_gone(marker)
             assert (await api.http.get(f"/api/v1/agents/{name}")).status_code == 404
@@ -196,7 +196,7 @@ async def test_a_killed_agent_leaves_nothing_running_and_its_attempts_are_retrie
         await all_processes_gone(marker)
     (tmp_path / "gate").touch()
     async with running_agent(Agent(running_system, tmp_path, name, token)):
-        done = await api.until(task_id, "completed", timeout_s=40)
+        done = await api.until(task_id, "completed", timeout_s=60)
         assert (done["result"], await losses(api, task_id)) == ("up\ndone", 1)
 
 
@@ -212,7 +212,7 @@ async def test_a_killed_gateway_is_left_for_another(running_system: RunningSyste
         await wrote(api, task_id, "line 3\n")
         assert (await api.get(f"/agents/{name}"))["machine"]["gateway"] == f"gateway-{name}"
         gateway.kill()
-        await api.until(task_id, "completed", timeout_s=40)
+        await api.until(task_id, "completed", timeout_s=60)
         assert await text_of(api, task_id) == lines(30)
         assert (await api.types(task_id)).count("ATTEMPT_ASSIGNED") == 1
         assert (await api.get(f"/agents/{name}"))["machine"]["gateway"] != f"gateway-{name}"
@@ -273,10 +273,10 @@ async def test_an_agent_that_is_stopped_politely_finishes_and_says_good_bye(
         await wrote(api, task_id, "up\n")
         assert agent.pid is not None
         os.kill(agent.pid, signal.SIGTERM)
-        await api.until(task_id, "completed", timeout_s=20)
-        await eventually(lambda: agent.exit_code() == 0, 20.0)
+        await api.until(task_id, "completed", timeout_s=60)
+        await eventually(lambda: agent.exit_code() == 0)
 
     async def offline() -> bool:
         return bool((await api.get(f"/agents/{name}"))["machine"]["status"] == "offline")
 
-    await eventually(offline, 10.0)
+    await eventually(offline)

@@ -15,7 +15,7 @@ from tests.e2e.nodelink import check, stream, whole
 from tests.e2e.support import Api, Json, door, further_executor
 from tests.integration.executor.engine import IMAGE, Engine, engine
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 BOX = "box"
 WAIT_S = 60.0
 GATED = "echo begun; echo aside >&2; while [ ! -e /gate/open ]; do sleep 0.1; done; echo done"

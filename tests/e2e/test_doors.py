@@ -88,7 +88,7 @@ class Outsider:
             await self._hear()
             return next((r | {"headers": h} for r, h in self.replies if r["command_id"] == command_id), None)
 
-        return await eventually(heard, 15, 0.01) or {}
+        return await eventually(heard, 60.0, 0.01) or {}
 
     async def letter(self, part_of_value: str) -> DeadLetter:
         """The first dead letter whose record holds this text in its value, key or headers."""
@@ -97,7 +97,7 @@ class Outsider:
             await self._hear()
             return next((letter for letter in self.letters if part_of_value in _all_text(letter)), None)
 
-        found = await eventually(heard, 15, 0.01)
+        found = await eventually(heard, 60.0, 0.01)
         assert found is not None
         return found
 

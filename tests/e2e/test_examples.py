@@ -120,11 +120,11 @@ async def executor_with(
             stderr=subprocess.STDOUT,
         )
         try:
-            await eventually(lambda: announced(client, "wordcount"), 30.0)
+            await eventually(lambda: announced(client, "wordcount"))
             yield
         finally:
             process.terminate()
-            assert process.wait(timeout=30) == 0, (packages / "executor.log").read_text()
+            assert process.wait(timeout=60) == 0, (packages / "executor.log").read_text()
 
 
 async def announced(client: httpx.AsyncClient, kind: str) -> bool:
@@ -137,5 +137,5 @@ async def ended(client: httpx.AsyncClient, submitted: Mapping[str, Any]) -> dict
         found: dict[str, Any] = (await client.get(f"/api/v1/tasks/{submitted['task_id']}")).raise_for_status().json()
         return found if found["status"].removeprefix("TASK_STATUS_") in ("COMPLETED", "FAILED") else {}
 
-    found: dict[str, Any] = await eventually(task, 30.0)
+    found: dict[str, Any] = await eventually(task)
     return found

@@ -14,7 +14,7 @@ from tests.chaos.workload import Workload, all_ended, verify
 
 TASKS = 500
 VICTIMS = ("gateway", "orchestrator-1", "executor-1", "projection-1", "kafka", "postgres")
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from taskloom.testing.processes import RunningSystem
 from tests.e2e.support import TASKS, door
 
-pytestmark = [pytest.mark.e2e]
+pytestmark = pytest.mark.e2e
 
 
 async def test_a_command_gets_files_and_what_it_leaves_is_downloaded(running_system: RunningSystem) -> None:

@@ -21,7 +21,7 @@ from taskloom.wire.recorded import chain_fault, unseal
 from taskloom.wire.topics import partition_of
 from tests.e2e.support import Api, door
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 PARTITIONS = 8
 TASKS = 300
@@ -215,7 +215,7 @@ async def test_partitions_go_from_orchestrator_to_orchestrator_while_tasks_run_a
     limited = under_keys(log)
     assert len({partition_of(f"t-{number}", PARTITIONS) for number in range(TASKS)}) == PARTITIONS
     async with door(system) as api:
-        await eventually(partial(shares_partitions, system), 30, 0.2)
+        await eventually(partial(shares_partitions, system), 60.0, 0.2)
         ids = await submit_bodies(api, limited[:1])
         await api.until(ids[0], "running")
         ids += await submit_bodies(api, limited[1:])
@@ -237,7 +237,7 @@ async def test_partitions_go_from_orchestrator_to_orchestrator_while_tasks_run_a
 
         decided = [await gauge(system, f"orchestrator-{n}", "taskloom_events_total") for n in (1, 2)]
         after = await submit_all(api, TASKS, 40)
-        await eventually(partial(all_completed, api, TASKS + LIMITED + 40), 30, 0.1)
+        await eventually(partial(all_completed, api, TASKS + LIMITED + 40), 60.0, 0.1)
         more = [await gauge(system, f"orchestrator-{n}", "taskloom_events_total") for n in (1, 2)]
         assert all(later > before for before, later in zip(decided, more, strict=True)), "one of the two did nothing"
 
@@ -255,7 +255,7 @@ async def test_limits_hold_while_orchestrators_are_killed_again_and_again(
     """The long form of what the first test does under keys: four deaths, each in the middle of hundreds of tasks."""
     log, tasks = tmp_path / "ran.log", 600
     async with door(system) as api:
-        await eventually(partial(shares_partitions, system), 30, 0.2)
+        await eventually(partial(shares_partitions, system), 60.0, 0.2)
         await submit_bodies(api, under_keys(log, tasks))
         Path(f"{log}.go").touch()
         for number in range(4):

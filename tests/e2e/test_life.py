@@ -9,7 +9,7 @@ import pytest
 
 from taskloom.testing.eventually import eventually
 from taskloom.testing.processes import RunningSystem
-from tests.e2e.support import Api, Json, all_processes_gone, door, further_executor, processes_with, row_is
+from tests.e2e.support import Api, Json, all_processes_gone, door, further_executor, row_is
 
 pytestmark = pytest.mark.e2e
 
@@ -86,15 +86,15 @@ async def test_attempts_used_up_end_the_task_with_the_last_error(api: Api) -> No
     assert task["error"].endswith("exit code 3: no")
 
 
-async def test_start_to_close_kills_what_runs(api: Api) -> None:
+async def test_start_to_close_kills_what_runs(api: Api, tmp_path: Path) -> None:
     marker = f"marker-{uuid.uuid4().hex}"
-    command = "sleep 300 & sleep 300"
-    limits: Json = {"timeouts": {"start_to_close_s": 1}, "retry": {"max_attempts": 1}}
+    command = f"(touch {tmp_path}/beside; sleep 300) & touch {tmp_path}/begun; sleep 300"
+    limits: Json = {"timeouts": {"start_to_close_s": 2}, "retry": {"max_attempts": 1}}
     task_id = await api.submit(kind="shell", input={"cmd": command, "env": {"MARKER": marker}}, **limits)
-    await eventually(lambda: len(processes_with(marker)) >= 2)
     task = await api.ended(task_id)
 
     assert (task["status"], task["state"]) == ("TASK_STATUS_TIMEOUT", "timed_out")
+    assert {each.name for each in tmp_path.iterdir()} == {"beside", "begun"}
     await all_processes_gone(marker)
     assert await api.types(task_id) == [*FIRST_TRY, "ERROR_OCCURRED", "WORKFLOW_FAILED", "STREAM_END"]
     [ended] = [event for event in await api.events(task_id) if event["type"] == "ERROR_OCCURRED"]
@@ -103,14 +103,15 @@ async def test_start_to_close_kills_what_runs(api: Api) -> None:
 
 async def test_a_timed_out_attempt_is_tried_again(api: Api, tmp_path: Path) -> None:
     command = f"if [ -e {tmp_path}/second ]; then echo done; else touch {tmp_path}/second; sleep 300; fi"
-    limits: Json = {"timeouts": {"start_to_close_s": 1}, "retry": {"max_attempts": 2, "initial_s": 0.05}}
+    limits: Json = {"timeouts": {"start_to_close_s": 2}, "retry": {"max_attempts": 20, "initial_s": 0.05}}
     task = await api.ended(await api.submit(kind="shell", input={"cmd": command}, **limits))
 
-    assert (task["state"], task["attempt"], task["result"]) == ("completed", 2, "done")
+    assert (task["state"], task["result"]) == ("completed", "done")
+    assert task["attempt"] >= 2, "more only where two seconds do not do for an echo"
 
 
 async def test_schedule_to_start_ends_what_nobody_can_run_and_why_says_so_before(api: Api) -> None:
-    task_id = await api.submit(kind="echo", capabilities=["quantum"], timeouts={"schedule_to_start_s": 1.5})
+    task_id = await api.submit(kind="echo", capabilities=["quantum"], timeouts={"schedule_to_start_s": 3})
     why = await api.get(f"/tasks/{task_id}/why")
     task = await api.ended(task_id)
 
@@ -119,13 +120,13 @@ async def test_schedule_to_start_ends_what_nobody_can_run_and_why_says_so_before
     assert (gate["gate"], "quantum" in gate["detail"]) == ("capability", True)
     assert (task["state"], task["attempt"]) == ("timed_out", 0)
     waited = moment(task["completed_at"]) - moment(task["created_at"])
-    assert timedelta(seconds=1.5) <= waited < timedelta(seconds=4)
+    assert timedelta(seconds=3) <= waited < timedelta(seconds=30)
     assert (await api.get(f"/tasks/{task_id}/why"))["gates"] == []
 
 
 async def test_total_ends_a_task_that_is_being_retried(api: Api) -> None:
     retry = {"max_attempts": 100, "initial_s": 30, "max_s": 30}
-    task_id = await api.submit(kind="echo", input={"fail_times": 99}, retry=retry, timeouts={"total_s": 2})
+    task_id = await api.submit(kind="echo", input={"fail_times": 99}, retry=retry, timeouts={"total_s": 4})
     waiting = await api.until(task_id, "retrying")
     why = await api.get(f"/tasks/{task_id}/why")
 
@@ -135,14 +136,14 @@ async def test_total_ends_a_task_that_is_being_retried(api: Api) -> None:
 
 
 async def test_run_at_is_waited_for(api: Api) -> None:
-    run_at = datetime.now(UTC) + timedelta(seconds=2)
+    run_at = datetime.now(UTC) + timedelta(seconds=3)
     task_id = await api.submit(kind="echo", run_at=run_at.isoformat())
     waiting = await api.task(task_id)
     task = await api.ended(task_id)
 
     assert (waiting["state"], waiting["status"]) == ("scheduled", "TASK_STATUS_QUEUED")
     late = moment(task["started_at"]) - run_at
-    assert timedelta(0) <= late < timedelta(seconds=1.5)
+    assert timedelta(0) <= late < timedelta(seconds=20)
     assert (await api.types(task_id))[:3] == ["WORKFLOW_STARTED", "TASK_SCHEDULED", "TASK_QUEUED"]
 
 
@@ -153,11 +154,14 @@ async def test_a_run_at_in_the_past_does_not_wait(api: Api) -> None:
     assert "TASK_SCHEDULED" not in await api.types(task_id)
 
 
-async def test_a_deadline_that_passes_is_told_and_the_task_goes_on(api: Api) -> None:
-    deadline = datetime.now(UTC) + timedelta(seconds=1)
-    task_id = await api.submit(kind="sleep", input={"seconds": 2.5}, deadline=deadline.isoformat())
+async def test_a_deadline_that_passes_is_told_and_the_task_goes_on(api: Api, tmp_path: Path) -> None:
+    deadline = datetime.now(UTC) + timedelta(seconds=2)
+    gate = tmp_path / "gate"
+    hold = {"cmd": f"until [ -e {gate} ]; do sleep 0.05; done"}
+    task_id = await api.submit(kind="shell", input=hold, deadline=deadline.isoformat())
     assert not (await api.task(task_id))["overdue"]
     await row_is(api, task_id, overdue=True, state="running")
+    gate.touch()
     task = await api.ended(task_id)
 
     assert (task["state"], task["overdue"]) == ("completed", True)

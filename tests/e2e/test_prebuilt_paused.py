@@ -108,17 +108,17 @@ async def test_prebuilt_workflows_are_held_in_their_middle_and_go_on_to_their_en
     ends = [asyncio.create_task(api.execute_workflow(run, timeout_s=60)) for run in runs.values()]
     await api.register_agent(f"first-{suffix}", "worker", FIRST, work)
 
-    await eventually(lambda: paused.are(MIDDLE), 30.0)
+    await eventually(lambda: paused.are(MIDDLE))
     assert all([await api.pause_workflow(run.id) for run in runs.values()])
     await api.register_agent(f"second-{suffix}", "worker", SECOND, work)
-    await eventually(lambda: paused.are(HELD), 30.0)
+    await eventually(lambda: paused.are(HELD))
     for name, run in runs.items():
         assert not [path for path in await paused.steps(name) if path.startswith(LATER[name])], name
         assert (await api.client.run(str(run.id))).status == "paused"
         assert not await api.pause_workflow(run.id)
 
     assert all([await api.resume_workflow(run.id) for run in runs.values()])
-    await eventually(lambda: paused.are({"monitoring": {"step_1.2.parallel_health_checks": "completed"}}), 30.0)
+    await eventually(lambda: paused.are({"monitoring": {"step_1.2.parallel_health_checks": "completed"}}))
     async with door(running_system) as http:
         path = f"/api/v1/tasks/{runs['monitoring'].id}/variables"
         (await http.http.patch(path, json={"values": {"monitoring_active": False}})).raise_for_status()

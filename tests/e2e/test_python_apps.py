@@ -126,8 +126,8 @@ async def _stopped(client: AsyncClient) -> None:
     running = await shop_app.endless.submit(client, marker)
     waiting = await shop_app.patient.submit(client, 60)
     for handle in (running, waiting):
-        await eventually(lambda handle=handle: _is(handle, "running"), 20.0)  # type: ignore[misc]
-    await eventually(lambda: processes_with(running.task_id), 20.0)
+        await eventually(lambda handle=handle: _is(handle, "running"))  # type: ignore[misc]
+    await eventually(lambda: processes_with(running.task_id))
     for handle in (running, waiting):
         await handle.cancel("enough")
         with pytest.raises(TaskFailed) as ended:
@@ -147,7 +147,7 @@ async def _workflows(client: AsyncClient, api: Api) -> None:
         answer = await api.http.post(f"/api/v1/tasks/{good.task_id}/approvals/approval", json={"approved": True})
         return answer.status_code == 202
 
-    await eventually(asked, 30.0)
+    await eventually(asked)
     assert await good.result(60) == {
         "receipt": {"id": "c-7-True", "ok": True, "amount": "10"},
         "label": "to 7: 7:ax1",

@@ -100,7 +100,7 @@ async def test_a_batch_of_1000_under_a_key_can_be_repeated(api: Api) -> None:
     async def all_completed() -> bool:
         return bool((await api.get("/tasks", status="COMPLETED"))["total_count"] == 1000)
 
-    await eventually(all_completed, 30)
+    await eventually(all_completed)
 
 
 async def test_lists_are_filtered_and_paged_without_skip_or_double(api: Api) -> None:
@@ -115,7 +115,7 @@ async def test_lists_are_filtered_and_paged_without_skip_or_double(api: Api) -> 
     async def ids(**query: Any) -> list[str]:
         return [task["task_id"] for task in (await api.get("/tasks", **query))["tasks"]]
 
-    await eventually(lambda: _count_is(api, 7, status="completed"), 20)
+    await eventually(lambda: _count_is(api, 7, status="completed"))
     assert await ids(status="FAILED") == await ids(tag="bad") == await ids(q="exit code 9") == [failed["task_id"]]
     assert await ids(status="PAUSED") == await ids(q="NEEDLE") == [held]
     assert len(await ids(session_id=session)) == len(await ids(tag="seven")) == 7

@@ -15,7 +15,7 @@ from taskloom.testing.processes import RunningSystem
 from tests.chaos.workload import verify
 from tests.e2e.support import Json, all_processes_gone, door
 
-pytestmark = [pytest.mark.e2e, pytest.mark.chaos, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
 
 CAN = "quantum"
 
@@ -34,7 +34,7 @@ async def system(tmp_path: Path) -> AsyncIterator[RunningSystem]:
 async def stop_and_start(system: RunningSystem) -> None:
     os.kill(system.pid or 0, signal.SIGTERM)
     began = time.monotonic()
-    await eventually(lambda: not system.is_running, 20)
+    await eventually(lambda: not system.is_running)
     assert time.monotonic() - began < 15
     assert system.exit_code() == 0, system.log_tail()
     assert "was killed" not in system.log("up")

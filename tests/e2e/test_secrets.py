@@ -13,7 +13,7 @@ from taskloom.testing.processes import RunningSystem
 from taskloom.wire.topics import Topics
 from tests.e2e.support import Api, Json, door
 
-pytestmark = [pytest.mark.e2e]
+pytestmark = pytest.mark.e2e
 SECRET = "tall-ships-and-a-star-4711"
 
 

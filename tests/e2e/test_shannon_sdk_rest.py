@@ -110,7 +110,7 @@ def test_blocking_agents_and_lists_with_odd_pages(client: Any) -> None:
     assert client.get_agent("sleep").input_schema["$defs"]["SleepInput"]["required"] == ["seconds"]
     done = client.execute_agent("echo", {"text": "hello"}, session_id="agents-1")
     assert (done.agent_id, done.session_id) == ("echo", "agents-1")
-    assert json.loads(client.wait(done.task_id, timeout=30, poll_interval=0.1).result) == {"text": "hello"}
+    assert json.loads(client.wait(done.task_id, timeout=60, poll_interval=0.1).result) == {"text": "hello"}
     with pytest.raises(errors.ShannonError):
         client.get_agent("nobody")
     # As in Shannon: the list of sessions falls back, that of tasks refuses.
@@ -148,7 +148,7 @@ async def test_asynchronous_schedules_agents_files_and_discovery(asynchronous: A
     assert {agent.id for agent in await asynchronous.list_agents()} >= {"echo", "shell"}
     assert (await asynchronous.get_agent("echo")).category == "kind"
     done = await asynchronous.execute_agent("echo", {"text": "x"}, session_id=f"files-{uuid.uuid4()}", stream=True)
-    status = await asynchronous.wait(done.task_id, timeout=30, poll_interval=0.1)
+    status = await asynchronous.wait(done.task_id, timeout=60, poll_interval=0.1)
     assert status.session_id == done.session_id
     assert await asynchronous.list_session_files(done.session_id) == []
     with pytest.raises(errors.SessionNotFoundError):
@@ -168,7 +168,7 @@ async def test_a_handle_of_the_asynchronous_client_is_awaited(asynchronous: Any)
     first = await anext(aiter(handle.stream()))
     assert first.type == "WORKFLOW_STARTED"
     assert await handle.cancel("enough")
-    assert (await handle.wait(timeout=20)).status.value in ("CANCELLED", "TASK_STATUS_CANCELLED")
+    assert (await handle.wait(timeout=60)).status.value in ("CANCELLED", "TASK_STATUS_CANCELLED")
 
 
 def test_what_the_sdks_own_live_check_expects(client: Any) -> None:
@@ -247,7 +247,7 @@ def program(url: str) -> Iterator[Program]:
     try:
         yield Program(process)
     finally:
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 def after(label: str, said: str) -> str:

@@ -51,8 +51,8 @@ def asks(url: str, wish: Approval | None = None) -> str:
 def test_blocking_session_calls(client: Any) -> None:
     session = f"session-{uuid.uuid4()}"
     handle = client.submit_task("What is 3 + 4?", session_id=session, context={"note": "x"})
-    result = client.wait(handle.task_id, timeout=30, poll_interval=0.1).result
-    client.submit_task("What is 5 + 6?", session_id=session).wait(timeout=30)
+    result = client.wait(handle.task_id, timeout=60, poll_interval=0.1).result
+    client.submit_task("What is 5 + 6?", session_id=session).wait(timeout=60)
 
     listed, total = client.list_sessions(limit=100)
     [mine] = [each for each in listed if each.session_id == session]
@@ -85,14 +85,14 @@ def test_blocking_session_calls(client: Any) -> None:
     with pytest.raises(errors.SessionNotFoundError):
         client.delete_session(f"never-{session}")
     assert client.get_status(handle.task_id).status is TaskStatusEnum.COMPLETED
-    client.submit_task("anew", session_id=session).wait(timeout=30)
+    client.submit_task("anew", session_id=session).wait(timeout=60)
     assert [item.query for item in client.get_session_history(session)] == ["anew"]
 
 
 async def test_asynchronous_session_calls(asynchronous: Any) -> None:
     session = f"session-{uuid.uuid4()}"
     handle = await asynchronous.submit_task("What is 3 + 4?", session_id=session)
-    await asynchronous.wait(handle.task_id, timeout=30, poll_interval=0.1)
+    await asynchronous.wait(handle.task_id, timeout=60, poll_interval=0.1)
     assert await asynchronous.update_session_title(session, "Sums")
     assert (await asynchronous.get_session(session)).title == "Sums"
     sessions, _ = await asynchronous.list_sessions(limit=100)
@@ -114,7 +114,7 @@ def test_blocking_approval_end_to_end(client: Any, running_system: RunningSystem
     approval = asked.payload["approval_id"]
     assert asked.payload["message"] == "go on?"
     assert client.approve(approval, task_id, approved=True, feedback="fine")
-    assert client.wait(task_id, timeout=30, poll_interval=0.1).status is TaskStatusEnum.COMPLETED
+    assert client.wait(task_id, timeout=60, poll_interval=0.1).status is TaskStatusEnum.COMPLETED
     with pytest.raises(errors.ConnectionError) as again:
         client.approve(approval, task_id)
     assert again.value.code == "409"
@@ -123,7 +123,7 @@ def test_blocking_approval_end_to_end(client: Any, running_system: RunningSystem
 
     denied = asks(running_system.url)
     assert client.approve(f"{denied}~.approval.1", denied, approved=False, feedback="too risky")
-    ended = client.wait(denied, timeout=30, poll_interval=0.1)
+    ended = client.wait(denied, timeout=60, poll_interval=0.1)
     assert ended.status is TaskStatusEnum.FAILED
     assert "too risky" in ended.error_message
     closed = asks(running_system.url, {"approvers": ["somebody-else"]})
@@ -161,7 +161,7 @@ async def test_a_workflow_step_is_approved_through_the_sdk(asynchronous: Any, ru
         events = await asynchronous.get_task_events(run)
         return next((each for each in events if each.type == EventType.APPROVAL_REQUESTED), None)
 
-    event = await eventually(asked, 20)
+    event = await eventually(asked)
     assert await asynchronous.approve(event.payload["approval_id"], run, feedback="yes")
-    status = await asynchronous.wait(run, timeout=30, poll_interval=0.1)
+    status = await asynchronous.wait(run, timeout=60, poll_interval=0.1)
     assert status.status is TaskStatusEnum.COMPLETED

@@ -78,7 +78,7 @@ async def test_each_run_keeps_the_revision_it_was_executed_with(api: Api) -> Non
         found = await api.get(f"/workflows/{name}/runs")
         return {task["task_id"] for task in found["tasks"]} == {run["task_id"] for run in runs}
 
-    await eventually(all_listed, 10)
+    await eventually(all_listed)
     assert (await api.http.delete(f"{WORKFLOWS}/{name}")).json()["removed"] is True
     assert (await api.http.get(f"{WORKFLOWS}/{name}")).status_code == 404
     assert (await api.http.post(f"{WORKFLOWS}/{name}/execute", json={})).status_code == 404
@@ -141,7 +141,7 @@ async def test_a_template_is_stored_and_its_steps_run_commands(api: Api) -> None
         text = await api.http.get(f"/api/v1/tasks/{deploy}/output", params={"format": "text"})
         return text.text == f"deploy of {name}\n"
 
-    await eventually(deployed, 10)
+    await eventually(deployed)
 
 
 async def test_the_client_and_the_command_line_store_and_run(
@@ -163,7 +163,7 @@ async def test_the_client_and_the_command_line_store_and_run(
     async with AsyncClient(running_system.url) as client:
         assert (await client.workflows.get(name)).definition == json.loads(file.read_text())
         run = await client.workflows.execute(name, variables={"word": "client"})
-        assert (await client.wait(run.task_id, timeout_s=20)).response["results"] == {"say": {"word": "client"}}
+        assert (await client.wait(run.task_id, timeout_s=60)).response["results"] == {"say": {"word": "client"}}
         assert (await client.workflows.status(run.task_id)).status == "completed"
     told = await taskloom("run", name, "--var", "word=line", "--wait")
     assert "completed" in told

@@ -12,7 +12,7 @@ import pytest
 from taskloom.testing.processes import RunningSystem
 from tests.e2e.support import Api, door
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.e2e
 
 TASKS = 120
 WORK: list[dict[str, Any]] = [

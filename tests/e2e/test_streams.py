@@ -16,7 +16,7 @@ from taskloom.testing.processes import RunningSystem
 from tests.clients.node import Node
 from tests.e2e.support import Api, Json, door
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.e2e
 
 STREAM = "/api/v1/stream/sse"
 TALKATIVE: Json = {

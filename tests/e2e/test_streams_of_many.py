@@ -18,7 +18,7 @@ from taskloom.local.services import ServiceProcess
 from taskloom.testing.processes import RunningSystem
 from tests.e2e.support import Api, Json, door, further_gateway
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.e2e
 
 STREAM = "/api/v1/stream/sse"
 TALKATIVE: Json = {"kind": "shell", "input": {"cmd": "for i in $(seq 60); do echo $i; sleep 0.05; done"}}

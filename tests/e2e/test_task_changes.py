@@ -109,7 +109,7 @@ async def test_a_running_task_is_deleted_after_it_has_stopped_and_its_history_st
     task_id = await api.submit(kind="shell", input={"cmd": "sleep 60"})
     await api.until(task_id, "running")
     assert (await client.delete(task_id, "by mistake")).state == "cancelling"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for _ in client.stream(task_id):
             pass
     assert (await client.delete(task_id)).state == "deleted"
@@ -154,9 +154,9 @@ async def test_the_task_api_updates_moves_retries_and_deletes(running_system: Ru
             f"nobody-{run}",
         )
         [executor] = [each for each in await tasks.client.executors() if each.executor_id == "executor-1"]
-        failed = await tasks.execute_task(task.id, executor.executor_id, timeout_s=30)
+        failed = await tasks.execute_task(task.id, executor.executor_id, timeout_s=60)
         assert (failed.is_successful(), failed.executor_id) == (False, executor.executor_id)
-        again = await tasks.retry_task(task.id, timeout_s=30)
+        again = await tasks.retry_task(task.id, timeout_s=60)
         assert again is not None
         assert again.execution_number == failed.execution_number + 1
         assert await tasks.delete_task(task.id)

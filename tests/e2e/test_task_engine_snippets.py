@@ -210,7 +210,6 @@ async def check(notebook: Notebook, heading: str) -> None:
         assert names["health"]["status"] in ("healthy", "degraded")
 
 
-@pytest.mark.timeout(180)
 async def test_each_snippet_of_the_document_runs_as_it_stands(
     notebook: Notebook, capsys: pytest.CaptureFixture[str]
 ) -> None:

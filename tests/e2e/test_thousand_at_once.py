@@ -15,7 +15,7 @@ from tests.chaos.workload import check_history, stored_histories
 from tests.e2e.naps import FAILING
 from tests.e2e.support import TASKS, door, further_executor
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.e2e
 
 MANY = 1_000
 SEED = 20_261

@@ -18,7 +18,7 @@ from taskloom.testing.eventually import eventually
 from taskloom.testing.processes import RunningSystem
 from tests.e2e.support import Api, door
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.e2e
 
 CLIENT_SPAN = "b7ad6b7169203331"
 
@@ -66,7 +66,7 @@ class Collector:
 
     async def span(self, trace_id: str, service: str, name: str) -> Span:
         """The first one of that name, once it is here."""
-        await eventually(lambda: self.spans(trace_id, service, name), 20)
+        await eventually(lambda: self.spans(trace_id, service, name))
         return self.spans(trace_id, service, name)[0]
 
 

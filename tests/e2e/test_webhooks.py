@@ -17,7 +17,7 @@ from taskloom.testing.processes import RunningSystem
 from taskloom.testing.receiver import Receiver
 from tests.e2e.support import Api, Json, door
 
-pytestmark = [pytest.mark.e2e]
+pytestmark = pytest.mark.e2e
 
 PRIVATE = {"TASKLOOM_WEBHOOK_ALLOW_PRIVATE": "true"}
 
@@ -78,7 +78,7 @@ async def test_callbacks_and_webhooks_from_end_to_end(running_system: RunningSys
         again = f"/api/v1/deliveries/{delivery['delivery_id']}/redeliver"
         assert (await others.http.post(again)).status_code == 404
         assert (await api.http.post(again)).status_code == 202
-        await eventually(lambda: len(of_task(receiver, task)) == 3, 20)
+        await eventually(lambda: len(of_task(receiver, task)) == 3)
         assert (await api.http.post(f"/api/v1/deliveries/{task}/redeliver")).status_code == 404
 
         # The subscription hears of failures with its tag, and of nothing else.
@@ -99,7 +99,7 @@ async def test_callbacks_and_webhooks_from_end_to_end(running_system: RunningSys
             found = (await api.get(f"/tasks/{gone}/deliveries"))["deliveries"]
             return [(each["status"], each["attempts"]) for each in found] == [("FAILED", 1)]
 
-        await eventually(given_up, 20)
+        await eventually(given_up)
 
         # Deliveries are no tasks of the tenant's lists, counts and sessions; nobody submits them.
         shown = await api.get("/tasks", limit=100)
@@ -124,14 +124,13 @@ async def system(tmp_path: Path) -> AsyncIterator[RunningSystem]:
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(240)
 async def test_deliveries_survive_the_death_of_executor_and_orchestrator(
     system: RunningSystem, receiver: Receiver
 ) -> None:
     async with door(system) as api:
         receiver.gate.clear()
         tasks = [await api.submit(kind="echo", input={"n": n}, callback_url=receiver.url) for n in range(10)]
-        await eventually(lambda: bool(receiver.received), 30)  # a delivery is under way
+        await eventually(lambda: bool(receiver.received))  # a delivery is under way
         for name in ("executor-1", "orchestrator-1"):
             old = system.kill_process(name, signal.SIGKILL)
             await system.wait_replaced(name, old)
@@ -145,5 +144,5 @@ async def test_deliveries_survive_the_death_of_executor_and_orchestrator(
 def test_after_all_deliveries_store_and_views_agree(running_system: RunningSystem) -> None:
     environment = {**os.environ, "TASKLOOM_HOME": str(running_system.home)}
     verify = [sys.executable, "-m", "taskloom", "verify", "--timeout", "20"]
-    done = subprocess.run(verify, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(verify, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout[-2000:]

@@ -10,14 +10,14 @@ T = TypeVar("T")
 
 
 @overload
-async def eventually(probe: Callable[[], Awaitable[T]], timeout_s: float = 10.0, interval_s: float = 0.05) -> T: ...
+async def eventually(probe: Callable[[], Awaitable[T]], timeout_s: float = 60.0, interval_s: float = 0.05) -> T: ...
 
 
 @overload
-async def eventually(probe: Callable[[], T], timeout_s: float = 10.0, interval_s: float = 0.05) -> T: ...
+async def eventually(probe: Callable[[], T], timeout_s: float = 60.0, interval_s: float = 0.05) -> T: ...
 
 
-async def eventually(probe: Callable[[], Any], timeout_s: float = 10.0, interval_s: float = 0.05) -> Any:
+async def eventually(probe: Callable[[], Any], timeout_s: float = 60.0, interval_s: float = 0.05) -> Any:
     """The first truthy value of ``probe``, which is asked every ``interval_s`` seconds; it may be a coroutine function.
 
     An AssertionError of the probe counts as "not yet", so a probe can be a group of asserts that ends with True.

@@ -140,7 +140,7 @@ async def test_another_gateway_holds_it_without_being_asked(
         async def refused() -> bool:
             return await submit(client) == 429
 
-        await eventually(refused, 2.0)
+        await eventually(refused)
     stopping.set()
     await asyncio.gather(*loops)
 

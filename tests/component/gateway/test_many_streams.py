@@ -38,14 +38,14 @@ class Reader:
         self.fault: Exception | None = None
 
     async def has(self, number: int) -> None:
-        await eventually(lambda: len(self.frames) == number, 5.0)
+        await eventually(lambda: len(self.frames) == number)
 
     async def heard(self, told: str) -> None:
-        await eventually(lambda: told in self.told(), 5.0)
+        await eventually(lambda: told in self.told())
 
     async def saw(self, *told: str) -> None:
         """Returns when these came, each as ``task type``, and nothing else."""
-        await eventually(lambda: len(self.frames) >= len(told), 5.0)
+        await eventually(lambda: len(self.frames) >= len(told))
         assert self.told() == list(told)
 
     def told(self) -> list[str]:
@@ -105,7 +105,7 @@ async def test_a_sessions_stream_tells_its_tasks_from_the_beginning_and_those_to
         submit(system, "d", session_id="s-2")
         system.record("b", [e.TaskCancelled()])
         system.record("c", [e.TaskCancelled()])
-        await eventually(lambda: len(reader.frames) == 7, 5.0)
+        await eventually(lambda: len(reader.frames) == 7)
         assert reader.told()[4:] == ["c WORKFLOW_STARTED", "c TASK_QUEUED", "c workflow.cancelled"]
 
 
@@ -123,7 +123,7 @@ async def test_a_tenants_stream_begins_now_and_goes_on_after_every_end(
         submit(system, "a", ANSWER)
         system.record("old", [e.TaskCancelled()])
         submit(system, "b", e.TaskCancelled())
-        await eventually(lambda: len(reader.frames) == 8, 5.0)
+        await eventually(lambda: len(reader.frames) == 8)
         assert "done" not in [name for _, name, _ in reader.frames]
         for task_id, types in (
             ("a", ["WORKFLOW_STARTED", "TASK_QUEUED", "thread.message.completed", "WORKFLOW_COMPLETED"]),
@@ -155,7 +155,7 @@ async def test_filters_choose_tasks_by_what_was_submitted(
             system.record(task_id, [e.TaskCancelled()])
         submit(system, "last", kind=query.get("kind", "shell"), queue=query.get("queue", "default"),
                session_id=query.get("session_id", ""), tags=(query.get("tag", ""),))  # fmt: skip
-        await eventually(lambda: "last TASK_QUEUED" in reader.told(), 5.0)
+        await eventually(lambda: "last TASK_QUEUED" in reader.told())
         found = reader.told()
     for task_id in "abc":
         whole = [f"{task_id} {name}" for name in ("WORKFLOW_STARTED", "TASK_QUEUED", "workflow.cancelled")]
@@ -167,7 +167,7 @@ async def test_a_status_chooses_the_events_that_lead_to_it(server: HttpServer, s
         submit(system, "a", e.TaskCancelled())
         submit(system, "b", ANSWER)
         submit(system, "c", e.PauseRequested(), e.TaskPaused(), e.CancelRequested(), e.TaskCancelled())
-        await eventually(lambda: len(reader.frames) == 2, 5.0)
+        await eventually(lambda: len(reader.frames) == 2)
         assert sorted(reader.told()) == ["a workflow.cancelled", "c workflow.cancelled"]
 
 
@@ -186,7 +186,7 @@ async def test_resuming_after_any_frame_has_no_gap_and_no_double(server: HttpSer
         submit(system, f"foreign-{number}", tenant="red")
     total = 4 * 3 + 2
     async with reading(server, all="true", last_event_id="0") as reader:
-        await eventually(lambda: len(reader.frames) == total, 5.0)
+        await eventually(lambda: len(reader.frames) == total)
     assert len({frame_id for frame_id, _, _ in reader.frames}) == total, "two frames have the same id"
     for place, (frame_id, _, _) in enumerate(reader.frames):
         async with reading(server, all="true", last_event_id=frame_id) as rest:
@@ -202,7 +202,7 @@ async def test_a_quiet_stream_tells_from_where_to_come_back(server: HttpServer, 
     async with reading(server, all="true") as reader:
         began = reader.last_id
         submit(system, "a", tenant="red")
-        await eventually(lambda: reader.last_id != began, 5.0)
+        await eventually(lambda: reader.last_id != began)
         assert reader.frames == []
     submit(system, "b")
     async with reading(server, all="true", last_event_id=reader.last_id) as again:
@@ -217,7 +217,7 @@ async def test_a_stream_begins_with_what_happened_since_a_time(server: HttpServe
     async with reading(server, all="true", since=at.isoformat()) as reader:
         await reader.saw("b WORKFLOW_STARTED", "b TASK_QUEUED")
     async with reading(server, all="true", since=(at - timedelta(hours=1)).isoformat()) as reader:
-        await eventually(lambda: len(reader.frames) == 4, 5.0)
+        await eventually(lambda: len(reader.frames) == 4)
 
 
 async def test_a_reader_behind_what_is_kept_reads_the_store_and_misses_nothing(
@@ -230,10 +230,10 @@ async def test_a_reader_behind_what_is_kept_reads_the_store_and_misses_nothing(
         tasks = [f"t-{number}" for number in range(3000)]
         for task_id in tasks:
             submit(system, task_id, metadata={"padding": "x" * 2000})  # more than the sockets' buffers hold
-        await eventually(lambda: len(quick.frames) == 6000, 20.0)
+        await eventually(lambda: len(quick.frames) == 6000)
         assert len(slow.frames) < 6000
         let_go.set()
-        await eventually(lambda: len(slow.frames) == 6000, 20.0)
+        await eventually(lambda: len(slow.frames) == 6000)
     for reader in (slow, quick):
         assert sorted(reader.told()) == sorted(
             f"{t} {name}" for t in tasks for name in ("WORKFLOW_STARTED", "TASK_QUEUED")
@@ -351,5 +351,5 @@ async def test_a_draining_gateway_cuts_them_and_they_go_on_elsewhere(
         submit(system, "a")
         await reader.saw("a WORKFLOW_STARTED", "a TASK_QUEUED")
         await app.state["gateway"].streams.close()
-        await eventually(lambda: reader.fault is not None, 5.0)
+        await eventually(lambda: reader.fault is not None)
     assert isinstance(reader.fault, httpx.RemoteProtocolError)

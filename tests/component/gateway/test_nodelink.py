@@ -320,7 +320,7 @@ async def test_a_cancel_is_answered_when_nothing_runs_any_more(client: httpx.Asy
     task_id = await made(client)
     system.record(task_id, STARTED)
     cancelling = asyncio.create_task(client.delete(f"/tasks/{task_id}"))
-    await eventually(lambda: any(isinstance(each.event, e.CancelRequested) for each in system.streams[task_id]), 5.0)
+    await eventually(lambda: any(isinstance(each.event, e.CancelRequested) for each in system.streams[task_id]))
     assert await status(client, task_id) == "in_progress"
     assert not cancelling.done()
     system.record(task_id, [e.CancelSignalled(1), e.TaskCancelled(1, reason="cancelled by user", exit_code=-15)])
@@ -539,10 +539,10 @@ async def test_several_readers_early_and_late_get_the_same(
         system.record(task_id, STARTED)
         for number in range(1, 4):
             system.write(task_id, piece(task_id, number, f"{number}\n"))
-        await eventually(lambda: first.output == "1\n2\n3\n", 5.0)
+        await eventually(lambda: first.output == "1\n2\n3\n")
         await asyncio.sleep(0.3)  # a heartbeat comes between, and is no event
         async with reading(server, task_id) as third:
-            await eventually(lambda: third.output == "1\n2\n3\n", 5.0)
+            await eventually(lambda: third.output == "1\n2\n3\n")
             system.write(task_id, piece(task_id, 4, "4\n"))
             system.record(task_id, [e.TaskCompleted(1, output=OutputSummary(4, 4, 8))])
             async with asyncio.timeout(5):

@@ -48,7 +48,7 @@ class Reader:
         self.done = asyncio.Event()
 
     async def saw(self, *words: str) -> None:
-        await eventually(lambda: told(self.frames)[-len(words) :] == list(words), 5.0)
+        await eventually(lambda: told(self.frames)[-len(words) :] == list(words))
 
 
 @asynccontextmanager
@@ -100,7 +100,7 @@ async def test_a_live_task_is_told_as_it_happens_and_ends(server: HttpServer, sy
     submitted(system)
     async with reading(server) as reader:
         await reader.saw("TASK_QUEUED")
-        await eventually(lambda: system.tail.started, 5.0)
+        await eventually(lambda: system.tail.started)
         system.record(TASK, STARTED)
         system.write(TASK, chunk(1, "a"), stored=False)
         await reader.saw("AGENT_STARTED", "a")
@@ -176,7 +176,7 @@ async def test_a_gap_in_live_events_is_filled_from_the_store(server: HttpServer,
     submitted(system)
     async with reading(server) as reader:
         await reader.saw("TASK_QUEUED")
-        await eventually(lambda: system.tail.started, 5.0)
+        await eventually(lambda: system.tail.started)
         system.record(TASK, STARTED[:1], live=False)
         system.record(TASK, STARTED[1:])
         await reader.saw("ATTEMPT_ASSIGNED", "AGENT_STARTED")
@@ -186,7 +186,7 @@ async def test_a_gap_in_live_output_is_filled_from_the_table(server: HttpServer,
     submitted(system, *STARTED)
     async with reading(server) as reader:
         await reader.saw("AGENT_STARTED")
-        await eventually(lambda: system.tail.started, 5.0)
+        await eventually(lambda: system.tail.started)
         system.write(TASK, chunk(1, "a"), live=False)
         system.write(TASK, chunk(2, "b"))
         await reader.saw("a", "b")
@@ -196,7 +196,7 @@ async def test_repeated_live_records_are_shown_once(server: HttpServer, system: 
     submitted(system)
     async with reading(server) as reader:
         await reader.saw("TASK_QUEUED")
-        await eventually(lambda: system.tail.started, 5.0)
+        await eventually(lambda: system.tail.started)
         for _ in range(2):
             for recorded in system.streams[TASK]:
                 system.tail.publish("taskloom.events", TASK, recorded.body)
@@ -209,7 +209,7 @@ async def test_output_of_a_second_attempt_follows_the_first_ones(server: HttpSer
     submitted(system, *STARTED)
     async with reading(server) as reader:
         await reader.saw("AGENT_STARTED")
-        await eventually(lambda: system.tail.started, 5.0)
+        await eventually(lambda: system.tail.started)
         system.write(TASK, chunk(1, "a"))
         failed = e.AttemptFailed(1, ErrorInfo("x", "y"), output=OutputSummary(1, 1, 1))
         system.write(TASK, chunk(1, "b", attempt=2))
@@ -221,7 +221,7 @@ async def test_a_slow_reader_goes_back_to_the_store(app: Litestar, server: HttpS
     submitted(system, *STARTED)
     async with reading(server) as reader:
         await reader.saw("AGENT_STARTED")
-        await eventually(lambda: system.tail.started, 5.0)
+        await eventually(lambda: system.tail.started)
         for number in range(1, 3001):  # three times a subscription's buffer in one go
             system.write(TASK, chunk(number, str(number)))
         system.record(TASK, [completed(3000)])
@@ -298,7 +298,7 @@ async def test_a_reader_that_left_is_let_go(app: Litestar, server: HttpServer, s
     async with reading(server) as reader:
         await reader.saw("TASK_QUEUED")
         assert limits.streams == 1
-    await eventually(lambda: limits.streams == 0, 5.0)
+    await eventually(lambda: limits.streams == 0)
 
 
 async def test_another_tenants_stream_is_404(server: HttpServer, system: MemorySystem) -> None:

@@ -55,7 +55,7 @@ async def test_a_live_task_is_told_with_its_output(server: HttpServer, system: M
     submitted(system)
     async with socket_of(server) as socket:
         assert json.loads(await socket.recv())["type"] == "WORKFLOW_STARTED"
-        await eventually(lambda: system.tail.started, 5.0)
+        await eventually(lambda: system.tail.started)
         system.record(TASK, STARTED)
         system.write(TASK, chunk(1, "a"), stored=False)
         system.record(TASK, [completed(1)])
@@ -131,7 +131,7 @@ async def test_a_reader_that_left_is_let_go(app: Litestar, server: HttpServer, s
     async with socket_of(server) as socket:
         await socket.recv()
         assert limits.streams == 1
-    await eventually(lambda: limits.streams == 0, 5.0)
+    await eventually(lambda: limits.streams == 0)
 
 
 async def test_a_reader_that_talks_too_much_is_dropped(app: Litestar, server: HttpServer, system: MemorySystem) -> None:

@@ -81,7 +81,7 @@ class Pair:
         issued: Json = answer.json()
         async with self.doors(issued["api_key"]) as apis:
             for api in apis:
-                await eventually(partial(self.status, api, 404), 10.0)
+                await eventually(partial(self.status, api, 404))
         return issued
 
     async def status(self, api: Api, wanted: int) -> bool:
@@ -221,7 +221,7 @@ async def followed(url: str, *followers: Follower) -> AsyncIterator[list["asynci
     """Each reads there; the block begins once all streams are open, and ends what is still open after it."""
     reading = [asyncio.create_task(each.read(url)) for each in followers]
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await asyncio.gather(*(each.opened.wait() for each in followers))
         yield reading
     finally:

@@ -23,7 +23,7 @@ def taskloom(system: RunningSystem, *words: str, key: str = "") -> str:
     """What a command beside the running system prints."""
     environment = {**os.environ, "TASKLOOM_HOME": str(system.home), **({"TASKLOOM_API_KEY": key} if key else {})}
     command = [sys.executable, "-m", "taskloom", *words]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -37,7 +37,7 @@ async def test_keys_from_the_first_to_its_revocation(pair: Pair) -> None:
 
     async with AsyncShannonClient(base_url=guarded.url, api_key=key) as client:
         handle = await client.submit_task("What is 2 + 2?", session_id="s-1")
-        assert (await client.wait(handle.task_id, timeout=30, poll_interval=0.1)).status is TaskStatusEnum.COMPLETED
+        assert (await client.wait(handle.task_id, timeout=60, poll_interval=0.1)).status is TaskStatusEnum.COMPLETED
         seen = [event.type async for event in client.stream(handle.task_id)]
         assert seen[-1] == "done"
         tasks, total = await client.list_tasks()
@@ -60,7 +60,7 @@ async def test_keys_from_the_first_to_its_revocation(pair: Pair) -> None:
         assert ours.submit(kind="echo", input={"a": 1}).task_id
     assert handle.task_id in taskloom(guarded, "list", "--json", key=key)
 
-    listed = await eventually(lambda: _used(guarded, key_id), 20, 0.5)
+    listed = await eventually(lambda: _used(guarded, key_id), 60.0, 0.5)
     assert listed
     taskloom(guarded, "keys", "revoke", key_id, "--tenant", "red", "--reason", "the test is over")
     async with httpx.AsyncClient(base_url=guarded.url) as http:
@@ -69,7 +69,7 @@ async def test_keys_from_the_first_to_its_revocation(pair: Pair) -> None:
             calls = ({"X-API-Key": key}, {"Authorization": f"Bearer {token}"})
             return {(await http.get("/api/v1/tasks", headers=each)).status_code for each in calls} == {401}
 
-        await eventually(refused, 10)
+        await eventually(refused)
         boss = {"X-API-Key": owner}
 
         async def audited() -> list[Any]:
@@ -78,7 +78,7 @@ async def test_keys_from_the_first_to_its_revocation(pair: Pair) -> None:
             ]
             return entries if len(entries) >= 3 else []
 
-        entries = await eventually(audited, 10)
+        entries = await eventually(audited)
         assert {(entry["route"], entry["status"], entry["key_id"]) for entry in entries} >= {
             ("/api/v1/tasks", 200, key_id),
             ("/api/v1/auth/token", 200, key_id),
@@ -118,7 +118,7 @@ async def test_people_sign_in_and_their_limits_change_on_both_gateways(pair: Pai
             return await used("key") == [(key["id"], True, 1)]
 
         assert await submitted(first) == "taken"
-        await eventually(is_counted, 20)
+        await eventually(is_counted)
         assert await used("session") == [("mine", True, 1)]
         put = await http.put(f"{first}/api/v1/quotas", json={"tokens": 1}, headers=boss)
         assert put.json()["quota"]["tokens"] == 1, put.text
@@ -127,7 +127,7 @@ async def test_people_sign_in_and_their_limits_change_on_both_gateways(pair: Pai
         async def refused_elsewhere() -> bool:
             return await submitted(second) == "BUDGET_EXCEEDED"
 
-        await eventually(refused_elsewhere, 3)
+        await eventually(refused_elsewhere)
         assert "tokens in all" in taskloom(pair.system, "quotas", "show", key=made["api_key"])
         taskloom(pair.system, "quotas", "set", "--tokens", "none", "--tenant", tenant, key=owner)
         assert await submitted(first) == "taken"
@@ -142,7 +142,7 @@ async def test_people_sign_in_and_their_limits_change_on_both_gateways(pair: Pai
             calls = [(url, each) for url in pair.urls for each in (person, bearer)]
             return {(await http.get(f"{url}/api/v1/auth/me", headers=each)).status_code for url, each in calls} == {401}
 
-        await eventually(is_out, 10)
+        await eventually(is_out)
 
 
 def _used(system: RunningSystem, key_id: str) -> bool:

@@ -45,7 +45,7 @@ class Member:
                 self.offsets[place] = batch[-1].offset + 1
             return bool(condition())
 
-        await eventually(probe, timeout_s=30.0, interval_s=0)
+        await eventually(probe, timeout_s=60.0, interval_s=0)
 
     async def until_read(self, count: int) -> None:
         await self.until(lambda: self.collector.count >= count)

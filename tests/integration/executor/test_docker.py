@@ -241,7 +241,7 @@ async def test_a_kill_of_the_executor_leaves_no_container_and_neither_does_one_o
         await rig.heard(lambda: any("up" in chunk.text for chunk in rig.chunks[order.task_id]))
         assert len(dockerd.containers(f"label=taskloom.task={order.task_id}")) == 1
         rig.stop(signal.SIGKILL)
-        await eventually(lambda: not dockerd.containers(f"label=taskloom.executor={rig.executor_id}"), timeout_s=10)
+        await eventually(lambda: not dockerd.containers(f"label=taskloom.executor={rig.executor_id}"))
 
         await start_executor(rig, dockerd, tmp_path)
         assert rig.process is not None

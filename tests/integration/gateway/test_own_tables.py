@@ -20,7 +20,7 @@ from services.gateway.shared_secrets import shared_secret
 from taskloom.testing.eventually import eventually
 from taskloom.views.reading import Pool, read_pool
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.integration
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from taskloom.views.task_executions.fold import fold_all
 from taskloom.views.task_executions.of_agents import LIST, list_of_agents
 from taskloom.views.task_executions.row import Row
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.integration
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HALF_AN_HOUR = NOW - timedelta(minutes=30)

@@ -16,7 +16,7 @@ from taskloom.views.task_executions.fold import fold_all
 from taskloom.views.task_executions.query import list_tasks
 from taskloom.views.task_executions.row import Row
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.integration
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 FILTERS = [

@@ -19,7 +19,7 @@ from taskloom.views.task_executions.query import COUNT_COMMON_UP_TO, COUNT_UP_TO
 from taskloom.views.task_executions.row import Row
 from taskloom.views.task_executions.words import words_of
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.integration
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 template = fold_all(TaskLife("template").recorded)

@@ -88,13 +88,13 @@ async def counted(bench: Bench) -> tuple[int, int]:
 async def test_published_events_become_rows_and_the_lag_goes_to_zero(bench: Bench) -> None:
     async with bench.projection():
         await bench.publish(many(0, 200))
-        await eventually(lambda: bench.completed(200), timeout_s=30)
+        await eventually(lambda: bench.completed(200))
 
         async def caught_up() -> bool:
             lag = await read_lag(bench.pool, bench.topics.events)
             return (lag.ms, lag.records) == (0.0, 0)
 
-        await eventually(caught_up, timeout_s=10)
+        await eventually(caught_up)
     assert await counted(bench) == (200, 200)
 
 
@@ -103,7 +103,7 @@ async def test_poison_on_the_topic_lands_in_the_dead_letters(bench: Bench) -> No
     async with bench.projection():
         await bench.publisher.publish([OutRecord(bench.topics.events, partition, b"task-0", b"poison")])
         await bench.publish(many(0, 5))
-        await eventually(lambda: bench.completed(5), timeout_s=30)
+        await eventually(lambda: bench.completed(5))
     place = TopicPartition(bench.topics.dead_letters, partition)
     consumer = AIOKafkaConsumer(bootstrap_servers=bench.settings.kafka_bootstrap, auto_offset_reset="earliest")
     await consumer.start()
@@ -120,7 +120,7 @@ async def test_poison_on_the_topic_lands_in_the_dead_letters(bench: Bench) -> No
 async def test_two_projections_hand_over_without_losing_or_repeating(bench: Bench) -> None:
     async with bench.projection():
         await bench.publish(many(0, 300))
-        await eventually(lambda: bench.completed(300), timeout_s=30)
+        await eventually(lambda: bench.completed(300))
         async with bench.projection():
             await bench.publish(many(300, 600))
             await eventually(lambda: bench.completed(900), timeout_s=60)
@@ -135,7 +135,7 @@ async def test_broker_and_database_may_be_killed(
 ) -> None:
     async with bench.projection() as runtime:
         await bench.publish(many(0, 100))
-        await eventually(lambda: bench.completed(100), timeout_s=30)
+        await eventually(lambda: bench.completed(100))
         embedded_postgres.kill()
         await bench.publish(many(100, 300))
         await embedded_postgres.start()

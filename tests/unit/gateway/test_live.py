@@ -19,7 +19,7 @@ async def test_a_subscription_gets_only_its_tasks_records() -> None:
         tail.publish(EVENTS_TOPIC, "a", b"2")
         tail.publish("outputs", "a", b"3")
         assert await subscription.arrived(5.0)
-        await eventually(lambda: len(subscription._records) == 2, 5.0)
+        await eventually(lambda: len(subscription._records) == 2)
         assert taken(subscription) == [("event", b"2"), ("output", b"3")]
     await hub.close()
 
@@ -30,7 +30,7 @@ async def test_kafka_is_read_only_while_somebody_listens() -> None:
     seen = [tail.started]
     async with hub.subscribe("a"):
         seen.append(tail.started)
-    await eventually(lambda: not tail.started, 5.0)
+    await eventually(lambda: not tail.started)
     async with hub.subscribe("b"):
         seen.append(tail.started)
     await hub.close()
