@@ -25,6 +25,9 @@ from taskloom.domain.workflow.wanted import (
 ForOther = tuple[str, c.PeerCommand | c.SubmitTask | c.CancelTask | NoteRun]
 """A command and the task that it is for."""
 
+_MAX_TEXT_CHARS: Final = 64 * 1024
+"""Of a text that a run is told beside an answer; handlers of ours give a quarter of it at most."""
+
 _STOP_GRACE_S: Final = 5.0
 _STILL_RUNS: Final = frozenset({"ReportStarted", "ReportHeartbeat", "ReportOutputStarted", "ReportPaused"})
 
@@ -155,7 +158,8 @@ def _tell_run(task_id: str, event: e.TaskEvent) -> list[ForOther]:
     (run_id, path), restart = parent, restart_of(task_id)
     if isinstance(event, e.TaskCompleted):
         result = event.result if event.response is None else event.response
-        return [(run_id, c.NoteChild(path, "completed", result, restart=restart))]
+        text = event.result if isinstance(event.response, dict) and len(event.result) <= _MAX_TEXT_CHARS else ""
+        return [(run_id, c.NoteChild(path, "completed", result, restart=restart, text=text))]
     if isinstance(event, e.TaskFailed):
         return [(run_id, c.NoteChild(path, "failed", error=event.error, restart=restart))]
     if isinstance(event, e.TaskTimedOut):

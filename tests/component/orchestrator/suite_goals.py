@@ -237,3 +237,22 @@ class GoalsSuite:
             failed: Any = rig.events(GOAL)[-1].event
         assert failed.error.type == "model_unavailable"
         assert rig.published(GOAL).count("GoalPlanned") == 1
+
+    async def test_the_output_of_a_command_is_what_later_steps_are_told_of_it(self, rig: Rig) -> None:
+        run = {"type": "tool-call", "server": "taskloom", "tool": "shell"}
+        wanted = [
+            {**run, "description": "count", "args": {"cmd": "wc -l x"}},
+            {**run, "description": "show", "args": {"cmd": "cat", "stdin": {"$from": "step-1"}}},
+        ]
+        async with rig.node() as node:
+            await node.own()
+            node.hear(kinds=KINDS)
+            about = {"tools": {"taskloom": {"tools": ["shell"]}}, "steps": wanted}
+            rig.submit(GOAL, kind="goal", query="count", input=about)
+            await node.round()
+            first = assigned(rig)[-1]
+            assert (first.kind, first.input) == ("shell", {"cmd": "wc -l x"})
+            end = c.ReportCompleted(1, "ex-1", result="7 x\n", response={"exit_code": 0, "stdout_bytes": 4})
+            rig.send(first.task_id, end)
+            await node.round()
+            assert assigned(rig)[-1].input == {"cmd": "cat", "stdin": "7 x\n"}

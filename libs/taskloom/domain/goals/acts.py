@@ -13,7 +13,7 @@ from taskloom.domain.goals.outcomes import Outcome, made_calls, summed_up, text_
 from taskloom.domain.goals.plans import PlannedBy, PlannedStep
 from taskloom.domain.goals.state import Current, GoalState, refused_call
 from taskloom.domain.goals.texts import as_text, cut, cut_value, result_limit, text_limit, tokens_of
-from taskloom.domain.goals.tools import BUILT_IN, MAX_CALLS, is_idempotent, refusal
+from taskloom.domain.goals.tools import MAX_CALLS, is_idempotent, refusal, result_of
 from taskloom.domain.values import ErrorInfo, Usage
 
 NOTHING: Final = Outcome()
@@ -222,9 +222,7 @@ def _called_once(state: GoalState, path: str, step: PlannedStep, told: Outcome) 
         fault = _uncertain(state, step.server, step.tool, step.args, told.error)
         fault = fault or g.StepFault(told.error.type, cut(told.error.message, 2_000))
         return _ended(state, path, "failed", calls=(call,), error=fault)
-    result = told.value
-    if step.server != BUILT_IN and isinstance(result, dict):
-        result = result.get("result", result)
+    result = result_of(step.server, step.tool, told.value)
     text = cut(as_text(result), text_limit(state.given.context_window))
     whole = None if told.stored is not None else result
     return _ended(state, path, "completed", text=text, calls=(call,), result=whole, stored=told.stored)

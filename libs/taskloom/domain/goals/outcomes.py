@@ -7,7 +7,7 @@ from msgspec import Struct
 from taskloom.domain.goals.events import MadeCall
 from taskloom.domain.goals.state import NOTHING_USED, GoalState
 from taskloom.domain.goals.texts import as_text, cut, cut_value
-from taskloom.domain.goals.tools import BUILT_IN
+from taskloom.domain.goals.tools import BUILT_IN, result_of
 from taskloom.domain.values import ErrorInfo, Usage
 from taskloom.domain.workflow.values import Ref
 
@@ -58,10 +58,10 @@ def made_calls(call_id: str, server: str, tool: str, args: dict[str, Any], end: 
         error = cut(f"{end.error.type}: {end.error.message}", min(limit, 2_000))
         return MadeCall(call_id, server, tool, args, "failed", error=error, duration_ms=end.duration_ms)
     value, took = end.value, end.duration_ms
-    if server != BUILT_IN and isinstance(value, dict) and "result" in value:
+    if server != BUILT_IN and isinstance(value, dict):
         took = _count(value.get("duration_ms")) or took
-        value = value["result"]
-    return MadeCall(call_id, server, tool, args, "success", cut_value(value, limit), duration_ms=took)
+    shown = cut_value(result_of(server, tool, value), limit)
+    return MadeCall(call_id, server, tool, args, "success", shown, duration_ms=took)
 
 
 def summed_up(state: GoalState) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from taskloom.domain.goals.state import GoalState, StepRecord
-from taskloom.domain.goals.tools import BUILT_IN
+from taskloom.domain.goals.tools import result_of
 from taskloom.domain.workflow.expressions import BadExpression
 
 FROM: Final = "$from"
@@ -56,8 +56,7 @@ def _result_of(state: GoalState, step_id: str, opened: Callable[[Any], Any]) -> 
     if record.stored is None:
         return record.result
     value = opened(record.stored)
-    of_server = record.step.type == "tool-call" and record.step.server != BUILT_IN
-    return value.get("result", value) if of_server and isinstance(value, dict) else value
+    return result_of(record.step.server, record.step.tool, value) if record.step.tool else value
 
 
 def _record(state: GoalState, step_id: str) -> StepRecord | None:

@@ -120,6 +120,12 @@ def task_of(given: GoalInput, server: str, tool: str, args: dict[str, Any]) -> d
     return {**known, **fields, "retry": tool_retry(is_idempotent(given, server, tool, args))}
 
 
+def result_of(server: str, tool: str, value: Any) -> Any:
+    """What a tool gave, out of the answer of its task: a command's output, an MCP tool's result."""
+    field = "result" if server != BUILT_IN else "text" if tool == "shell" else ""
+    return value.get(field, value) if isinstance(value, dict) and field else value
+
+
 def is_idempotent(given: GoalInput, server: str, tool: str, args: Mapping[str, Any]) -> bool:
     """Whether the call may be made again when nobody knows whether it was made."""
     allowed = given.tools.get(server)

@@ -224,13 +224,14 @@ class RetryChild(Command, frozen=True, tag="taskloom.workflow.retry-child.v1"):
 
 class NoteChild(Command, frozen=True, tag="taskloom.task.note-child.v1"):
     """The task of the step at ``path`` of this run has ended. It never travels: both have one owner. ``restart`` stands
-    in that task's id."""
+    in that task's id. ``text`` is what it has to say to people beside its structured ``result``."""
 
     path: str
     outcome: ChildOutcome
     result: Any = None
     error: ErrorInfo | None = None
     restart: int = 0
+    text: str = ""
 
 
 # What executors report.

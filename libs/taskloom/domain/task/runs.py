@@ -103,7 +103,8 @@ def after_event(state: TaskState, event: WorkflowEvent, at: datetime) -> RunStat
 def tell(state: TaskState, command: Any, now: datetime, caller: Caller) -> Decision:
     """A child's end, a signal, new variables."""
     if isinstance(command, c.NoteChild):
-        ended = h.ChildEnded(command.path, command.outcome, command.result, command.error, command.restart)
+        told = (command.result, command.error, command.restart, command.text)
+        ended = h.ChildEnded(command.path, command.outcome, *told)
         return happen(state, ended, now, caller.means)
     return _not_running(state) or happen(state, _HAPPENINGS[type(command)](command), now, caller.means)
 

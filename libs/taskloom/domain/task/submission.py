@@ -11,7 +11,7 @@ import msgspec
 from msgspec import structs
 
 from taskloom.domain.goals.submitting import DEFINITION, BadGoal, pinned_input
-from taskloom.domain.runs import GOAL
+from taskloom.domain.runs import GOAL, RUN_KINDS
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.tools import retry_of_call
 from taskloom.domain.values import Affinity, Priority, Retry, TaskSpec
@@ -22,7 +22,9 @@ WEBHOOK_KIND: Final = "webhook"
 WEBHOOK_QUEUE: Final = "webhooks"
 """Deliveries wait here; an executor with a webhook key serves it beside its own queues."""
 
-BUILT_IN_KINDS: Final = frozenset({"query", "echo", "sleep", "shell", "python", "http", "workflow", "goal"})
+BUILT_IN_KINDS: Final = (
+    frozenset({"query", "echo", "sleep", "shell", "python", "http", "sql", "llm", "tool"}) | RUN_KINDS
+)
 BUILT_IN_QUEUES: Final = frozenset({"default"})
 MAX_QUERY_CHARS: Final = 100_000
 MAX_INLINE_BYTES: Final = 64 * 1024

@@ -14,6 +14,7 @@ from taskloom.domain.values import ErrorInfo
 from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow import happenings as h
 from taskloom.domain.workflow import stopping
+from taskloom.domain.workflow.goal_steps import with_text
 from taskloom.domain.workflow.means import USUAL, Means
 from taskloom.domain.workflow.settle import complete, settle, too_many
 from taskloom.domain.workflow.sizes import size_of
@@ -93,7 +94,7 @@ def _child_ended(work: Work, happening: h.ChildEnded) -> None:
         return
     if happening.outcome == "completed":
         if node.plan.kind == "task":
-            complete(work, node.path, happening.result)
+            complete(work, node.path, happening.result if work.d.goal is None else with_text(happening))
         else:
             work.emit(e.StepCompleted(node.path, happening.result))
     elif happening.outcome in ("cancelled", "refused") and node.stopping:

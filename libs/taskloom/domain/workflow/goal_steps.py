@@ -10,10 +10,11 @@ from taskloom.domain.workflow import definition as d
 from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow.draft import within
 from taskloom.domain.workflow.expressions import BadExpression
+from taskloom.domain.workflow.happenings import ChildEnded
 from taskloom.domain.workflow.scope import Scope
 from taskloom.domain.workflow.state import Node
 from taskloom.domain.workflow.stopping import fail
-from taskloom.domain.workflow.values import Ref
+from taskloom.domain.workflow.values import Ref, ref_of
 from taskloom.domain.workflow.work import Work
 
 
@@ -29,6 +30,14 @@ def act(work: Work, node: Node, step: d.GoalStep) -> None:
         fail(work, work.d.nodes[node.path], decision.error)
     else:
         work.emit(e.StepCompleted(node.path))
+
+
+def with_text(ended: ChildEnded) -> Any:
+    """The answer of a goal's task with what it says to people: for a command that is its output."""
+    answer = ended.result
+    if not ended.text or not isinstance(answer, dict) or "text" in answer or ref_of(answer) is not None:
+        return answer
+    return {**answer, "text": ended.text}
 
 
 def _told(work: Work, node: Node, of: str) -> Outcome:

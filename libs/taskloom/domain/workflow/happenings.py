@@ -12,13 +12,15 @@ ChildOutcome = Literal["completed", "failed", "cancelled", "timed_out", "refused
 
 class ChildEnded(Struct, frozen=True):
     """The task of the step at ``path`` ended. ``result`` is its structured answer, else its text. ``restart`` is that
-    of its submission: a task that was given up by a retry of the run is not heard any more."""
+    of its submission: a task that was given up by a retry of the run is not heard any more. ``text`` is what it says
+    beside a structured answer."""
 
     path: str
     outcome: ChildOutcome
     result: Any = None
     error: ErrorInfo | None = None
     restart: int = 0
+    text: str = ""
 
 
 class TimerDue(Struct, frozen=True):
