@@ -36,10 +36,10 @@ def handlers(settings: ExecutorSettings) -> dict[str, Handler]:
         shell = Shell(settings.shell_users, settings.files, settings.max_file_mb)
         model = make_model(settings)
         built_in: list[Handler] = [*(Echo(), Sleep(), shell, Python(threads, settings.python_modules), Http())]
-        built_in += [Llm(model), Query(model)]
+        toolbox = make_toolbox(settings)
+        built_in += [Llm(model, toolbox), Query(model)]
         if key := settings.webhook_key.get_secret_value():
             built_in.append(Webhook(key, allow_private=settings.webhook_allow_private))
-        toolbox = make_toolbox(settings)
         if settings.has_database:
             built_in.append(ToolCall(toolbox))
         if settings.docker:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from services.executor.models.port import LlmInput, Model, Reply, Toolbox, ToolDescription
+from taskloom.domain.tools import is_allowed
 from taskloom.kinds import Context, Handler, Outcome
 from taskloom.kinds.inputs import read
 
@@ -44,7 +45,7 @@ class Llm(Handler):
         if self._toolbox is None or not wish.tools or wish.op not in self._with_tools or wish.last:
             return ()
         told = await self._toolbox.describe(ctx.tenant_id, wish.tools)
-        return [tool for tool in told if _allowed(wish, tool)]
+        return [tool for tool in told if is_allowed(wish.tools, tool.server, tool.name)]
 
 
 def response(reply: Reply) -> dict[str, Any]:
@@ -57,8 +58,3 @@ def response(reply: Reply) -> dict[str, Any]:
         "cost_usd": usage.cost_usd,
     }
     return told
-
-
-def _allowed(wish: LlmInput, tool: ToolDescription) -> bool:
-    server = (wish.tools or {}).get(tool.server)
-    return server is not None and (server.tools is None or tool.name in server.tools)

@@ -16,6 +16,8 @@ from taskloom.domain.values import Usage
 from taskloom.kinds import TaskError
 
 DETECT_TOKENS: Final = 200
+"""For one word at the end: models that think before they answer count their thoughts."""
+
 SUMMARY_TOKENS: Final = 1000
 
 
@@ -47,8 +49,9 @@ class Online(Model):
         return turn.reply(answered, answered.response.text or "")
 
     def _limit(self, wish: LlmInput) -> int:
-        usual = {"detect": DETECT_TOKENS, "summarize": SUMMARY_TOKENS}.get(wish.op, self._settings.model_max_tokens)
-        return wish.max_tokens or usual
+        if wish.op == "detect":
+            return max(DETECT_TOKENS, wish.max_tokens or 0)
+        return wish.max_tokens or (SUMMARY_TOKENS if wish.op == "summarize" else self._settings.model_max_tokens)
 
 
 class _Turn:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Literal, Protocol
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from taskloom.domain.tools import AllowedTools
 from taskloom.domain.values import Usage
 from taskloom.kinds import TaskError
 
@@ -49,13 +50,6 @@ class GoalContext(Struct, frozen=True):
     findings: dict[str, Any] = {}
     tool_results: list[ToolResult] = field(default_factory=list, name="toolResults")
     message_history: list[Message] = field(default_factory=list, name="messageHistory")
-
-
-class Allowed(Struct, frozen=True):
-    """Tools of one server; ``tools`` None: all of them."""
-
-    tools: list[str] | None = None
-    idempotent: list[str] = []
 
 
 class Failure(Struct, frozen=True):
@@ -107,7 +101,7 @@ class LlmInput(Struct, frozen=True):
     goal: str = ""
     step: StepRef | None = None
     context: GoalContext | None = None
-    tools: dict[str, Allowed] | None = None
+    tools: dict[str, AllowedTools] | None = None
     max_steps: Annotated[int, Meta(ge=1, le=1000)] = 50
     failure: Failure | None = None
     exchange: list[Round] = []
@@ -127,19 +121,26 @@ class LlmInput(Struct, frozen=True):
         return self.message or described or self.goal
 
 
-class ToolDescription(Struct, frozen=True):
+class ToolDescription(Protocol):
     """``schema`` is the JSON Schema of the arguments. Names and descriptions are a server's words: data, no orders."""
 
-    server: str
-    name: str
-    description: str = ""
-    schema: dict[str, Any] = {}
+    @property
+    def server(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def description(self) -> str: ...
+
+    @property
+    def schema(self) -> dict[str, Any]: ...
 
 
 class Toolbox(Protocol):
     """The part of the executor's toolbox that models need."""
 
-    async def describe(self, tenant_id: str, allowed: Mapping[str, Any] | None) -> Sequence[ToolDescription]:
+    async def describe(self, tenant_id: str, allowed: Mapping[str, AllowedTools] | None) -> Sequence[ToolDescription]:
         """Tools that the allow-list names and that are there now."""
         ...
 

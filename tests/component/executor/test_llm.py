@@ -11,7 +11,8 @@ from jsonschema import Draft202012Validator
 
 from services.executor.kinds.llm import Llm
 from services.executor.models.offline import Offline
-from services.executor.models.port import ToolDescription
+from services.executor.tools.toolbox import ToolDescription
+from taskloom.domain.tools import AllowedTools
 from taskloom.kinds.inputs import InvalidInput
 from taskloom.kinds.schemas import MAX_SCHEMA_BYTES, announced
 
@@ -27,6 +28,8 @@ class Told:
 
     def __init__(self, **wish: Any) -> None:
         self.input = wish
+        self.query = ""
+        self.context: dict[str, Any] = {}
         self.said: list[tuple[str, str]] = []
 
     async def checkpoint(self, name: str = "") -> None:
@@ -59,7 +62,7 @@ async def test_a_plan_has_only_tools_of_the_allow_list_and_is_streamed_and_count
     allowed = {"logs": {"tools": ["frequent_errors"], "idempotent": ["frequent_errors"]}}
     box, told = Box(), Told(op="plan", goal=GOAL, tools=allowed)
     outcome = await run(told, box)
-    assert msgspec.to_builtins(box.asked) == [("acme", allowed)]
+    assert box.asked == [("acme", msgspec.convert(allowed, dict[str, AllowedTools]))]
     assert [(step["server"], step["tool"]) for step in outcome.response["steps"]] == [("logs", "frequent_errors")]
     assert "".join(text for _, text in told.said) == outcome.result == outcome.response["text"]
     assert {stream for stream, _ in told.said} == {"message"}

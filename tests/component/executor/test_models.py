@@ -8,17 +8,20 @@ from typing import Any
 import msgspec
 import pytest
 
+from services.executor.kinds.query import Query
 from services.executor.models import caller
 from services.executor.models.caller import Caller
 from services.executor.models.limits import Places
 from services.executor.models.make import make_model
 from services.executor.models.online import Online
-from services.executor.models.port import LlmInput, Reply, ToolDescription
+from services.executor.models.port import LlmInput, Reply
 from services.executor.models.settings import ModelSettings
+from services.executor.tools.toolbox import ToolDescription
 from taskloom import telemetry
 from taskloom.kinds import TaskError
 from taskloom.testing.eventually import eventually
 from tests.component.executor.model_server import Answer, ModelServer
+from tests.component.executor.test_llm import Told
 
 KEY = "sk-a-key-that-nobody-may-see"
 TEXT = {"type": "string"}
@@ -96,6 +99,19 @@ async def test_an_answer_is_streamed_and_counted_and_its_unknown_price_is_said(r
     assert [message["role"] for message in request["messages"]] == ["system", "user", "user"]
     assert room.server.headers[0]["authorization"] == f"bearer {KEY}"
     assert KEY not in room.told()
+
+
+async def test_a_query_is_answered_by_the_model_that_it_wishes_for(room: Room) -> None:
+    room.use(model_small="compatible:little")
+    assert room.model is not None
+    room.server.answers.append(Answer(["Fine."]))
+    told = Told()
+    told.query, told.context = "How is it?", {"model_tier": "small"}
+    outcome = await Query(room.model).run(told)  # type: ignore[arg-type]
+    assert room.server.requests[0]["model"] == "little"
+    assert outcome.response == {"answer": "Fine.", "words": 3, "model": "little", "offline": False}
+    assert (outcome.usage.model, outcome.usage.input_tokens) == ("little", 100)
+    assert told.said == [("message", "Fine.")]
 
 
 async def test_a_plan_names_tools_of_the_list_and_its_references_follow_its_numbers(room: Room) -> None:

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.integration
 async def test_an_executor_says_what_it_can_do_and_says_good_bye(new_rig: Rig) -> None:
     beat = await new_rig.start(slots=7, prefetch=3, queues="fast,slow", capabilities="gpu", labels='{"zone": "a"}')
     assert beat.executor_id == new_rig.executor_id
-    assert {"echo", "sleep", "shell", "python", "http", "query"} <= set(beat.kinds)
+    assert {"echo", "sleep", "shell", "python", "http", "query", "llm"} <= set(beat.kinds)
     assert (beat.slots, beat.prefetch, beat.queues, beat.labels) == (7, 0, ("fast", "slow"), {"zone": "a"})
     assert {"gpu"} <= set(beat.capabilities) <= {"gpu", "cgroup", "cgroup.memory", "cgroup.pids"}
     assert beat.resources.cpu_cores >= 1

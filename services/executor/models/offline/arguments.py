@@ -15,6 +15,7 @@ TITLE_CHARS: Final = 100
 MAX_ARGUMENTS: Final = 64
 
 _PATHS: Final = listed("path file filename filepath directory dir folder location")
+_ENDS: Final = listed("source src from destination dest dst to target output")
 _URLS: Final = listed("url uri link endpoint href")
 _TITLES: Final = listed("title subject heading headline")
 _DATA: Final = listed(
@@ -25,10 +26,12 @@ _ASKED: Final = listed("query question q term terms keyword keywords topic promp
 _COMMANDS: Final = listed("cmd command script sql statement code expression")
 _AMOUNTS: Final = listed("top limit count n max maximum number size most first last k many amount top_n")
 _ANAPHORA: Final = re.compile(r"\b(?:them|it|these|those|this|that|they|results?|findings?|output)\b", re.IGNORECASE)
+_IDENTIFIER: Final = r"((?=\S*[a-z])(?=\S*[\d_-])[\w.-]+)(?![\w:/])"
 _DATE: Final = re.compile(r"\b\d{4}-\d{2}-\d{2}\b")
 _TIME: Final = re.compile(r"\b\d{1,2}:\d{2}(?::\d{2})?\b")
-_ZONE: Final = re.compile(r"\b(?:[A-Z][A-Za-z]+/[A-Z][A-Za-z_]+(?:/[A-Z][A-Za-z_]+)?|UTC|GMT)\b")
 _WRITES: Final = normal("write")
+_WRITTEN: Final = re.compile(r"\b(?:to|as|into|onto)\s+[\"'`]?$", re.IGNORECASE)
+LOOK_CHARS: Final = 12
 
 
 class Source(Struct, frozen=True):
@@ -82,7 +85,7 @@ class _Filler:
         self._numbers = [number for _, number in values.numbers(scene.clause)]
         self._paths = [found.text for found in values.paths(scene.clause)]
         self._urls = [found.text for found in values.urls(scene.clause)]
-        self._zones = _ZONE.findall(scene.clause)
+        self._zones = values.zones(scene.clause)
         self._handed = False
         self._refers = bool(_ANAPHORA.search(scene.clause))
 
@@ -118,7 +121,14 @@ class _Filler:
             re.IGNORECASE,
         )
         if found is None:
-            return None
+            # "the workflow nightly-build": a word that no prose has.
+            found = re.search(
+                rf"\b{re.escape(name)}\s+{_IDENTIFIER}",
+                self._scene.clause,
+                re.IGNORECASE,
+            )
+            if found is None or "string" not in kinds or set(split(name)) & (_PATHS | _TITLES):
+                return None
         text = found[1].strip("\"'`").rstrip(".)")
         if set(kinds) & {"integer", "number"}:
             numbers = values.numbers(text)
@@ -152,9 +162,9 @@ class _Filler:
         if "sql" in split(self._tool.name) and words & _ASKED:
             return self._verbatim(required)
         takers: tuple[tuple[frozenset[str], Callable[[bool], Any]], ...] = (
+            (frozenset({"timezone", "zone", "tz"}), self._zone),
             (_PATHS, self._path),
             (_URLS, self._url),
-            (frozenset({"timezone", "zone", "tz"}), self._zone),
             (frozenset({"date", "day"}), lambda _: self._pattern(_DATE)),
             (frozenset({"time"}), lambda _: self._pattern(_TIME)),
             (frozenset({"email", "recipient"}), self._email),
@@ -165,6 +175,8 @@ class _Filler:
         for names, take in takers:
             if words & names:
                 return take(required)
+        if words & _ENDS and self._paths:
+            return self._paths.pop(0)
         if self._quoted and (required or words & _DATA or set(terms(name)) & set(terms(self._scene.clause))):
             return self._quoted.pop(0)
         return self._data(name, schema, required)
@@ -178,18 +190,19 @@ class _Filler:
             return self._new_path()
         if earlier := values.paths(self._scene.before):
             return earlier[-1].text if self._refers else earlier[0].text
-        if anywhere := values.paths(self._scene.goal):
-            return anywhere[0].text
+        if anywhere := _read_paths(self._scene.goal):
+            return anywhere[0]
         raise _Unfilled
 
     def _new_path(self) -> str:
         """What is written gets a name of its own beside what was read: never over it."""
         nouns = terms(self._tool.name)[1:] or ["result"]
         name = "-".join(nouns) + ".md"
-        known = values.paths(self._scene.goal)
-        beside = posixpath.dirname(known[0].text) if known else ""
+        known = _read_paths(self._scene.goal)
+        beside = posixpath.dirname(known[0]) if known else ""
         made = posixpath.join(beside, name)
-        return made if made not in {path.text for path in known} else posixpath.join(beside, f"new-{name}")
+        taken = {path.text for path in values.paths(self._scene.goal)}
+        return made if made not in taken else posixpath.join(beside, f"new-{name}")
 
     def _url(self, required: bool) -> str:
         if self._urls:
@@ -200,7 +213,7 @@ class _Filler:
 
     def _zone(self, required: bool) -> str:
         if self._zones:
-            return str(self._zones.pop(0))
+            return self._zones.pop(0)
         raise _Unfilled
 
     def _pattern(self, pattern: re.Pattern[str]) -> str:
@@ -259,6 +272,17 @@ class _Filler:
         if "string" in _kinds(schema) and required and ":" in self._scene.clause:
             return self._scene.clause.partition(":")[2].strip()
         raise _Unfilled
+
+
+def _read_paths(text: str) -> list[str]:
+    """Paths that are there to be read: none that something is written to, and none within a command."""
+    commands = [found for found in values.quoted(text) if " " in found.text]
+    return [
+        found.text
+        for found in values.paths(text)
+        if not _WRITTEN.search(text[max(0, found.start - LOOK_CHARS) : found.start])
+        and not any(each.start <= found.start < each.end for each in commands)
+    ]
 
 
 def _kinds(schema: Mapping[str, Any]) -> list[str]:

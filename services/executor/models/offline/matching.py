@@ -15,9 +15,12 @@ ENOUGH: Final = 0.75
 DESCRIPTION_CHARS: Final = 600
 
 _VALUE: Final = 0.35
+_PATH: Final = 0.2
 _DESCRIBED: Final = 0.6
 _URL_NAMES: Final = frozenset({"url", "uri", "link", "address"})
 _COMMAND_NAMES: Final = frozenset({"cmd", "command", "script"})
+_ZONE_NAMES: Final = frozenset({"timezone", "zone", "tz"})
+_PATH_NAMES: Final = frozenset({"path", "file", "filename", "source", "directory"})
 _WEB: Final = frozenset(normal(word) for word in ("http", "fetch", "url", "web", "request"))
 _REQUESTS: Final = frozenset(normal(word) for word in ("fetch", "send", "check", "call", "query", "show"))
 _SQL: Final = frozenset({"sql"})
@@ -75,4 +78,8 @@ def _evidence(clause: str, known: _Known) -> float:
         return ENOUGH if known.name & _WEB and _REQUESTS & frozenset(terms(clause)[:1]) else _VALUE
     if known.arguments & _COMMAND_NAMES and "`" in clause:
         return _VALUE
-    return 0.0
+    if known.arguments & _ZONE_NAMES and values.zones(clause):
+        return _VALUE
+    if values.urls(clause) and not values.paths(clause):
+        return -_VALUE  # what takes no address is not meant
+    return _PATH if known.arguments & _PATH_NAMES and values.paths(clause) else 0.0

@@ -26,6 +26,7 @@ _PATH: Final = re.compile(
 _NUMBER: Final = re.compile(r"(?<![\w.:/-])-?\d{1,15}(?:,\d{3})*(?:\.\d+)?(?![\w:/-])")
 _COUNTED: Final = re.compile(rf"\b(?:{'|'.join(word for word in NUMBERS if word != 'one')})\b", re.IGNORECASE)
 _EMAIL: Final = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
+_ZONE: Final = re.compile(r"\b(?:[A-Z][A-Za-z]+/[A-Z][A-Za-z_]+(?:/[A-Z][A-Za-z_]+)?|UTC|GMT)\b")
 _NOT_FILES: Final = frozenset({"e.g", "i.e", "a.m", "p.m", "vs"})
 
 
@@ -84,6 +85,11 @@ def numbers(text: str) -> list[tuple[Found, float]]:
     return sorted(free, key=lambda each: each[0].start)
 
 
+def zones(text: str) -> list[str]:
+    """Names of time zones: ``Europe/Berlin``, ``UTC``."""
+    return [match[0] for match in _matches(_ZONE, text)]
+
+
 def protected(text: str) -> list[Found]:
     """Parts that no cut may go through."""
     return [*quoted(text), *urls(text), *paths(text), *(found for found, _ in numbers(text))]
@@ -91,6 +97,7 @@ def protected(text: str) -> list[Found]:
 
 def bare(text: str) -> str:
     """The text without values: words that tell what to do."""
-    for found in sorted([*urls(text), *paths(text), *quoted(text)], key=lambda each: -each.start):
-        text = text[: found.start] + " " + text[found.end :]
+    zoned = [_found(match) for match in _matches(_ZONE, text)]
+    for found in [*urls(text), *paths(text), *quoted(text), *zoned]:
+        text = text[: found.start] + " " * (found.end - found.start) + text[found.end :]
     return text

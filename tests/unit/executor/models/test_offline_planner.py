@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from services.executor.models.offline import Offline
 from services.executor.models.offline.clauses import clauses
 from services.executor.models.offline.planner import Planner
-from services.executor.models.port import LlmInput, Reply, ToolDescription
+from services.executor.models.port import LlmInput, Reply
+from services.executor.tools import builtin
+from services.executor.tools.toolbox import ToolDescription
 
 TEXT = {"type": "string"}
 GOAL = "Find the five most frequent errors in /var/log/app.log, group them by hour, and write a report"
@@ -28,22 +30,12 @@ LOGS = [
     tool("logs", "group_by_hour", "Groups errors by hour.", ["path", "errors"], path=TEXT, errors={"type": "array"}),
     tool("logs", "write_report", "Writes a report.", ["path", "title", "content"], path=TEXT, title=TEXT, content=TEXT),
 ]
-BUILT_IN = [
-    tool("taskloom", "shell", "Runs a command under bash.", ["cmd"], cmd=TEXT, cwd=TEXT, stdin=TEXT),
-    tool(
-        *("taskloom", "http", "Makes one HTTP request. The result has status, headers, url and body.", ["url"]),
-        url=TEXT,
-        method={"enum": ["GET", "HEAD", "POST"], "default": "GET"},
-        json={"description": "A value to send as JSON"},
-        body=TEXT,
-        timeout_s={"type": "number", "default": 30},
-    ),
-    tool(
-        *("taskloom", "sql", "Runs one query against a database, which can only be read.", ["query"]),
-        query=TEXT,
-        parameters={"type": "array"},
-        max_rows={"type": "integer"},
-    ),
+BUILT_IN = [ToolDescription("taskloom", name, *about) for name, about in builtin.TOOLS.items()]
+FILES = [
+    tool("fs", "read_file", "Read the contents of a file", ["path"], path=TEXT),
+    tool("fs", "write_file", "Create or overwrite a file", ["path", "content"], path=TEXT, content=TEXT),
+    tool("fs", "move_file", "Move or rename a file", ["source", "destination"], source=TEXT, destination=TEXT),
+    tool("fs", "search_files", "Search for files matching a pattern", ["path", "pattern"], path=TEXT, pattern=TEXT),
 ]
 CLOCK = tool(
     *("time", "convert_time", "Convert time between timezones", ["source_timezone", "time", "target_timezone"]),
@@ -51,7 +43,8 @@ CLOCK = tool(
     time=TEXT,
     target_timezone=TEXT,
 )
-TOOLS = [*LOGS, *BUILT_IN, CLOCK]
+NOW = tool("time", "get_current_time", "Get current time in a specific timezone", ["timezone"], timezone=TEXT)
+TOOLS = [*LOGS, *BUILT_IN, *FILES, CLOCK, NOW]
 
 
 def plan(goal: str, tools: list[ToolDescription] = TOOLS, **more: Any) -> list[dict[str, Any]]:
@@ -116,6 +109,30 @@ def test_the_goal_of_the_demo_becomes_three_calls_that_hand_on_their_results() -
         (
             "Convert the time 14:30 from Europe/Berlin to Asia/Tokyo",
             [("convert_time", {"source_timezone": "Europe/Berlin", "time": "14:30", "target_timezone": "Asia/Tokyo"})],
+        ),
+        ("What time is it in Europe/Berlin?", [("get_current_time", {"timezone": "Europe/Berlin"})]),
+        ("Move a.txt to b.txt", [("move_file", {"source": "a.txt", "destination": "b.txt"})]),
+        ("Search for files matching '*.csv' in /data", [("search_files", {"path": "/data", "pattern": "*.csv"})]),
+        ("Delete /tmp/x", [("llm-reasoning", {})]),
+        ("Run the stored workflow nightly-build", [("workflow", {"workflow": "nightly-build"})]),
+        (
+            "Download https://example.com/data.json, save it as data.json and tell me how many records it has",
+            [
+                ("http", {"url": "https://example.com/data.json"}),
+                ("write_file", {"path": "data.json", "content": {"$from": "step-1"}}),
+                ("llm-reasoning", {}),
+            ],
+        ),
+        (
+            "Write a haiku about rain and save it to haiku.txt",
+            [("llm-reasoning", {}), ("write_file", {"path": "haiku.txt", "content": {"$from": "step-1"}})],
+        ),
+        (
+            "Run `wc -l /var/log/syslog` and write a report",
+            [
+                ("shell", {"cmd": "wc -l /var/log/syslog"}),
+                ("write_report", {"path": "report.md", "title": ..., "content": {"$from": "step-1"}}),
+            ],
         ),
         ("What is a monad?", [("llm-reasoning", {})]),
         ("", [("llm-reasoning", {})]),
