@@ -35,6 +35,7 @@ MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 MAX_TASKS_THEN: Final = 100
 """Tasks of a look at the past: each is folded from its events."""
 
+MAX_TITLE_CHARS: Final = 60
 KIND: Final = "session"
 
 
@@ -109,7 +110,7 @@ class Sessions:
             NotFound: there is no such session.
         """
         title = clean_title(text)
-        if fault := title_fault(title):
+        if fault := title_fault(title, MAX_TITLE_CHARS):
             raise BadRequest(fault, field="title")
         await self.find(origin.caller, session_id)
         await self._entities.change(session_id, TitleSession(title), origin)

@@ -121,6 +121,7 @@ def test_what_ends_a_goal_in_the_middle_leaves_no_step_that_seems_to_run() -> No
         assert states(life) == ["completed", "failed", "skipped"]
         goal = folded(life).goal
         assert (goal.last_error, goal.ended_at is None, goal.doing) == (error, False, {})
+        assert (goal.progress, goal.current_step) == (33, 1)
         assert told(life)[-1] == ("error", error)
 
 
@@ -140,6 +141,16 @@ def test_a_round_of_calls_is_told_once_also_those_that_were_refused() -> None:
         "Completed step 1",
     ]
     assert folded(life).goal.tool_calls == 2
+    refused = (g.CheckedCall("3", "files", "write", {}, "not allowed"),)
+    life = GoalLife().planned().began(0)
+    life.add(g.GoalCallsChecked("calls", plan_version=1, index=0, round=1, calls=refused))
+    life.add(g.GoalCallsChecked("calls", plan_version=1, index=0, round=2, text="so be it", error=FAULT))
+    life.ended(0, calls=(g.MadeCall("3", "files", "write", {}, "failed", error="refused: not allowed"),))
+    assert told(life)[-3:] == [
+        ("tool-call", "Tool files.write failed: refused: not allowed"),
+        ("error", "no such file"),
+        ("tool-call", "Completed step 1"),
+    ]
 
 
 def test_the_context_has_findings_since_the_last_summary_and_the_history_before_the_goal() -> None:
@@ -173,6 +184,17 @@ def test_a_goal_that_begins_anew_has_nothing_of_its_plans_and_keeps_its_traces()
     assert (found.steps, found.goal.plans, found.goal.plan, found.began_anew) == ({}, (), 0, True)
     assert (found.goal.last_error, found.goal.ended_at, len(found.traces)) == ("", None, before + 1)
     assert folded(life.planned()).steps.keys() == {(1, 0), (1, 1), (1, 2)}
+
+
+def test_a_goal_that_goes_on_has_its_failed_step_and_those_behind_it_before_it() -> None:
+    life = GoalLife().planned().read_the_log().began(1).ended(1, status="failed", error=FAULT)
+    life.add(
+        g.GoalSettled("settle", achieved=False, reason="no such file"), e.TaskFailed(ErrorInfo("x", "no such file"))
+    )
+    assert (states(life), folded(life).goal.progress) == (["completed", "failed", "skipped"], 33)
+    life.add(e.TaskRetried(), w.WorkflowRetried(1))
+    assert (states(life), folded(life).goal.progress) == (["completed", "pending", "pending"], 33)
+    assert states(life.began(1)) == ["completed", "running", "pending"]
 
 
 def test_models_and_sub_goals_that_fail_or_say_nonsense_are_told_and_count_nothing() -> None:

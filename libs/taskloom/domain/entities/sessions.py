@@ -16,7 +16,9 @@ from taskloom.domain.entities.events import SessionEvent, SessionRemoved, Sessio
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.refusals import Refusal
 
-MAX_TITLE_CHARS: Final = 60
+MAX_TITLE_CHARS: Final = 100
+"""The chat orchestrator's; Shannon's route takes fewer."""
+
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Zl", "Zp"})
 """Control and format characters, zero-width ones among them, and separators of lines and paragraphs."""
 
@@ -42,12 +44,12 @@ def clean_title(text: str) -> str:
     return "".join(char for char in text if unicodedata.category(char) not in _UNSEEN).strip()
 
 
-def title_fault(title: str) -> str:
+def title_fault(title: str, most: int = MAX_TITLE_CHARS) -> str:
     """What is wrong with a cleaned title, empty when nothing is."""
     if not title:
-        return "the title is empty; send 1 to 60 characters that can be seen"
-    if len(title) > MAX_TITLE_CHARS:
-        return f"the title has {len(title)} characters, {MAX_TITLE_CHARS} are allowed"
+        return f"the title is empty; send 1 to {most} characters that can be seen"
+    if len(title) > most:
+        return f"the title has {len(title)} characters, {most} are allowed"
     return ""
 
 

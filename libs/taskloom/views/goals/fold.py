@@ -3,7 +3,7 @@
 The row holds all that the next event needs, so that no event has to read the steps or traces before it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from math import floor
 from typing import Any, Final
@@ -44,7 +44,9 @@ _ASKED: Final = (
     "max_steps",
     "max_plans",
 )
-_OVER: Final = frozenset({"completed", "failed", "skipped"})
+_DONE: Final = frozenset({"completed", "skipped"})
+"""What a goal ends before it comes to is skipped as well, but is not measured any more."""
+
 StepKey = tuple[int, int]
 """Version of the plan, number of the step."""
 
@@ -96,7 +98,7 @@ class Folded(Struct):
 
     def measure(self) -> None:
         states = self.goal.states
-        done = sum(state in _OVER for state in states)
+        done = sum(state in _DONE for state in states)
         self.change(current_step=done, progress=floor(100 * done / len(states)) if states else 0)
 
     def leave_the_rest(self, at: datetime, error: str) -> None:
@@ -110,6 +112,14 @@ class Folded(Struct):
             elif state == "pending":
                 self.set_step(number, "skipped")
         self.change(current=-1, current_since=None, doing={}, told=0)
+
+    def go_on(self) -> None:
+        """The steps behind the last one that completed have yet to come."""
+        states = self.goal.states
+        done = next((place for place in range(len(states), 0, -1) if states[place - 1] == "completed"), 0)
+        for number in range(done, len(states)):
+            self.set_step(number, "pending")
+        self.measure()
 
 
 def concerns(event: Event) -> bool:
@@ -187,13 +197,25 @@ def _step_started(folded: Folded, event: g.GoalStepStarted, r: Recorded) -> list
 
 
 def _calls_checked(folded: Folded, event: g.GoalCallsChecked, _r: Recorded) -> list[Told]:
-    return t.calls_checked(event)
+    """Where every call was refused nothing ends, and this is the last that is heard of them."""
+    told = t.turn_failed(event)
+    if event.calls and all(call.refused for call in event.calls):
+        refused = [
+            g.MadeCall(call.id, call.server, call.tool, call.args, "failed", error=f"refused: {call.refused}")
+            for call in event.calls
+        ]
+        told += _calls_told(folded, refused, event.plan_version, event.index)
+    return told
+
+
+def _calls_told(folded: Folded, calls: Sequence[g.MadeCall], plan: int, step: int) -> list[Told]:
+    goal = folded.goal
+    folded.change(told=goal.told + len(calls), tool_calls=goal.tool_calls + len(calls))
+    return [t.tool_called(call, plan, step) for call in calls]
 
 
 def _calls_ended(folded: Folded, event: g.GoalCallsEnded, _r: Recorded) -> list[Told]:
-    goal, calls = folded.goal, event.calls
-    folded.change(told=goal.told + len(calls), tool_calls=goal.tool_calls + len(calls))
-    return [t.tool_called(call, event.plan_version, event.index) for call in calls]
+    return _calls_told(folded, event.calls, event.plan_version, event.index)
 
 
 def _step_ended(folded: Folded, event: g.GoalStepEnded, r: Recorded) -> list[Told]:
@@ -213,16 +235,10 @@ def _step_ended(folded: Folded, event: g.GoalStepEnded, r: Recorded) -> list[Tol
         model=event.model,
         error=error,
     )
-    late = event.calls[goal.told :]
-    folded.change(
-        current=-1,
-        current_since=None,
-        told=0,
-        tool_calls=goal.tool_calls + len(late),
-        last_error=error or folded.goal.last_error,
-    )
+    calls = _calls_told(folded, event.calls[goal.told :], event.plan_version, event.index)
+    last_error = error or folded.goal.last_error
+    folded.change(current=-1, current_since=None, told=0, last_error=last_error)
     folded.measure()
-    calls = [t.tool_called(call, event.plan_version, event.index) for call in late]
     return [*calls, t.step_ended(event, step.type, step.description)]
 
 
@@ -238,7 +254,6 @@ def _summarized(folded: Folded, event: g.GoalSummarized, r: Recorded) -> list[To
 
 def _settled(folded: Folded, event: g.GoalSettled, r: Recorded) -> list[Told]:
     folded.leave_the_rest(r.meta.at, event.reason)
-    folded.measure()
     last_error = "" if event.achieved else cut(event.reason, ERROR_CHARS) or folded.goal.last_error
     folded.change(achieved=event.achieved, last_error=last_error)
     return t.settled(event)
@@ -330,13 +345,14 @@ def _went_on(folded: Folded, event: w.WorkflowRetried, _r: Recorded) -> list[Tol
             **dict.fromkeys(("plans", "states", "checkpoints"), ()),
             summary="",
         )
+    else:
+        folded.go_on()
     return t.retried(event)
 
 
 def _ended(folded: Folded, event: Any, r: Recorded) -> list[Told]:
     error = _error_of(event)
     folded.leave_the_rest(r.meta.at, error)
-    folded.measure()
     goal = folded.goal
     if isinstance(event, e.TaskCompleted):
         folded.change(ended_at=r.meta.at, progress=100)

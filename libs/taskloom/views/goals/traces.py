@@ -51,8 +51,7 @@ def step_started(event: g.GoalStepStarted, description: str) -> list[Told]:
     return [told("decision", message, event.plan_version, event.index, {"stepId": event.step_id})]
 
 
-def calls_checked(event: g.GoalCallsChecked) -> list[Told]:
-    """A turn that failed; what it asked for is told when it was done, or refused."""
+def turn_failed(event: g.GoalCallsChecked) -> list[Told]:
     if event.error is None:
         return []
     return [told("error", event.error.message, event.plan_version, event.index, {"error": event.error.type})]

@@ -35,7 +35,7 @@ def test_a_title_is_what_can_be_seen_of_it() -> None:
     assert value(after(None, TitleSession(" x\u200b "))).title == "x"
 
 
-@pytest.mark.parametrize("title", ["", "\u200b", "x" * 61])
+@pytest.mark.parametrize("title", ["", "\u200b", "x" * 101])
 def test_a_title_that_is_empty_or_too_long_is_refused(title: str) -> None:
     decision = decide(None, TitleSession(title), START, Caller(ID, "acme"))
     assert isinstance(decision, Refusal)
