@@ -11,6 +11,8 @@ from services.gateway.agent_desk import AgentDesk
 from services.gateway.approvals import Approvals
 from services.gateway.audit import Auditor, AuditTopic
 from services.gateway.bulk import Bulk
+from services.gateway.chat.desk import ChatDesk
+from services.gateway.chat.threads import Threads
 from services.gateway.components import ComponentWatch
 from services.gateway.context import Gateway
 from services.gateway.control import Controller
@@ -126,6 +128,12 @@ def create_app(parts: Parts) -> Litestar:
     auditor = Auditor(parts.audit, settings.instance)
     links = links_of(settings, parts, entities)
     keys = Keys(entities, parts.views, ring)
+    streams = Streams(
+        *(parts.histories, parts.views, hub, EventLog(parts.histories)),
+        StreamIds(parts.stream_key, parts.histories.shards),
+        limits,
+        ping_interval_s=settings.ping_interval_s,
+    )
     gateway = Gateway(
         auditor=auditor,
         gatekeeper=gatekeeper,
@@ -159,15 +167,11 @@ def create_app(parts: Parts) -> Litestar:
             reply_s=reply_s,
             wait_s=settings.read_wait_s,
         ),
+        chat=ChatDesk(*(submitter, controller, reader, streams, Threads(reader, entities), settings), reply_s=reply_s),
         files=FileDesk(settings.files, reader),
         secrets=SecretDesk(settings.vault, parts.sealed),
         tool_servers=ToolServers(entities, submitter, reader),
-        streams=Streams(
-            *(parts.histories, parts.views, hub, EventLog(parts.histories)),
-            StreamIds(parts.stream_key, parts.histories.shards),
-            limits,
-            ping_interval_s=settings.ping_interval_s,
-        ),
+        streams=streams,
         limits=limits,
         lag=lag,
         readiness=readiness,

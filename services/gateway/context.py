@@ -12,6 +12,7 @@ from services.gateway.agent_desk import AgentDesk
 from services.gateway.approvals import Approvals
 from services.gateway.audit import Auditor
 from services.gateway.bulk import Bulk
+from services.gateway.chat.desk import ChatDesk
 from services.gateway.components import ComponentWatch
 from services.gateway.control import Controller
 from services.gateway.definitions import Definitions
@@ -63,6 +64,7 @@ class Gateway:
     schedules: Schedules
     webhooks: WebhookDesk
     nodelink: NodelinkDesk
+    chat: ChatDesk
     secrets: SecretDesk
     tool_servers: ToolServers
     files: FileDesk

@@ -7,12 +7,13 @@ from msgspec import Struct
 
 class Answered(Struct, frozen=True):
     """One status that a route answers with; ``body`` is a struct, ``media_type`` that of what is no JSON, "" when
-    the answer has no body."""
+    the answer has no body. ``also``: an example of each media type that it can have as well."""
 
     description: str
     body: Any = None
     example: Any = None
     media_type: str = "application/json"
+    also: dict[str, Any] = {}
 
 
 class Doc(Struct, frozen=True, kw_only=True):

@@ -207,7 +207,8 @@ def _answer(answered: Answered, schemas: Schemas) -> Json:
         content["example"] = example
     if not answered.media_type:
         return {"description": answered.description}
-    return {"description": answered.description, "content": {answered.media_type: content}}
+    also = {media_type: {"example": example} for media_type, example in answered.also.items()}
+    return {"description": answered.description, "content": {answered.media_type: content, **also}}
 
 
 def _usual_example(content: Json) -> Any:

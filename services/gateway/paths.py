@@ -5,7 +5,8 @@ from typing import Final
 _STREAMS: Final = "/api/v1/stream/"
 _AGENTS: Final = "/api/v1/agents/events"
 _NODELINK_STREAM: Final = "/stream"
-_API: Final = ("/api/v1/", "/tasks/", "/agents/")
+_CHAT: Final = "/api/chat"
+_API: Final = ("/api/v1/", "/tasks/", "/agents/", f"{_CHAT}/")
 
 
 def is_stream(path: str) -> bool:
@@ -15,4 +16,4 @@ def is_stream(path: str) -> bool:
 
 def is_api(path: str) -> bool:
     """True for what is a tenant's business: counted by rate limits, told apart by callers."""
-    return path.startswith(_API) or path in ("/tasks", _NODELINK_STREAM)
+    return path.startswith(_API) or path in ("/tasks", _NODELINK_STREAM, _CHAT)

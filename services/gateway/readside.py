@@ -17,6 +17,8 @@ from taskloom.views.audit.query import AuditFilter
 from taskloom.views.entities import query as entity_rows
 from taskloom.views.executors import query as executor_rows
 from taskloom.views.executors.query import Executor
+from taskloom.views.goals import query as goal_rows
+from taskloom.views.goals.query import GoalView
 from taskloom.views.keys import query as key_rows
 from taskloom.views.metrics import query as metric_sums
 from taskloom.views.metrics.query import Hours, LastHour, Sla
@@ -151,6 +153,10 @@ class Views(Protocol):
 
     async def variables(self, run: Row) -> dict[str, Any]:
         """The run's variables, sorted by name."""
+        ...
+
+    async def goal(self, tenant_id: str, task_id: str, *, traces: int) -> GoalView | None:
+        """A goal with its steps and up to ``traces`` of its newest traces; a deleted one too."""
         ...
 
     async def key(self, key_hash: str) -> Entity | None:
@@ -343,6 +349,9 @@ class PostgresViews:
 
     async def variables(self, run: Row) -> dict[str, Any]:
         return await step_rows.variables_of(self._pool, run)
+
+    async def goal(self, tenant_id: str, task_id: str, *, traces: int) -> GoalView | None:
+        return await goal_rows.get(self._pool, tenant_id, task_id, traces=traces)
 
     async def key(self, key_hash: str) -> Entity | None:
         return await entity_rows.find(self._pool, "key", key_hash)

@@ -9,6 +9,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from psycopg import OperationalError
 
+from services.gateway.chat import routes as chat
 from services.gateway.nodelink import routes as nodelink
 from services.gateway.problems import (
     Problem,
@@ -58,7 +59,7 @@ from taskloom.views.reading import TooSlow
 _ROUTES: Final = (
     *(tasks, changes, dependencies, histories, sessions, executors, queues, metrics, streams),
     *(approvals, workflows, definitions, runs, templates, schedules, auth, sign_in, users, quotas, usage, audit),
-    *(health, agents, agent_links, unoffered, docs_page, webhooks, nodelink, secrets, files, tool_servers),
+    *(health, agents, agent_links, unoffered, docs_page, webhooks, nodelink, chat, secrets, files, tool_servers),
 )
 
 

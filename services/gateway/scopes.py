@@ -67,6 +67,7 @@ RULES: Final = (
     Rule("/tasks", READ_WORKFLOWS, WRITE_WORKFLOWS),
     Rule("/agents", READ_WORKFLOWS, WRITE_WORKFLOWS),
     Rule("/stream", READ_WORKFLOWS, WRITE_WORKFLOWS),
+    Rule("/api/chat", READ_WORKFLOWS, WRITE_WORKFLOWS),
     Rule("/api/v1/files", READ_WORKFLOWS, WRITE_WORKFLOWS),
     Rule("/api/v1/secrets", MANAGE_TENANT, MANAGE_TENANT),
     Rule("/api/v1/tool-servers", MANAGE_TENANT, MANAGE_TENANT),

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from services.gateway.account_settings import AccountSettings
+from services.gateway.chat.settings import ChatSettings
 from services.gateway.rate_windows import Plan
 from services.gateway.throttle import Plans
 from taskloom.filestore import FilesSettings
@@ -47,7 +48,7 @@ TIERS = {
 """Shannon's."""
 
 
-class GatewaySettings(AccountSettings, RuleSettings, SecretsSettings, FilesSettings):
+class GatewaySettings(AccountSettings, ChatSettings, RuleSettings, SecretsSettings, FilesSettings):
     """The gateway's own door, limits and waits; ``ops_port`` is not used: /health and the rest are on the HTTP port."""
 
     host: str = Field(

@@ -29,6 +29,8 @@ def settings_with_keys(**fields: Any) -> GatewaySettings:
         "reply_timeout_s": 0.2,
         "read_wait_s": 0.5,
         "ping_interval_s": 0.2,
+        "chat_plan_wait_s": 0.0,
+        "chat_detect_wait_s": 0.0,
         "jwt_secret": SECRET,
         "webhook_key": SECRET,
         "secrets_key": SECRET,

@@ -41,6 +41,8 @@ from taskloom.views.approvals.query import Filters as ApprovalFilters
 from taskloom.views.approvals.query import Page as ApprovalPage
 from taskloom.views.audit.query import AuditFilter
 from taskloom.views.executors.query import Executor
+from taskloom.views.goals.fold import fold_all as fold_goal
+from taskloom.views.goals.query import GoalView
 from taskloom.views.metrics.fold import HOUR_S, Tally
 from taskloom.views.metrics.query import Hours, LastHour, Sla
 from taskloom.views.metrics.sums import Hour, add
@@ -286,6 +288,14 @@ class MemorySystem:
                 tasks[event.path] = structs.replace(tasks[event.path], **ended)
         return page_of(run, list(rows.values()), list(tasks.values()), after=after, limit=limit)
 
+    async def goal(self, tenant_id: str, task_id: str, *, traces: int) -> GoalView | None:
+        row = self.rows.get(task_id)
+        found = fold_goal(self.streams.get(task_id, [])[: row.version]) if row is not None else None
+        if found is None or found.goal.tenant_id != tenant_id:
+            return None
+        steps = sorted(found.steps.values(), key=lambda step: (step.plan, step.number))
+        return GoalView(found.goal, steps, found.traces[::-1][:traces])
+
     async def variables(self, run: Row) -> dict[str, Any]:
         changed = fold_steps(self.streams[run.task_id], Shape(run.input)).variables
         variables = {**initial_variables(run.input), **{name: msgspec.json.decode(changed[name]) for name in changed}}
@@ -381,6 +391,7 @@ class MemorySystem:
             row
             for row in reversed(self._rows(tenant_id))
             if (not filters.statuses or row.status in filters.statuses)
+            and filters.session_id in (None, row.session_id)
             and (filters.created_before is None or row.created_at < filters.created_before)
             and (filters.tag is None or filters.tag in row.tags)
             and (filters.task_ids is None or row.task_id in filters.task_ids)

@@ -63,7 +63,7 @@ PATH_IDS: Final[dict[str, list[str]]] = {
 """A's id for each parameter of a path; where several are given, one of them fits. KEY and SCHEDULE: of what is
 made for A in the test, as INVITATION is."""
 
-QUERY_IDS: Final = dict.fromkeys(("workflow_id", "ids", "ref"), "task-secret-of-a")
+QUERY_IDS: Final = dict.fromkeys(("workflow_id", "ids", "ref", "taskId"), "task-secret-of-a")
 """A's id for each parameter of a query string that has to be given."""
 
 _STREAMS: Final = [
@@ -110,7 +110,7 @@ CASES: Final = cases()
 
 def group_of(case: Case) -> str:
     """The part of the path after the version: its routes are tried in one pair of systems."""
-    return case[1].split("/")[3] if case[1].startswith("/api/") else ""
+    return case[1].split("/")[3] if case[1].startswith("/api/v1/") else ""
 
 
 GROUPS: Final = sorted({group_of(case) for case in CASES})
