@@ -93,7 +93,7 @@ async def test_a_loop_that_does_not_end_is_cut_off_and_the_rest_is_still_closed(
         runtime.stop()
     assert task.cancelled()
     assert happened == ["closed"]
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
 
 
 async def test_a_drain_step_that_fails_does_not_keep_the_others_from_running() -> None:

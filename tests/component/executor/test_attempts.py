@@ -153,7 +153,7 @@ class Room:
     def names(self, task_id: str) -> list[str]:
         return [type(report).__name__.removeprefix("Report") for report in self.told(task_id)]
 
-    async def until(self, task_id: str, name: str, timeout_s: float = 5) -> Any:
+    async def until(self, task_id: str, name: str, timeout_s: float = 60) -> Any:
         """The first report of that name."""
         await eventually(lambda: name in self.names(task_id), timeout_s, 0.005)
         return next(report for report in self.told(task_id) if type(report).__name__ == f"Report{name}")
@@ -297,15 +297,15 @@ def _held_s(room: Room, key: tuple[str, int]) -> float:
 async def test_a_pause_takes_effect_in_the_middle_of_a_sleep_and_the_rest_is_slept_later(room: Room) -> None:
     loop = asyncio.get_running_loop()
     began = loop.time()
-    room.order("t", "sleep", {"seconds": 0.4})
+    room.order("t", "sleep", {"seconds": 1.0})
     await room.until("t", "Started")
     room.pause("t")
-    await room.until("t", "Paused", timeout_s=0.3)
+    await room.until("t", "Paused")
     paused_at = loop.time()
     room.resume("t")
     await room.until("t", "Completed")
-    assert paused_at - began < 0.3
-    assert loop.time() - began >= 0.39
+    assert paused_at - began < 0.9
+    assert loop.time() - began >= 0.99
 
 
 async def test_a_paused_task_can_be_cancelled(room: Room) -> None:
@@ -385,14 +385,14 @@ async def test_draining_hands_back_what_waits_and_lets_what_runs_finish(room: Ro
     room.order("d")
     assert (await room.until("d", "Declined")).reason == "draining"
     room.gate.opened.set()
-    await asyncio.wait_for(draining, 5)
+    await asyncio.wait_for(draining, 60)
     await room.until("a", "Completed")
     await room.until("b", "Completed")
 
 
 async def test_what_does_not_finish_in_the_drain_is_stopped_and_fails_retryably(room: Room) -> None:
     room.order("t")
-    await asyncio.wait_for(room.attempts.drain(0.05), 5)
+    await asyncio.wait_for(room.attempts.drain(0.05), 60)
     error = (await room.until("t", "Failed")).error
     assert (error.type, error.retryable) == ("executor_stopped", True)
 
@@ -409,7 +409,7 @@ async def test_a_thread_that_never_ends_does_not_hold_the_drain_and_is_reported(
 
     room.order("t", "python", {"function": "tests.component:stuck"})
     await room.until("t", "Started")
-    await asyncio.wait_for(room.attempts.drain(0.05), 5)
+    await asyncio.wait_for(room.attempts.drain(0.05), 60)
     assert (await room.until("t", "Failed")).error.type == "executor_stopped"
     let_go.set()
     await asyncio.sleep(0)

@@ -45,7 +45,7 @@ def outbox(kafka: Kafka, max_records: int = 100, max_bytes: int = 10_000) -> Out
 
 async def finish(box: Outbox) -> None:
     box.close()
-    await asyncio.wait_for(box.run(), 5)
+    await asyncio.wait_for(box.run(), 60)
 
 
 async def test_records_put_together_leave_together_and_in_order() -> None:
@@ -81,7 +81,7 @@ async def test_done_is_not_called_before_kafka_has_the_record() -> None:
     await asyncio.sleep(0)
     assert not acknowledged.is_set()
     kafka.gate.set()
-    await asyncio.wait_for(acknowledged.wait(), 5)
+    await asyncio.wait_for(acknowledged.wait(), 60)
     box.close()
     await running
 
@@ -101,7 +101,7 @@ async def test_a_full_outbox_holds_writers_back_until_kafka_has_taken_some(max_r
     await asyncio.sleep(0)
     assert not waiting.done()
     kafka.gate.set()
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 60)
     assert len(box) < max_records
     box.close()
     await running

@@ -99,7 +99,7 @@ async def test_lost_records_are_told_after_those_before_them_were_applied() -> N
 
 async def test_waiting_for_more_ends_as_soon_as_a_round_is_full() -> None:
     consumer = Consumer()
-    async with gathering(consumer, limit=2) as waiting, asyncio.timeout(5):
+    async with gathering(consumer, limit=2) as waiting, asyncio.timeout(60):
         more = asyncio.create_task(waiting.more(60))
         await consumer.bring(records(0))
         assert not more.done()

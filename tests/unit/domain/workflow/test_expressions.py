@@ -113,10 +113,10 @@ def test_nothing_but_data_can_be_reached(text: str) -> None:
     ],
 )
 def test_the_cost_is_bounded_and_faults_are_values(text: str) -> None:
-    before = time.perf_counter()
+    before = time.process_time()
     with pytest.raises(BadExpression):
         evaluate(text, NAMES)
-    assert time.perf_counter() - before < 1.0
+    assert time.process_time() - before < 1.0
 
 
 def test_a_name_of_a_function_is_no_value() -> None:
@@ -127,10 +127,10 @@ def test_a_name_of_a_function_is_no_value() -> None:
 def test_one_look_up_does_not_walk_the_data() -> None:
     names = {"variables": {"big": list(range(1_000_000)), "n": 1}}
     evaluate("variables.n", names)
-    before = time.perf_counter()
+    before = time.process_time()
     for _ in range(100):
         evaluate("variables.n + variables.big[5]", names)
-    assert time.perf_counter() - before < 0.5, "walking the list once alone takes longer than these hundred look-ups"
+    assert time.process_time() - before < 0.5, "walking the list once alone takes longer than these hundred look-ups"
 
 
 def test_a_template_alone_keeps_its_type_and_among_text_becomes_text() -> None:
