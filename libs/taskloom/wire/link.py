@@ -33,6 +33,9 @@ GARBLED: Final = 4400
 TOO_SLOW: Final = 4413
 GOING_AWAY: Final = 1012
 
+PUSHES_AT_ONCE: Final = 4
+"""Pushes of a lane that an agent has under way; the gateway takes them all at once."""
+
 MAX_ASKS: Final = 256
 """Questions of an agent that wait for their answers; one that asks more is cut."""
 

@@ -15,8 +15,9 @@ from taskloom.lifecycle import Runtime
 from taskloom.settings import SettingsError
 
 MIB = 1024 * 1024
-PUSH_BYTES = 512 * 1024
-"""Most output in one push, so that reports and heartbeats do not wait long behind it."""
+OUTPUT_BYTES = 2 * MIB
+"""Most output that is under way at once, in up to four pushes, so that reports and heartbeats do not wait long behind
+one."""
 
 KEPT_IN_MEMORY_MIB = 4
 
@@ -53,7 +54,7 @@ async def run(settings: AgentSettings) -> None:
             values=LinkValues(link),
             checks={"link": link.ping},
             overflow=spill,
-            batch_bytes=PUSH_BYTES,
+            batch_bytes=OUTPUT_BYTES,
             measure=Host().measure,
             is_over=lambda: link.is_over,
             secrets=link.secrets,

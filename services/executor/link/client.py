@@ -85,6 +85,7 @@ class Link:
         self._after = -1
         self._unacknowledged: dict[int, _Pushed] = {}
         self._to_send: deque[bytes] = deque()
+        self._bulk: deque[bytes] = deque()  # output, which lets all else pass
         self._some = asyncio.Event()
         self._orders: deque[OrderRecord] = deque()
         self._ordered = asyncio.Event()
@@ -202,7 +203,7 @@ class Link:
 
     async def _serve(self, socket: ClientConnection) -> None:
         again = [self._unacknowledged[seq].frame for seq in sorted(self._unacknowledged)]
-        self._to_send = deque([*self.secrets.unanswered(), *again])
+        self._to_send, self._bulk = deque([*self.secrets.unanswered(), *again]), deque()
         self._some.set()
         self._socket = socket
         self._opened.set()
@@ -228,8 +229,9 @@ class Link:
         while True:
             await self._some.wait()
             self._some.clear()
-            while self._to_send:
-                await socket.send(self._to_send.popleft().decode())
+            while self._to_send or self._bulk:
+                frame = (self._to_send or self._bulk).popleft()
+                await socket.send(frame.decode())
 
     async def _read(self, socket: ClientConnection) -> None:
         while True:
@@ -282,25 +284,31 @@ class Link:
         except (ConnectionClosed, OSError) as error:
             raise BusUnavailable(f"the link to {self.url} was cut") from error
 
-    def _put(self, frame: bytes) -> None:
+    def _put(self, frame: bytes, *, bulk: bool = False) -> None:
         """Sends it, where there is a link; else it waits for the next one with what has no answer."""
         if self._socket is not None:
-            self._to_send.append(frame)
+            (self._bulk if bulk else self._to_send).append(frame)
             self._some.set()
 
-    async def _push(self, lane: wire.Lane, records: Sequence[OutRecord]) -> None:
+    async def _push(self, lane: wire.Lane, parts: list[list[OutRecord]]) -> None:
         if self.is_over:
             return
+        under_way = [self._begin(lane, records) for records in parts]
+        try:
+            for pushed in under_way:
+                await pushed.done
+        finally:
+            for pushed in under_way:
+                self._unacknowledged.pop(pushed.seq, None)
+
+    def _begin(self, lane: wire.Lane, records: Sequence[OutRecord]) -> _Pushed:
         self._seq += 1
         push = wire.Push(self._seq, lane, [item_of(record) for record in records])
         pushed = _Pushed(self._seq, wire.encode(push), asyncio.get_running_loop().create_future())
         self._unacknowledged[pushed.seq] = pushed
         _pending.set(len(self._unacknowledged))
-        self._put(pushed.frame)
-        try:
-            await pushed.done
-        finally:
-            self._unacknowledged.pop(pushed.seq, None)
+        self._put(pushed.frame, bulk=lane == "outputs")
+        return pushed
 
 
 def _message(body: bytes) -> str:

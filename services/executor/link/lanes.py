@@ -11,18 +11,19 @@ from taskloom.bus.publish import OutRecord
 from taskloom.wire import link as wire
 
 FIRST_BEAT_AGAIN_S: Final = 0.1
+LEAST_PART_BYTES: Final = 128 * 1024
 
 
 class Lane:
     """``outbox.Publishes`` over the link."""
 
-    def __init__(self, name: wire.Lane, push: Callable[[wire.Lane, Sequence[OutRecord]], Awaitable[None]]) -> None:
+    def __init__(self, name: wire.Lane, push: Callable[[wire.Lane, list[list[OutRecord]]], Awaitable[None]]) -> None:
         self._name = name
         self._push = push
 
     async def publish(self, records: Sequence[OutRecord]) -> None:
         """Returns when the gateway has acknowledged them, however many links that takes."""
-        await self._push(self._name, records)
+        await self._push(self._name, in_parts(records))
 
 
 class Heartbeats:
@@ -45,6 +46,24 @@ class Heartbeats:
             else:
                 self._sent += 1
                 return
+
+
+def in_parts(records: Sequence[OutRecord]) -> list[list[OutRecord]]:
+    """The same in order, as up to four pushes: while one goes to Kafka, the next is on its way to the gateway."""
+    target = max(LEAST_PART_BYTES, sum(map(_size, records)) / wire.PUSHES_AT_ONCE)
+    parts: list[list[OutRecord]] = []
+    size = target
+    for record in records:
+        if size >= target:
+            parts.append([])
+            size = 0
+        parts[-1].append(record)
+        size += _size(record)
+    return parts
+
+
+def _size(record: OutRecord) -> int:
+    return len(record.value or b"")
 
 
 def item_of(record: OutRecord) -> wire.Item:

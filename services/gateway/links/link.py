@@ -26,7 +26,7 @@ from taskloom.views.reading import TooSlow
 from taskloom.wire import link as wire
 from taskloom.wire.messages import DrainNoted, ExecutorHeartbeat, LinkTaken, LiveAttempt
 
-PUSHES_WAITING: Final = 4
+PUSHES_WAITING: Final = wire.PUSHES_AT_ONCE
 RETRY_S: Final = 0.5
 LOOK_EVERY_BEATS: Final = 6
 """After so many signs of life the attempts that the agent lists are held against the read side again."""
@@ -173,11 +173,15 @@ class AgentLink:
         self._relay.skew = datetime.now(UTC) - at
 
     async def _push(self, lane: "asyncio.Queue[wire.Push]") -> None:
+        """What has gathered while Kafka wrote goes to it at once: its acknowledgement costs the same for all."""
         while True:
-            push = await lane.get()
-            records, refused = await self._relay.records(push)
-            refused += await self._publish(self._around.publish_of(push.lane), records)
-            await self._send(wire.encode(wire.Ack(push.seq, refused)))
+            pushes = [await lane.get()]
+            pushes += [lane.get_nowait() for _ in range(lane.qsize())]
+            made = [await self._relay.records(push) for push in pushes]
+            every = [record for records, _ in made for record in records]
+            too_large = await self._publish(self._around.publish_of(pushes[0].lane), every)
+            for push, (_, refused) in zip(pushes, made, strict=True):
+                await self._send(wire.encode(wire.Ack(push.seq, refused + (too_large if push is pushes[-1] else 0))))
 
     async def _publish(self, publish: Publish, records: Sequence[OutRecord]) -> int:
         """Returns once Kafka has them, however long it is away; how many it will never take."""

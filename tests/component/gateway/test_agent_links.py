@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -205,6 +206,22 @@ async def test_a_push_is_acknowledged_when_kafka_has_it_and_not_before(room: Roo
     assert (envelope.attributes.tenant_id, envelope.attributes.source) == ("default", "agent1")
 
 
+async def test_pushes_that_wait_for_kafka_go_to_it_together_and_each_is_acknowledged(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.gateway.links.relay.LOOK_S", 0.1)
+    await room.task("t", "agent1")
+    machine = await room.machine()
+    room.kafka.away = True
+    await machine.push(1, "reports", ("t", "t/1/started", started()))
+    for seq in range(2, 2 + wire.PUSHES_AT_ONCE - 1):
+        await machine.push(seq, "reports", ("t", f"t/1/{seq}", started()), ("nobodys", "nobodys/1/x", started()))
+    room.kafka.away = False
+    acks = [await machine.hear() for _ in range(wire.PUSHES_AT_ONCE)]
+    assert acks == [wire.Ack(1), *(wire.Ack(seq, refused=1) for seq in range(2, 5))]
+    assert [each.attributes.id for each in room.reports()] == ["t/1/started", "t/1/2", "t/1/3", "t/1/4"]
+
+
 async def test_an_agent_reports_as_itself_about_its_tenants_tasks_alone(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,8 +369,9 @@ async def test_what_is_not_understood_and_what_is_too_much_is_cut(room: Room) ->
     await eventually(lambda: len(room.kafka.heartbeats()) > 1)
     room.kafka.away = True
     await room.task("t", "agent2")
-    for seq in range(1, 8):
-        await greedy.push(seq, "reports", ("t", "t/1/started", started("agent2")))
+    with suppress(ConnectionClosed):
+        for seq in range(1, 4 * wire.PUSHES_AT_ONCE):
+            await greedy.push(seq, "reports", ("t", "t/1/started", started("agent2")))
     for machine in (garbled, greedy):
         with pytest.raises(ConnectionClosed) as closed:
             await machine.hear()
