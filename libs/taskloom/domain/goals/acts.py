@@ -255,7 +255,8 @@ def _why(state: GoalState, reason: str) -> ErrorInfo:
     if failure is not None and (failure.fault.uncertain or not spent):
         about = f"{failure.step.id} of plan {state.version}: {failure.fault.message}"
         details = {"uncertain": True} if failure.fault.uncertain else {"reason": reason}
-        return ErrorInfo(failure.fault.type, about, retryable=False, details=details)
+        kind = "BudgetExceeded" if failure.fault.type == "budget_exceeded" else failure.fault.type
+        return ErrorInfo(kind, about, retryable=False, details=details)
     kind = "BudgetExceeded" if spent else "TooManySteps"
     return ErrorInfo(kind, f"{reason}; {progress.task_summary(state, 'stopped')}", retryable=False)
 

@@ -24,6 +24,8 @@ def ask(state: GoalState, op: str) -> dict[str, Any]:
         "context": state.context,
         "max_tokens": _tokens(state, op),
     }
+    if (left := budget_left(state)) is not None:
+        about["budget"] = left
     if given.mentions:
         about["mentions"] = given.mentions
     if op in ("plan", "detect"):
@@ -47,8 +49,9 @@ def tools_of(tools: Mapping[str, ServerTools]) -> dict[str, Any]:
 
 
 def _model(given: GoalInput, step: PlannedStep | None) -> dict[str, Any]:
+    """The step's choice takes the place of the goal's as a whole: a provider goes with its own models."""
     chosen: dict[str, Any] = msgspec.to_builtins(given.model)
-    return chosen if step is None else {**chosen, **step.model}
+    return chosen if step is None or not step.model else step.model
 
 
 def _tokens(state: GoalState, op: str) -> int:

@@ -19,6 +19,7 @@ _MAX_WORDS: Final = 2_000
 _MAX_ESTIMATE_MS: Final = 86_400_000
 _ID: Final = re.compile(r"step-[1-9][0-9]{0,3}\Z")
 _MODEL: Final = ("provider", "model", "tier")
+_TIERS: Final = frozenset({"small", "medium", "large"})
 
 
 class Note(Struct, frozen=True):
@@ -125,7 +126,8 @@ def _type(raw: dict[str, Any], notes: _Found) -> PlannedType:
 
 def _model(raw: Any) -> dict[str, Any]:
     chosen = raw if isinstance(raw, dict) else {}
-    return {name: cut(chosen[name], 256) for name in _MODEL if isinstance(chosen.get(name), str) and chosen[name]}
+    named = {name: cut(chosen[name], 256) for name in _MODEL if isinstance(chosen.get(name), str) and chosen[name]}
+    return {name: text for name, text in named.items() if name != "tier" or text in _TIERS}
 
 
 def _estimate(raw: Any) -> int:

@@ -23,7 +23,7 @@ class ServerTools(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
 class ModelChoice(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     provider: str = ""
     model: str = ""
-    tier: str = ""
+    tier: Literal["", "small", "medium", "large"] = ""
 
 
 class Message(Struct, frozen=True, omit_defaults=True):

@@ -14,6 +14,9 @@ from taskloom.domain.goals.state import GoalState
 from taskloom.domain.values import ErrorInfo
 
 TOOL_TRIES: Final = 3
+_SPENT: Final = frozenset({"BudgetExceeded", "budget_exceeded"})
+"""Types of errors of what the rest of the budget is not enough for: another plan would cost even more."""
+
 _BROKEN_OFF: Final = "tool_server_unavailable"
 _SURE_TO_FAIL_AGAIN: Final = ("tool_denied", "invalid_arguments")
 UNCERTAIN: Final = ("lost", "quarantined", "timeout", "tool_timeout")
@@ -44,6 +47,8 @@ def evaluate_progress(state: GoalState) -> Progress:
     if state.failure is not None:
         if state.failure.fault.uncertain:
             return Progress(False, "Task failed")
+        if state.failure.fault.type in _SPENT:
+            return Progress(False, "What is left of the budget is not enough")
         if state.plans_made >= state.given.max_plans:
             return Progress(False, "Maximum retry count exceeded")
     elif state.planned and state.next is None and state.current is None:

@@ -1,6 +1,6 @@
 """What a submission of kind ``goal`` becomes: its whole input, with the definition that its run follows."""
 
-from typing import Any
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import structs
@@ -11,6 +11,8 @@ from taskloom.domain.goals.inputs import GoalInput, ModelChoice
 from taskloom.domain.task.commands import SubmitTask
 
 DEFINITION = "definition"
+_Tier = Literal["", "small", "medium", "large"]
+_TIERS: Final[dict[str, _Tier]] = {"small": "small", "medium": "medium", "large": "large"}
 
 
 class BadGoal(ValueError):
@@ -50,8 +52,9 @@ def pinned_input(command: SubmitTask) -> dict[str, Any]:
 
 def _model(chosen: ModelChoice, command: SubmitTask) -> ModelChoice:
     """The input's choice, else that of the submission itself."""
+    named = chosen.provider or chosen.model
     return ModelChoice(
-        chosen.provider or command.provider_override or "",
-        chosen.model or command.model_override or "",
-        chosen.tier or (command.model_tier or "").lower(),
+        chosen.provider if named else command.provider_override or "",
+        chosen.model if named else command.model_override or "",
+        chosen.tier or _TIERS.get((command.model_tier or "").lower(), ""),
     )

@@ -205,6 +205,23 @@ def test_the_budget_stops_a_goal_before_the_next_call() -> None:
     assert run.ops == ["plan", "reason", "reason", "reason"], "a retry gives a new budget"
 
 
+def test_a_call_that_the_rest_of_the_budget_is_not_enough_for_ends_the_goal() -> None:
+    model = lambda about: said(steps=[reason()]) if about["op"] == "plan" else ErrorInfo("budget_exceeded", "no")  # noqa: E731
+    run = GoalRun(model=model, budget=Budget(tokens=100, cost_usd=1.0)).play()
+    assert run.asked[1]["budget"] == {"tokens": 85, "cost_usd": 0.999}
+    assert run.asked[1]["max_tokens"] == 85
+    assert len(run.plans) == 1
+    assert run.end is not None
+    assert run.end.error is not None
+    assert run.end.error.type == "BudgetExceeded"
+
+
+def test_a_step_may_have_a_model_of_its_own() -> None:
+    plan = steps({**reason(), "model": {"tier": "small", "model": 3}}, {**reason(), "model": {"tier": "huge"}})
+    run = GoalRun(model=plan).play()
+    assert [about["model"] for about in run.asked] == [{}, {"tier": "small"}, {}, {}]
+
+
 def test_a_retry_after_a_used_up_budget_goes_on_where_it_stopped() -> None:
     run = GoalRun(model=steps(*(reason(f"n{n}") for n in range(4))), budget=Budget(tokens=45)).play()
     done = [record.step.id for record in run.goal.done]
