@@ -208,6 +208,8 @@ class Caller:
         if not tokens and not answer:
             tokens, answer = question.size, tokens_of(response.text or "")
             notes.append("the server did not count tokens: they are estimated")
+        if response.finish_reason == "length":
+            notes.append(f"the answer was cut at {question.max_tokens} tokens")
         cost = prices.cost_of(model, tokens, answer, response)
         if cost is None:
             notes.append(f"the price of {model} is not known: its cost is counted as 0")

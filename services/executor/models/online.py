@@ -61,7 +61,8 @@ class _Turn:
         self.wish = wish
         self.tools = tools
         self.names = Names(tools)
-        self.notes: list[str] = []
+        over = len(tools) - conversation.MAX_TOOLS if wish.op == "turn" and not wish.last else 0
+        self.notes = [f"{over} tools were not offered: a model takes {conversation.MAX_TOOLS}"] if over > 0 else []
         self._caller = caller
         self._models = models
         self._used = Usage()

@@ -9,6 +9,9 @@ import msgspec
 from services.executor.models.port import GoalContext, LlmInput, ToolDescription
 
 MAX_PIECE: Final = 16 * 1024
+MAX_LISTED: Final = 96 * 1024
+"""Characters of the tools' descriptions in a prompt. A tool that is over goes without its arguments' schema, or not."""
+
 MAX_HISTORY: Final = 10
 MAX_ABOUT: Final = 2_000
 
@@ -121,12 +124,17 @@ def _shut(text: str) -> str:
 def _listed(tools: Sequence[ToolDescription]) -> str:
     if not tools:
         return "There are no tools: plan without tool-call steps."
-    listed = [
-        {"tool": f"{tool.server}/{tool.name}", "description": tool.description[:MAX_ABOUT], "arguments": tool.schema}
-        for tool in tools
-    ]
-    lines = "\n".join(msgspec.json.encode(each).decode() for each in listed)
-    return f'Tools, in the words of their servers:\n<untrusted source="tools">\n{_shut(lines)}\n</untrusted>'
+    lines, left = "", MAX_LISTED
+    for tool in tools:
+        told = {"tool": f"{tool.server}/{tool.name}", "description": tool.description[:MAX_ABOUT]}
+        line = msgspec.json.encode({**told, "arguments": tool.schema}).decode()
+        if len(line) > left:
+            line = msgspec.json.encode(told).decode()
+        if len(line) > left:
+            lines += "[more tools than can be listed are left out]\n"
+            break
+        lines, left = f"{lines}{line}\n", left - len(line)
+    return f'Tools, in the words of their servers:\n<untrusted source="tools">\n{_shut(lines)}</untrusted>'
 
 
 def mistakes(found: Sequence[str]) -> str:

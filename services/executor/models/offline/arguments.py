@@ -31,6 +31,7 @@ _DATE: Final = re.compile(r"\b\d{4}-\d{2}-\d{2}\b")
 _TIME: Final = re.compile(r"\b\d{1,2}:\d{2}(?::\d{2})?\b")
 _WRITES: Final = normal("write")
 _WRITTEN: Final = re.compile(r"\b(?:to|as|into|onto)\s+[\"'`]?$", re.IGNORECASE)
+_SOURCE: Final = re.compile(r"(?:\b(?:of|for|from|about|on|in|over|with)|:)\s+[\"'`]?$", re.IGNORECASE)
 LOOK_CHARS: Final = 12
 
 
@@ -83,7 +84,9 @@ class _Filler:
         self._writes = _WRITES in terms(tool.name)[:1]
         self._quoted = [found.text for found in values.quoted(scene.clause)]
         self._numbers = [number for _, number in values.numbers(scene.clause)]
-        self._paths = [found.text for found in values.paths(scene.clause)]
+        told = values.paths(scene.clause)
+        # What is only read from ("a report about app.log") is never what is written: it would be gone.
+        self._paths = [found.text for found in told if not (self._writes and _follows(_SOURCE, scene.clause, found))]
         self._urls = [found.text for found in values.urls(scene.clause)]
         self._zones = values.zones(scene.clause)
         self._handed = False
@@ -229,6 +232,8 @@ class _Filler:
     def _title(self, required: bool) -> str:
         if self._quoted:
             return self._quoted.pop(0)
+        if not required:
+            raise _Unfilled
         whole = " ".join(self._scene.goal.split())
         return whole if len(whole) <= TITLE_CHARS else whole[: TITLE_CHARS - 1].rstrip() + "…"
 
@@ -280,9 +285,12 @@ def _read_paths(text: str) -> list[str]:
     return [
         found.text
         for found in values.paths(text)
-        if not _WRITTEN.search(text[max(0, found.start - LOOK_CHARS) : found.start])
-        and not any(each.start <= found.start < each.end for each in commands)
+        if not _follows(_WRITTEN, text, found) and not any(each.start <= found.start < each.end for each in commands)
     ]
+
+
+def _follows(words: re.Pattern[str], text: str, found: values.Found) -> bool:
+    return words.search(text[max(0, found.start - LOOK_CHARS) : found.start]) is not None
 
 
 def _kinds(schema: Mapping[str, Any]) -> list[str]:

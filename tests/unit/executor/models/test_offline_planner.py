@@ -134,6 +134,20 @@ def test_the_goal_of_the_demo_becomes_three_calls_that_hand_on_their_results() -
                 ("write_report", {"path": "report.md", "title": ..., "content": {"$from": "step-1"}}),
             ],
         ),
+        (
+            "Find the top errors in this log and write a report: app.log",
+            [
+                ("frequent_errors", {"path": "app.log"}),
+                ("write_report", {"path": "report.md", "title": ..., "content": {"$from": "step-1"}}),
+            ],
+        ),
+        (
+            "Find the top errors, and write a report about /a/app.log",
+            [
+                ("frequent_errors", {"path": "/a/app.log"}),
+                ("write_report", {"path": "/a/report.md", "title": ..., "content": {"$from": "step-1"}}),
+            ],
+        ),
         ("What is a monad?", [("llm-reasoning", {})]),
         ("", [("llm-reasoning", {})]),
         ("Save a checkpoint, then run `ls`", [("checkpoint", {}), ("shell", {"cmd": "ls"})]),
