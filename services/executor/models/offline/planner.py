@@ -191,6 +191,8 @@ def _done(wish: LlmInput, parts: Sequence[Clause]) -> Done:
     failed = norm(str(step.get("description") or (told if isinstance(told, str) else "")))
     if failed not in known:
         failed = next((description for description in known if description not in found), "")
+    # Steps run in order, so those before it are done, also where they left nothing to be found.
+    found |= set(known[: known.index(failed)]) if failed else set()
     results = tuple(wish.known.tool_results)
     repeatable = frozenset(
         f"{server}/{name}" for server, tools in (wish.tools or {}).items() for name in tools.idempotent
