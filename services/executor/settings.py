@@ -111,6 +111,12 @@ class ExecutorSettings(RuleSettings, SecretsSettings, FilesSettings, ModelSettin
     mcp_start_timeout_s: float = Field(
         30.0, gt=0, le=600, description="Longest start of a tool server, in seconds, until it has answered first"
     )
+    sql_databases: dict[str, SecretStr] = Field(
+        {},
+        max_length=100,
+        description="Databases that tasks of kind sql may read, as JSON, name to PostgreSQL's URI: "
+        '{"shop": "postgresql://reader@host/shop"}; roles must be no superusers; without any the kind is not run',
+    )
     max_output_mb: int = Field(
         2048, ge=0, description="Output kept of one attempt, MiB; more is dropped, marked and counted; 0 sets no limit"
     )

@@ -10,6 +10,7 @@ from services.executor.kinds.python import Python
 from services.executor.kinds.query import Query
 from services.executor.kinds.shell import Shell
 from services.executor.kinds.sleep import Sleep
+from services.executor.kinds.sql import Sql
 from services.executor.kinds.tool import ToolCall
 from services.executor.kinds.webhook import Webhook
 from services.executor.models.make import make_model
@@ -42,6 +43,8 @@ def handlers(settings: ExecutorSettings) -> dict[str, Handler]:
             built_in.append(Webhook(key, allow_private=settings.webhook_allow_private))
         if settings.has_database:
             built_in.append(ToolCall(toolbox))
+        if settings.sql_databases:
+            built_in.append(Sql(settings.sql_databases))
         if settings.docker:
             about = (settings.executor_id, settings.docker_host, settings.containers)
             built_in.append(Docker(*about, settings.files, settings.max_file_mb))
