@@ -1,6 +1,7 @@
 """What all tests share: one real broker, one real database server and one running system, each started on first use."""
 
 import asyncio
+import sys
 import uuid
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
@@ -68,6 +69,9 @@ LIMITS = {
 
 AGENTS = {"TASKLOOM_AGENTS": "agent1,agent2", "TASKLOOM_RECONNECT_MOST_S": "1"}
 """Two agents beside the services, for whoever names them: soon back where a test kills the gateway."""
+
+TOOLS = {"TASKLOOM_MCP_COMMANDS": f"{sys.executable} *tool_server.py, {sys.executable} -m mcp_server_time"}
+"""Tool servers that tests/e2e/test_tools.py registers."""
 
 
 @pytest.fixture(scope="session")
@@ -137,7 +141,7 @@ def topic_prefix() -> str:
 def running_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
     """A whole ``taskloom up`` with its own broker and database; shared by all tests of the run."""
     ensure_jars()
-    system = RunningSystem(tmp_path_factory.mktemp("system"), LIMITS | AGENTS)
+    system = RunningSystem(tmp_path_factory.mktemp("system"), LIMITS | AGENTS | TOOLS)
     yield from (system for _ in running(system))
 
 

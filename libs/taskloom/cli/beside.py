@@ -37,6 +37,7 @@ VERBS_BESIDE: Final = frozenset(
         "audit",
         "secrets",
         "tool-servers",
+        "mcp",
         "verify",
         "dead-letters",
     }

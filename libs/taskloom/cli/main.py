@@ -44,6 +44,7 @@ VERBS: Final = {
     "audit": "List who changed what, or wanted to",
     "secrets": "Store, list and remove secrets that tasks refer to",
     "tool-servers": "MCP servers whose tools tasks may call",
+    "mcp": "Serve Taskloom to models, as an MCP server",
     "verify": "Check stored history and read tables against each other",
     "dead-letters": "Show and redrive records that could not be applied",
     "config": "Print every setting with default, unit and value",
