@@ -120,8 +120,12 @@ async def test_a_model_s_client_submits_looks_and_cancels_over_stdio(running_sys
         events = (await ask("timeline", task_id=done["task_id"]))["events"]
         assert len(events) >= 3
         open_task = (await ask("submit", kind="sleep", input={"seconds": 3600}, session_id="from-a-model"))["task_id"]
-        listed = await ask("list", session_id="from-a-model")
-        assert {each["task_id"] for each in listed["tasks"]} >= {done["task_id"], open_task}
+
+        async def both_listed() -> bool:
+            listed = await ask("list", session_id="from-a-model")
+            return {each["task_id"] for each in listed["tasks"]} >= {done["task_id"], open_task}
+
+        await eventually(both_listed, LONG_S)
         assert "state" in await ask("why", task_id=open_task)
         assert (await ask("cancel", task_id=open_task, reason="enough"))["success"]
         unknown = await client.call_tool("status", {"task_id": "nobody"})

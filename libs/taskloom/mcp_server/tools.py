@@ -7,7 +7,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
 from taskloom.client import AsyncClient
-from taskloom.client.answers import Task
+from taskloom.client.answers import Task, TaskSummary
 from taskloom.client.errors import NotEnded
 from taskloom.client.submission import ChosenTasks, Submission
 from taskloom.errors import TaskloomError
@@ -92,7 +92,7 @@ class Tools:
         except TaskloomError as error:
             raise ToolError(str(error)) from error
         shown = ("task_id", "kind", "name", "status", "state", "created_at", "completed_at", "error")
-        tasks = [{name: _plain(getattr(each, name)) for name in shown} for each in page.tasks]
+        tasks = [{name: _shown(each, name) for name in shown} for each in page.tasks]
         return {"tasks": tasks, "total_count": page.total_count}
 
     async def timeline(self, task_id: TaskId) -> dict[str, Any]:
@@ -126,11 +126,16 @@ def told(task: Task) -> dict[str, Any]:
     response = msgspec.json.encode(task.response)
     small = len(response) <= MAX_RESPONSE_BYTES
     return {
-        **{name: _plain(getattr(task, name)) for name in (*shown, *times)},
+        **{name: _shown(task, name) for name in (*shown, *times)},
         "result": _cut(task.result),
         "response": task.response if small else _cut(response.decode()),
         "error": _cut(task.error),
     }
+
+
+def _shown(task: Task | TaskSummary, field: str) -> Any:
+    value = _plain(getattr(task, field))
+    return value.removeprefix("TASK_STATUS_") if field == "status" else value
 
 
 def _plain(value: Any) -> Any:
