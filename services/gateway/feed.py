@@ -77,6 +77,7 @@ class Feed:
         self._events_stale = True
         self._chunks_stale = True
         self._wanted_seq = 0
+        self._retired_seq = 0
         self._looks = 0
         self._look_at = 0.0
         self._held_since: float | None = None
@@ -121,8 +122,16 @@ class Feed:
             await self._read_chunks()
             for item in self._due():
                 yield item
-            if before == (self.version, self.seq):
+            if before == (self.version, self.seq) and not await self._find_retired():
                 return
+
+    async def _find_retired(self) -> bool:
+        """Whether output that is waited for was retired, so that nobody waits for it."""
+        if not self._behind():
+            return False
+        gone = await self._store.retired_output(self._task_id)
+        found, self._retired_seq = gone > self._retired_seq, max(gone, self._retired_seq)
+        return found
 
     async def _live(self) -> AsyncGenerator[Item, None]:
         async with self._hub.subscribe(self._task_id) as subscription:
@@ -249,7 +258,7 @@ class Feed:
 
     def _output_is_shown(self, recorded: Recorded) -> bool:
         needed = _needed_seq(recorded)
-        if needed <= self.seq:
+        if needed <= max(self.seq, self._retired_seq):
             self._held_since = None
             return True
         now = time.monotonic()
@@ -277,7 +286,7 @@ class Feed:
 
     def _behind(self) -> bool:
         """Output is known to be there that is neither shown nor held."""
-        return self._last_seq() < self._wanted_seq
+        return max(self._last_seq(), self._retired_seq) < self._wanted_seq
 
     def _more_at_once(self) -> bool:
         """The store has more, and there is room for it: go on without waiting for live records."""

@@ -25,3 +25,8 @@ class Gated:
     async def chunks(self, task_id: str, *, after: int, limit: int) -> list[Chunk]:
         async with self._chunks_gate:
             return await self._views.chunks(task_id, after=after, limit=limit)
+
+    async def retired_output(self, task_id: str) -> int:
+        """Output up to this seq was taken out by retention; 0: none was."""
+        async with self._chunks_gate:
+            return await self._views.retired_output(task_id)

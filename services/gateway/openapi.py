@@ -42,6 +42,7 @@ _ERRORS: Final = {
     403: "The key or token lacks the scope or role, or the Origin or Host is not one that may use this gateway",
     404: "Unknown, or another tenant's",
     409: "The task's state, or another use of the id, does not allow it",
+    410: "Retention took it out of the read tables; its events are there",
     413: "The body is larger than 40 MiB",
     415: "The body is in a media type that is not read here",
     429: "The read side is too far behind; Retry-After says when to come back",

@@ -71,6 +71,12 @@ class NotFound(Problem):
     status = 404
 
 
+class Gone(NotFound):
+    """Retention took it out of the read tables; its events are there."""
+
+    status = 410
+
+
 class Conflict(Problem):
     """The task's state does not allow this."""
 

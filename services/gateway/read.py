@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import structs
 
-from services.gateway.problems import BadRequest, Conflict, NotFound
+from services.gateway.problems import BadRequest, Conflict, Gone, NotFound
 from services.gateway.queries import TaskListQuery, filters_of
 from services.gateway.readside import Histories, Values, Views
 from services.gateway.security import Caller
@@ -22,6 +22,7 @@ from taskloom.domain.workflow.results import checkpoint
 from taskloom.domain.workflow.state import RunState
 from taskloom.domain.workflow.values import Ref, has_refs
 from taskloom.replay.as_of import BadMoment, Moment, read_moment, tasks_as_of, up_to
+from taskloom.views.retired.query import Retired
 from taskloom.views.sessions.query import Session
 from taskloom.views.task_executions.fold import fold_all
 from taskloom.views.task_executions.query import BadCursor, Page
@@ -66,13 +67,20 @@ class Reader:
         self._recent.add(caller.tenant_id, task_id, version)
 
     async def row(self, caller: Caller, task_id: str) -> Row:
-        """The task's row as it is in the table. Raises NotFound."""
+        """The task's row as it is in the table.
+
+        Raises:
+            NotFound: unknown, another tenant's, or deleted.
+            Gone: it was retired.
+        """
         row = await until_visible(
             lambda: self.views.task(caller.tenant_id, task_id),
             lambda found: found.version,
             self._recent.expected_version(caller.tenant_id, task_id),
             within_s=self._wait_s,
         )
+        if row is None and (retired := await self.views.retired(caller.tenant_id, task_id)) is not None:
+            raise gone(retired)
         if row is None or row.deleted_at is not None:
             raise NotFound("Task not found", task_id=task_id)
         return row
@@ -242,6 +250,17 @@ class Reader:
         if _CLAIM_TEXT.fullmatch(row.result):
             changes["result"] = await self._values.resolve(msgspec.json.decode(row.result))
         return structs.replace(row, **changes) if changes else row
+
+
+def gone(retired: Retired) -> Gone:
+    """The answer for a task that retention took out: what tells of it still, and what brings it back."""
+    return Gone(
+        f"the task was retired at {retired.retired_at.isoformat()}: its events, its timeline and as_of tell of it; "
+        f"`taskloom retention restore {retired.task_id}` brings it back",
+        task_id=retired.task_id,
+        retired_at=retired.retired_at,
+        version=retired.version,
+    )
 
 
 def moment_of(as_of: str) -> Moment | None:

@@ -28,6 +28,8 @@ from taskloom.views.outputs.query import Chunk, OutputPage
 from taskloom.views.queues import query as queue_rows
 from taskloom.views.queues.query import QueueStats
 from taskloom.views.reading import Pool, row, rows
+from taskloom.views.retired import query as retired_rows
+from taskloom.views.retired.query import Retired
 from taskloom.views.sessions import query as session_rows
 from taskloom.views.sessions.query import Session
 from taskloom.views.steps import query as step_rows
@@ -64,6 +66,14 @@ class Views(Protocol):
     async def output(
         self, tenant_id: str, task_id: str, *, after: int, limit: int, streams: Collection[str]
     ) -> OutputPage | None: ...
+
+    async def retired(self, tenant_id: str, task_id: str) -> Retired | None:
+        """That a task has no row since retention took it out; None for one that has, or that is unknown."""
+        ...
+
+    async def retired_output(self, task_id: str) -> int:
+        """Output up to this seq was taken out by retention; 0: none was. The caller has checked whose task it is."""
+        ...
 
     async def sessions(
         self, tenant_id: str, filters: session_rows.Filters, *, limit: int, offset: int, cursor: str | None
@@ -252,6 +262,13 @@ class PostgresViews:
         self, tenant_id: str, task_id: str, *, after: int, limit: int, streams: Collection[str]
     ) -> OutputPage | None:
         return await output_rows.chunks(self._pool, tenant_id, task_id, after=after, limit=limit, streams=streams)
+
+    async def retired(self, tenant_id: str, task_id: str) -> Retired | None:
+        return await retired_rows.get(self._pool, tenant_id, task_id)
+
+    async def retired_output(self, task_id: str) -> int:
+        part = (await retired_rows.parts_of(self._pool, [task_id])).get((task_id, "output"))
+        return 0 if part is None else part.up_to
 
     async def sessions(
         self, tenant_id: str, filters: session_rows.Filters, *, limit: int, offset: int, cursor: str | None

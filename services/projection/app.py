@@ -10,6 +10,7 @@ from services.projection.apply import Applier, Limits, Rewound, Stopped
 from services.projection.batch import Records
 from services.projection.database import Database
 from services.projection.dead_letters import KafkaDeadLetters
+from services.projection.retention import Retention
 from services.projection.settings import ProjectionSettings
 from taskloom.bus.batches import BatchConsumer
 from taskloom.bus.publish import Publisher
@@ -81,6 +82,9 @@ async def serve(runtime: Runtime, settings: ProjectionSettings) -> None:
         runtime.on_drain("close the ops port", ops.stop)
         runtime.background("report positions", _report(applier, runtime.stopping))
         runtime.background("forget old seconds", _forget(applier, runtime.stopping))
+        retention = Retention(settings, history, applier.returned, runtime.stopping)
+        runtime.background("bring back what was retired", retention.bring_back())
+        runtime.background("retire what is old", retention.sweep())
         runtime.background("apply", _apply(consumer, applier, settings, runtime.stopping))
         await runtime.run_until_stopped()
 

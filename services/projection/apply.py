@@ -39,6 +39,7 @@ from taskloom.views.audit import write as audit
 from taskloom.views.entities import write as entities
 from taskloom.views.metrics import write as seconds
 from taskloom.views.positions import Fenced, Move, Place
+from taskloom.views.retired import write as retired
 from taskloom.views.task_executions.row import Row
 from taskloom.views.task_executions.write import MissingRow, load
 from taskloom.wire.topics import Topics
@@ -47,8 +48,8 @@ log = telemetry.get_logger(__name__)
 
 FIRST_PAUSE_S: Final = 0.1
 
-STALE: Final = (Fenced, MissingRow, UniqueViolation)
-"""What the database says when another owner of a partition was there first."""
+STALE: Final = (Fenced, MissingRow, retired.Moved, UniqueViolation)
+"""What the database says when another owner of a partition was there first, or retention."""
 
 REFUSALS: Final = (
     psycopg.DataError,
@@ -109,6 +110,8 @@ class Applier:
         self._next: dict[TopicPartition, int] = {}
         self._turn = asyncio.Lock()
         self._pause_s = FIRST_PAUSE_S
+        self.returned = asyncio.Event()
+        """Set when a retired task has rows again, since the tasks of its steps may have to follow."""
 
     async def take(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Makes the partitions ours; returns the offset to read next of each. Waits while PostgreSQL is away.
@@ -244,7 +247,7 @@ class Applier:
 
     async def _apply(self, records: Records) -> None:
         batch = read_batch(records, self._topics)
-        changes = await fold_batch(batch, self._cache, self._load, self._history)
+        changes = await fold_batch(batch, self._cache, self._load, self._history, self._load_retired)
         changes.entities = await fold_entities(batch, self._load_entities, self._history)
         if batch.poison:
             await self._bury(batch.poison)
@@ -254,11 +257,17 @@ class Applier:
                     spans.enter_context(telemetry.span("projection.apply", row.traceparent, task_id=row.task_id))
             await self._write(records, batch, changes)
         self._cache.put(changes.after.values())
+        self._cache.put_retired(absent.row for absent in changes.absent.values() if absent.row is not None)
+        if changes.returned:
+            self.returned.set()
         metrics.APPLIED.inc(len(batch.events) + len(batch.entities))
         metrics.CHUNKS.inc(len(batch.chunks))
 
     async def _load(self, task_ids: list[str]) -> dict[str, Row]:
         return await self._database.transaction(lambda cursor: load(cursor, task_ids))
+
+    async def _load_retired(self, task_ids: list[str]) -> dict[str, retired.Stone]:
+        return await self._database.transaction(lambda cursor: retired.load(cursor, task_ids))
 
     async def _load_entities(self, ids: list[str]) -> dict[str, Entity]:
         return await self._database.transaction(lambda cursor: entities.load(cursor, ids))

@@ -16,6 +16,7 @@ class RowCache:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._rows: OrderedDict[str, Row] = OrderedDict()
+        self._retired: OrderedDict[str, Row] = OrderedDict()
         self.shapes = Shapes()
         """Those of workflows' runs, by which their events are read."""
 
@@ -30,8 +31,21 @@ class RowCache:
         while len(self._rows) > self._limit:
             self._rows.popitem(last=False)
 
+    def retired(self, task_id: str, version: int) -> Row | None:
+        """What the events of a retired task lead to, up to this version; it is in no table."""
+        row = self._retired.get(task_id)
+        return row if row is not None and row.version == version else None
+
+    def put_retired(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            self._retired.pop(row.task_id, None)
+            self._retired[row.task_id] = row
+        while len(self._retired) > self._limit:
+            self._retired.popitem(last=False)
+
     def clear(self) -> None:
         self._rows.clear()
+        self._retired.clear()
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -22,6 +22,8 @@ from taskloom.views.metrics import write as metrics
 from taskloom.views.metrics.fold import Tally
 from taskloom.views.outputs import write as outputs
 from taskloom.views.positions import Move
+from taskloom.views.retired import write as retired
+from taskloom.views.retired.write import Stone
 from taskloom.views.sessions import write as sessions
 from taskloom.views.sessions.fold import SessionKey, Share, key_of, share, takes_back
 from taskloom.views.steps import write as steps
@@ -32,10 +34,20 @@ from taskloom.views.task_executions.write import CountKey
 from taskloom.wire.messages import AuditEntry, ExecutorHeartbeat, OutputChunk
 
 
+class Absent(Struct):
+    """A retired task: ``stone`` as it stands in the table; ``row`` what its events, up to ``counted``, lead to: None
+    until that is known."""
+
+    stone: Stone
+    row: Row | None
+    counted: int
+
+
 class Changes(Struct):
     """``after``: the rows to write; ``before``: the same as they stand in the table, where a new one is absent.
     ``tally``: what the events between them add to the metrics; ``of_approvals``: those events that concern approvals;
     ``of_runs``: those that concern steps and variables of workflows; ``of_goals``: those of goals that these show.
+    ``absent``: tasks without rows that stay so; ``returned``: those that have some again, and what was counted of them.
     """
 
     after: dict[str, Row] = field(default_factory=dict)
@@ -46,6 +58,8 @@ class Changes(Struct):
     of_approvals: list[Recorded] = field(default_factory=list)
     of_runs: list[OfRun] = field(default_factory=list)
     of_goals: list[Recorded] = field(default_factory=list)
+    absent: dict[str, Absent] = field(default_factory=dict)
+    returned: dict[str, int] = field(default_factory=dict)
 
 
 def counts_of(changes: Changes) -> dict[CountKey, int]:
@@ -120,7 +134,8 @@ def write(
     """Writes it all in the cursor's transaction, offsets first; returns how many chunks were there already.
 
     Raises:
-        Fenced, MissingRow, psycopg.errors.UniqueViolation: another owner of a partition was here.
+        Fenced, MissingRow, Moved, psycopg.errors.UniqueViolation: another owner of a partition was here, or a task was
+            retired or brought back meanwhile.
     """
     positions.move(cursor, moves)
     new = [row for task_id, row in changes.after.items() if task_id not in changes.before]
@@ -131,6 +146,15 @@ def write(
         task_executions.update(cursor, known)
         edited = [row for row in known if task_executions.is_edited(row, changes.before[row.task_id])]
         task_executions.edit(cursor, edited)
+    retired.bring_back(cursor, changes.returned.items())
+    retired.count(
+        cursor,
+        [
+            (task_id, absent.stone.counted, absent.counted)
+            for task_id, absent in changes.absent.items()
+            if absent.counted > absent.stone.counted
+        ],
+    )
     if changes.after:
         task_executions.count(cursor, counts_of(changes))
         sessions.add(cursor, shares_of(changes))
@@ -139,12 +163,13 @@ def write(
     approvals.apply(cursor, changes.of_approvals)
     steps.apply(cursor, changes.of_runs)
     goals.apply(cursor, changes.of_goals)
+    retired.drop_traces(cursor, (recorded.task_id for recorded in changes.of_goals))
     if changes.entities:
         entities.put(cursor, changes.entities.values())
     if heartbeats:
         executors.put(cursor, heartbeats)
     if entries:
         audit.add(cursor, entries)
-    repeated = outputs.add(cursor, chunks)
+    repeated = outputs.add(cursor, retired.without_retired(cursor, chunks))
     metrics.add(cursor, changes.tally)
     return repeated

@@ -17,3 +17,4 @@ LAG: Final = telemetry.gauge(
 )
 BEHIND: Final = telemetry.gauge("projection_records_behind", "Records that wait in Kafka")
 CACHED: Final = telemetry.gauge("projection_cached_rows", "Rows of open tasks in memory")
+RETIRED: Final = telemetry.counter("projection_retired_rows", "Rows that retention took out", ["what"])

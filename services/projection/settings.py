@@ -2,10 +2,11 @@
 
 from pydantic import Field
 
+from taskloom.retention.settings import RetentionSettings
 from taskloom.settings import ServiceSettings
 
 
-class ProjectionSettings(ServiceSettings):
+class ProjectionSettings(ServiceSettings, RetentionSettings):
     """What the projection needs beyond what every service has."""
 
     projection_batch_records: int = Field(
@@ -26,6 +27,6 @@ class ProjectionSettings(ServiceSettings):
     projection_retry_max_s: float = Field(
         5.0, gt=0, le=60, description="Longest pause in seconds between tries while PostgreSQL or Kafka is away"
     )
-    audit_days: float = Field(
-        90.0, gt=0, le=36_500, description="How long the table of the audit keeps a call, in days"
+    retention_every_s: float = Field(
+        3_600.0, ge=1, le=7 * 86_400, description="Seconds between two sweeps of retention, where something is set"
     )

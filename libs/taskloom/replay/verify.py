@@ -2,8 +2,9 @@
 
 Per task: versions and hash chain of the stored bytes, the read row field by field, the stored output against what its
 attempts reported, its approvals, a run's steps and variables, and whether an open task, and only an open one, stands in
-``open_tasks``. Then the sums: sessions and counts by status against the task rows, the metrics against those of all
-events, and rows of tasks that the store does not know.
+``open_tasks``. A retired task has no rows, and its events are in the metrics all the same. Then the sums: sessions and
+counts by status against the task rows, the metrics against those of all events, and rows of tasks that the store does
+not know.
 
 It reads the store in pages, so its memory does not grow with it, and works beside a running system: a task that seems
 to differ is looked at again until the time limit, since its events may be on their way.
@@ -20,18 +21,19 @@ from taskloom.domain.entities.ids import is_entity_id, parts_of
 from taskloom.domain.entities.sessions import Session
 from taskloom.domain.envelope import Recorded
 from taskloom.domain.task.evolve import fold as evolve_all
-from taskloom.domain.values import OUTPUT_SEQ_SPAN
 from taskloom.replay import verify_sql as sql
 from taskloom.replay.verify_approvals import approval_faults
 from taskloom.replay.verify_entities import entity_faults
 from taskloom.replay.verify_goals import goal_faults
 from taskloom.replay.verify_metrics import first_second, stored_sums, wrong_sums
+from taskloom.replay.verify_outputs import output_faults
+from taskloom.replay.verify_retired import left_of, retired_faults
 from taskloom.replay.verify_steps import step_faults
 from taskloom.store.history import HistoryReader
-from taskloom.views.attempts.fold import attempts
 from taskloom.views.metrics.fold import Tally
 from taskloom.views.positions import read_lag
 from taskloom.views.reading import Pool, rows
+from taskloom.views.retired import query as retired
 from taskloom.views.task_executions.fold import fold
 from taskloom.views.task_executions.query import row_of
 from taskloom.views.task_executions.row import FIELDS, Row
@@ -114,7 +116,8 @@ class Verifier:
         await self._settle(report, self._compare_sums, {"": None})
 
         async def compare_metrics(_names: Sequence[str]) -> dict[str, list[Difference]]:
-            wrong = wrong_sums(sums, await stored_sums(self._pool, since), tally, since)
+            kept_from = await retired.hours_before(self._pool)
+            wrong = wrong_sums(sums, await stored_sums(self._pool, since), tally, since, kept_from)
             return {"": [difference(*each) for each in wrong]} if wrong else {}
 
         if report.complete and not report.differences:  # a changed history leads to other sums, and is named already
@@ -184,20 +187,25 @@ class Verifier:
         ids = [stream.task_id for stream in streams]
         stored = {row.task_id: row for row in map(row_of, await rows(self._pool, sql.ROWS, {"tasks": ids}))}
         open_ids = {task_id for (task_id,) in await rows(self._pool, sql.OPEN, {"tasks": ids})}
+        gone = await retired.of_tasks(self._pool, ids)
+        left = await left_of(self._pool, list(gone))
         histories: dict[str, list[Recorded]] = {}
         for stream in streams:
             history, expected, faults = read_history(stream, tally)
             if expected is not None:
-                histories[stream.task_id] = history
-                faults += compare_row(stored.get(stream.task_id), expected)
+                row, stone = stored.get(stream.task_id), gone.get(stream.task_id)
+                if stone is None:
+                    histories[stream.task_id] = history
+                    faults += compare_row(row, expected)
+                else:
+                    named = retired_faults(stone, row, expected, left.get(stream.task_id, ()))
+                    faults += [difference(stream.task_id, name, *each) for name, each in named.items()]
                 faults += compare_open(stream.task_id in open_ids, expected)
             if faults:
                 found[stream.task_id] = faults
         for task_id, faults in (await self._compare_approvals(ids, histories)).items():
             found.setdefault(task_id, []).extend(faults)
         for task_id, faults in (await self._compare_steps(histories)).items():
-            found.setdefault(task_id, []).extend(faults)
-        for task_id, faults in (await self._compare_outputs(histories)).items():
             found.setdefault(task_id, []).extend(faults)
         return found
 
@@ -239,33 +247,12 @@ class Verifier:
         return found
 
     async def _compare_steps(self, histories: dict[str, list[Recorded]]) -> dict[str, list[Difference]]:
-        """And goals with theirs."""
+        """And goals with theirs, and output."""
         found: dict[str, list[Difference]] = {}
-        for faults_of in (step_faults, goal_faults):
+        for faults_of in (step_faults, goal_faults, output_faults):
             for task_id, faults in (await faults_of(self._pool, histories)).items():
                 named = [difference(task_id, place, is_there, is_due) for place, (is_there, is_due) in faults.items()]
                 found.setdefault(task_id, []).extend(named)
-        return found
-
-    async def _compare_outputs(self, histories: dict[str, list[Recorded]]) -> dict[str, list[Difference]]:
-        wanted = {task_id: summaries_of(history) for task_id, history in histories.items()}
-        wanted = {task_id: summaries for task_id, summaries in wanted.items() if summaries}
-        if not wanted:
-            return {}
-        there = {
-            (task_id, attempt): (chunks, last, size)
-            for task_id, attempt, chunks, last, size in await rows(self._pool, sql.OUTPUTS, {"tasks": list(wanted)})
-        }
-        found: dict[str, list[Difference]] = {}
-        for task_id, summaries in wanted.items():
-            for attempt, expected in summaries.items():
-                names = ("chunks", "last seq", "bytes")
-                for name, is_there, is_due in zip(
-                    names, there.get((task_id, attempt), (0, 0, 0)), expected, strict=True
-                ):
-                    if is_there != is_due:
-                        place = f"output of attempt {attempt}, {name}"
-                        found.setdefault(task_id, []).append(difference(task_id, place, is_there, is_due))
         return found
 
     # Comparing sums.
@@ -291,6 +278,7 @@ class Verifier:
         found: list[Difference] = []
         for what, count, ids in (
             ("read row", sql.COUNT_ROWS, sql.ROW_IDS),
+            ("retired task", sql.COUNT_RETIRED, sql.RETIRED_IDS),
             ("open task", sql.COUNT_OPEN, sql.OPEN_IDS),
             ("entity", sql.COUNT_ENTITIES, sql.ENTITY_IDS),
             ("session mark", sql.COUNT_MARKS, sql.MARK_IDS),
@@ -300,7 +288,7 @@ class Verifier:
             ("goal", sql.COUNT_GOALS, sql.GOAL_IDS),
         ):
             [(there,)] = await rows(self._pool, count)
-            if what == "read row" and there <= tasks:
+            if what in ("read row", "retired task") and there <= tasks:
                 continue
             async for task_id in self._ids(ids):
                 if not await self._history.bodies(task_id, limit=1):
@@ -369,21 +357,6 @@ def compare_open(is_open: bool, expected: Row) -> list[Difference]:
     return [
         Difference(expected.task_id, "open_tasks", "a row" if is_open else "no row", f"{due}: it is {expected.state}")
     ]
-
-
-def summaries_of(history: Sequence[Recorded]) -> dict[int, tuple[int, int, int]]:
-    """Chunks, last seq and bytes of each attempt that reported output."""
-    if not any(b'"last_seq"' in recorded.body for recorded in history):
-        return {}
-    return {
-        tried.attempt: (
-            tried.output.last_seq - (tried.attempt - 1) * OUTPUT_SEQ_SPAN,
-            tried.output.last_seq,
-            tried.output.bytes,
-        )
-        for tried in attempts(history)
-        if tried.output.last_seq
-    }
 
 
 def difference(subject: str, field_name: str, stored: Any, expected: Any) -> Difference:

@@ -11,6 +11,7 @@ from taskloom.views.goals.fold import KIND, Folded, fold_all
 from taskloom.views.goals.rows import Goal, GoalStep, Trace
 from taskloom.views.goals.write import goal_of, step_of, trace_of
 from taskloom.views.reading import Pool, rows
+from taskloom.views.retired import query as retired
 
 
 class _Stored:
@@ -36,7 +37,11 @@ async def goal_faults(pool: Pool, histories: Mapping[str, Sequence[Recorded]]) -
         stored[columns[0]].add(step_of(columns))
     for columns in await rows(pool, sql.GOAL_TRACES, wanted):
         stored[columns[0]].add(trace_of(columns))
-    found = {task_id: _faults(stored[task_id].rows, _expected(history)) for task_id, history in goals.items()}
+    gone = await retired.parts_of(pool, list(goals))
+    found: dict[str, Faults] = {}
+    for task_id, history in goals.items():
+        part = gone.get((task_id, "traces"))
+        found[task_id] = _faults(stored[task_id].rows, _expected(history, 0 if part is None else part.up_to))
     return {task_id: faults for task_id, faults in found.items() if faults}
 
 
@@ -45,10 +50,11 @@ def _is_goal(history: Sequence[Recorded]) -> bool:
     return isinstance(first, TaskSubmitted) and first.spec.kind == KIND
 
 
-def _expected(history: Iterable[Recorded]) -> dict[str, Goal | GoalStep | Trace]:
+def _expected(history: Iterable[Recorded], retired_up_to: int) -> dict[str, Goal | GoalStep | Trace]:
     folded = fold_all(history)
     assert isinstance(folded, Folded)
-    due: list[Goal | GoalStep | Trace] = [folded.goal, *folded.steps.values(), *folded.traces]
+    traces = [trace for trace in folded.traces if trace.number > retired_up_to]
+    due: list[Goal | GoalStep | Trace] = [folded.goal, *folded.steps.values(), *traces]
     return {_name(each): each for each in due}
 
 

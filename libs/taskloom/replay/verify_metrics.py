@@ -2,6 +2,7 @@
 sum that changed while the events were read belongs to an hour that is still being written."""
 
 import time
+from datetime import datetime
 from typing import Any, Final
 
 from msgspec import Struct, field
@@ -44,13 +45,17 @@ def first_second() -> int:
     return int(time.time()) - SECONDS_COMPARED_S
 
 
-def wrong_sums(before: Sums, stored: Sums, tally: Tally, since: int) -> list[tuple[str, str, Any, Any]]:
+def wrong_sums(
+    before: Sums, stored: Sums, tally: Tally, since: int, kept_from: datetime | None = None
+) -> list[tuple[str, str, Any, Any]]:
     """Subject, field, stored and expected value of each number that differs. ``before`` is what was stored before the
-    events of ``tally`` were read."""
+    events of ``tally`` were read. Hours before ``kept_from`` were retired: none is expected."""
+    first_hour = 0 if kept_from is None else int(kept_from.timestamp()) // HOUR_S
+    hours = {key: hour for key, hour in tally.hours.items() if key.hour >= first_hour}
     seconds = {key: second for key, second in tally.seconds.items() if key.second > since}
     found: list[tuple[str, str, Any, Any]] = []
     for compared in (
-        (before.hours, stored.hours, tally.hours, NO_HOUR, FIELDS),
+        (before.hours, stored.hours, hours, NO_HOUR, FIELDS),
         (before.totals, stored.totals, tally.totals(), NO_HOUR, FIELDS),
         (before.seconds, stored.seconds, seconds, NO_SECOND, SECOND_FIELDS),
     ):

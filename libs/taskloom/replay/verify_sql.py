@@ -20,6 +20,13 @@ GOALS: Final = f"SELECT {', '.join(GOAL_COLUMNS)} FROM goals WHERE task_id = ANY
 GOAL_STEPS: Final = f"SELECT {', '.join(STEP_COLUMNS)} FROM goal_steps WHERE task_id = ANY(%(tasks)s)"
 GOAL_TRACES: Final = f"SELECT {', '.join(TRACE_COLUMNS)} FROM goal_traces WHERE task_id = ANY(%(tasks)s)"
 
+_HELD = (
+    "approvals", "task_execution_steps", "run_variables", "goals", "goal_steps", "goal_traces", "task_outputs"
+)  # fmt: skip
+LEFT: Final = " UNION ".join(
+    f"SELECT task_id, '{table}' FROM {table} WHERE task_id = ANY(%(tasks)s)" for table in _HELD
+)
+
 ENTITIES: Final = "SELECT entity_id, entity FROM entities WHERE entity_id = ANY(%(tasks)s)"
 
 OUTPUTS: Final = """
@@ -126,6 +133,11 @@ SELECT DISTINCT task_id FROM (
 WHERE task_id > %(after)s::text COLLATE "C"
     AND NOT EXISTS (SELECT FROM task_executions AS task WHERE task.task_id = goal.task_id)
 ORDER BY task_id LIMIT %(limit)s
+"""
+
+COUNT_RETIRED: Final = "SELECT count(*) FROM retired_tasks"
+RETIRED_IDS: Final = """
+SELECT task_id FROM retired_tasks WHERE task_id > %(after)s::text COLLATE "C" ORDER BY task_id LIMIT %(limit)s
 """
 
 COUNT_OPEN: Final = "SELECT count(*) FROM open_tasks"

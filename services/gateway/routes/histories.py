@@ -12,7 +12,7 @@ from msgspec import UNSET, Struct, UnsetType
 from services.gateway.answers import json_answer, text_answer
 from services.gateway.context import AnyRequest, caller_in, checked_id, gateway_of, origin_of, pairs_of
 from services.gateway.docs import Answered, Doc, documented
-from services.gateway.problems import BadRequest, NotFound
+from services.gateway.problems import BadRequest, Gone, NotFound
 from services.gateway.queries import AsOfQuery, EventsQuery, OutputQuery, TimelineQuery, read_query
 from services.gateway.read import moment_of
 from services.gateway.shapes import Usage, usage_of
@@ -123,7 +123,7 @@ def _streams(text: str) -> frozenset[str]:
             details="format=text gives the bytes as written; X-Taskloom-Next and X-Taskloom-Complete say how to go on.",
             query=OutputQuery,
             answers={200: Answered("One page of chunks", Output)},
-            errors=(400, 404),
+            errors=(400, 404, 410),
         )
     ),
 )
@@ -137,6 +137,8 @@ async def get_output(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
     )
     if page is None:
         raise NotFound("Task not found", task_id=task_id)
+    if page.retired_at is not None and not page.chunks and query.after < page.retired_seq:
+        raise Gone(f"the output was retired at {page.retired_at.isoformat()}", task_id=task_id)
     headers = gateway.lag.header()
     if query.format == "text":
         headers += [("X-Taskloom-Next", str(page.next)), ("X-Taskloom-Complete", str(page.complete).lower())]

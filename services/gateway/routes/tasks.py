@@ -151,7 +151,7 @@ async def list_tasks(request: AnyRequest) -> ASGIApp:
             tag="Tasks",
             query=AsOfQuery,
             answers={200: Answered("The task", TaskStatus)},
-            errors=(400, 404),
+            errors=(400, 404, 410),
         )
     ),
 )

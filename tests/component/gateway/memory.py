@@ -49,6 +49,7 @@ from taskloom.views.metrics.sums import Hour, add
 from taskloom.views.metrics.write import hour_at
 from taskloom.views.outputs.query import Chunk, OutputPage
 from taskloom.views.queues.query import QueueStats, add_depth
+from taskloom.views.retired.query import Retired
 from taskloom.views.sessions.query import Filters as SessionFilters
 from taskloom.views.sessions.query import Page as SessionPage
 from taskloom.views.sessions.query import Session
@@ -99,6 +100,8 @@ class MemorySystem:
         self.memory_entities = MemoryEntities(self.streams)
         self.rows: dict[str, Row] = {}
         self.chunks_of: dict[str, list[Chunk]] = {}
+        self.retired_at: dict[str, datetime] = {}
+        self.retired_output_of: dict[str, int] = {}
         self.stored: dict[str, bytes] = {}
         self.snapshots: dict[str, tuple[int, bytes]] = {}
         self.known_now = Offer()
@@ -420,7 +423,20 @@ class MemorySystem:
         found = await self.chunks(task_id, after=after, limit=limit)
         found = [chunk for chunk in found if not streams or chunk.stream in streams]
         row = await self.task(tenant_id, task_id)
-        return None if row is None else OutputPage(found, found[-1].seq if found else after, row.ended)
+        if row is None:
+            return None
+        gone = self.retired_output_of.get(task_id, 0)
+        page = OutputPage(found, found[-1].seq if found else after, row.ended)
+        return structs.replace(page, retired_seq=gone, retired_at=datetime.now(UTC)) if gone else page
+
+    async def retired(self, tenant_id: str, task_id: str) -> Retired | None:
+        history, at = self.streams.get(task_id, []), self.retired_at.get(task_id)
+        if at is None or not history or history[0].meta.tenant_id != tenant_id:
+            return None
+        return Retired(task_id, len(history), len(history), at)
+
+    async def retired_output(self, task_id: str) -> int:
+        return self.retired_output_of.get(task_id, 0)
 
     async def sessions(
         self, tenant_id: str, filters: SessionFilters, *, limit: int, offset: int, cursor: str | None

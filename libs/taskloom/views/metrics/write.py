@@ -20,16 +20,21 @@ def _merged(name: str) -> str:
     return f"{name} = {how}(kept.{name}, excluded.{name})" if how else f"{name} = kept.{name} + excluded.{name}"
 
 
-def _adding(table: str, keys: Mapping[str, str], fields: tuple[str, ...]) -> str:
+def _adding(table: str, keys: Mapping[str, str], fields: tuple[str, ...], where: str = "") -> str:
     arrays = [f"%({name})s::{kind}[]" for name, kind in keys.items()] + [f"%({name})s::bigint[]" for name in fields]
+    columns = ", ".join((*keys, *fields))
     return (
-        f"INSERT INTO {table} AS kept ({', '.join((*keys, *fields))}) SELECT * FROM unnest({', '.join(arrays)}) "
+        f"INSERT INTO {table} AS kept ({columns}) SELECT * FROM unnest({', '.join(arrays)}) AS new ({columns}) {where} "
         f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(map(_merged, fields))}"
     )
 
 
 ADD_HOURS: Final = _adding(
-    "metrics_hours", {"tenant_id": "text", "hour": "timestamptz", "kind": "text", "executor_id": "text"}, FIELDS
+    "metrics_hours",
+    {"tenant_id": "text", "hour": "timestamptz", "kind": "text", "executor_id": "text"},
+    FIELDS,
+    # Hours that retention took away do not come back with events that are read anew.
+    "WHERE hour >= coalesce((SELECT before FROM retired_hours WHERE table_name = 'metrics_hours'), '-infinity')",
 )
 ADD_TOTALS: Final = _adding("metrics_totals", {"tenant_id": "text", "kind": "text", "executor_id": "text"}, FIELDS)
 ADD_SECONDS: Final = _adding("metrics_seconds", {"tenant_id": "text", "second": "bigint"}, SECOND_FIELDS)

@@ -15,15 +15,19 @@ MAX_PAGE_BYTES: Final = 4 * 1024 * 1024
 """A page ends when it holds this much, so that it is never larger than this and one chunk."""
 
 # Whether all is there: the task ended, and the last chunk of each attempt that reported one is stored. A partition
-# keeps an attempt's chunks in order, so its last one comes after all others.
+# keeps an attempt's chunks in order, so its last one comes after all others. What retention took out is not waited for.
 TASK: Final[LiteralString] = """
 SELECT
     completed_at IS NOT NULL AS ended,
     NOT EXISTS (
         SELECT FROM json_array_elements_text(coalesce(output_ends, '[]')) AS last(seq)
-        WHERE NOT EXISTS (
-            SELECT FROM task_outputs WHERE task_id = %(task)s AND task_outputs.seq = last.seq::bigint))
-FROM task_executions WHERE task_id = %(task)s AND tenant_id = %(tenant)s AND deleted_at IS NULL
+        WHERE last.seq::bigint > coalesce(gone.up_to, 0) AND NOT EXISTS (
+            SELECT FROM task_outputs WHERE task_id = %(task)s AND task_outputs.seq = last.seq::bigint)),
+    coalesce(gone.up_to, 0), gone.retired_at
+FROM task_executions LEFT JOIN (
+    SELECT up_to, retired_at FROM retired_parts WHERE task_id = %(task)s AND part = 'output'
+) AS gone ON true
+WHERE task_id = %(task)s AND tenant_id = %(tenant)s AND deleted_at IS NULL
 """
 
 CHUNKS: Final[LiteralString] = """
@@ -56,11 +60,14 @@ class Chunk(Struct, frozen=True):
 
 class OutputPage(Struct, frozen=True):
     """Chunks in order. ``next`` is what to ask ``after`` for more. ``complete``: this page and those before it hold all
-    output that the task will ever have."""
+    output that the task will ever have. ``retired_at``: when that up to ``retired_seq`` was taken out; None: none was.
+    """
 
     chunks: list[Chunk]
     next: int
     complete: bool
+    retired_seq: int = 0
+    retired_at: datetime | None = None
 
 
 async def chunks(
@@ -81,13 +88,13 @@ async def chunks(
     state = await row(pool, TASK, {"task": task_id, "tenant": tenant_id})
     if state is None:
         return None
-    ended, stored = state
+    ended, stored, *retired = state
     found = await read_chunks(pool, task_id, after=after, streams=streams, attempt=attempt, limit=limit)
     if found:
         more = await read_chunks(pool, task_id, after=found[-1].seq, streams=streams, attempt=attempt, limit=1)
     else:
         more = []
-    return OutputPage(found, found[-1].seq if found else after, bool(ended and stored and not more))
+    return OutputPage(found, found[-1].seq if found else after, bool(ended and stored and not more), *retired)
 
 
 async def read_chunks(

@@ -1,0 +1,1 @@
+"""Takes old rows out of the read tables. The events stay: nothing here removes one."""

@@ -1,0 +1,1 @@
+"""What retention took out of the read tables, and how far it may come back."""
