@@ -122,8 +122,11 @@ class Feed:
             await self._read_chunks()
             for item in self._due():
                 yield item
-            if before == (self.version, self.seq) and not await self._find_retired():
-                return
+            if before == (self.version, self.seq):
+                break
+        if not self.ended and await self._find_retired():
+            for item in self._due():
+                yield item
 
     async def _find_retired(self) -> bool:
         """Whether output that is waited for was retired, so that nobody waits for it."""

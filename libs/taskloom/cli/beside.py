@@ -39,6 +39,7 @@ VERBS_BESIDE: Final = frozenset(
         "tool-servers",
         "mcp",
         "verify",
+        "retention",
         "dead-letters",
     }
 )

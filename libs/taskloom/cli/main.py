@@ -46,6 +46,7 @@ VERBS: Final = {
     "tool-servers": "MCP servers whose tools tasks may call",
     "mcp": "Serve Taskloom to models, as an MCP server",
     "verify": "Check stored history and read tables against each other",
+    "retention": "Show what is old in the read tables, take it out, bring it back",
     "dead-letters": "Show and redrive records that could not be applied",
     "config": "Print every setting with default, unit and value",
     "contracts": "Generate AsyncAPI, OpenAPI and JSON Schemas",

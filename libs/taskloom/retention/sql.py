@@ -4,6 +4,7 @@ from typing import Final
 
 # Any number that no other lock of ours has (store/sql.py, store/leases.py).
 LOCK: Final = "SELECT pg_try_advisory_lock(7462, 0)"
+UNLOCK: Final = "SELECT pg_advisory_unlock(7462, 0)"
 
 TENANTS: Final = "SELECT DISTINCT tenant_id FROM task_counts ORDER BY tenant_id"
 

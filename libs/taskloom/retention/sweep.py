@@ -75,15 +75,22 @@ class Sweep:
             application_name="taskloom.retention",
             options=_OPTIONS,
         ) as self._connection:
-            if self._apply and self._all(sql.LOCK) != [(True,)]:
+            if not self._apply:
+                self._walk()
+                return self._found
+            if self._all(sql.LOCK) != [(True,)]:
                 raise Busy
-            for tenant_id in [self._tenant_id] if self._tenant_id else self._tenants():
-                self._traces_of(tenant_id)
-                self._output_of(tenant_id)
-                self._tasks_of(tenant_id)
-            if not self._tenant_id:
-                self._sums()
+            self._walk()
+            self._all(sql.UNLOCK)  # at once: the server notices the end of a connection a little later
         return self._found
+
+    def _walk(self) -> None:
+        for tenant_id in [self._tenant_id] if self._tenant_id else self._tenants():
+            self._traces_of(tenant_id)
+            self._output_of(tenant_id)
+            self._tasks_of(tenant_id)
+        if not self._tenant_id:
+            self._sums()
 
     def _tenants(self) -> list[str]:
         return [tenant_id for (tenant_id,) in self._all(sql.TENANTS)]

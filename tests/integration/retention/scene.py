@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from taskloom.domain.task import commands as c
-from taskloom.domain.values import OutputSummary
+from taskloom.domain.values import ErrorInfo, OutputSummary
 from taskloom.replay.verify import Difference, Verifier
 from taskloom.retention.report import Found
 from taskloom.retention.settings import Cutoffs
@@ -41,7 +41,10 @@ def varied(count: int) -> list[TaskLife]:
 
 
 def writer() -> TaskLife:
-    return TaskLife(WRITER, c.SubmitTask(kind="echo", session_id="s1")).start().complete(output=OutputSummary(3, 3, 6))
+    """It wrote three pieces, and failed."""
+    error = ErrorInfo("ValueError", "broken", retryable=False)
+    life = TaskLife(WRITER, c.SubmitTask(kind="echo", session_id="s1")).start()
+    return life.do(c.ReportFailed(1, "e1", error, 1, OutputSummary(3, 3, 6)))
 
 
 def open_run() -> list[TaskLife]:

@@ -2,18 +2,26 @@
 agree before and after; what is gone stays away, until somebody wants it or it begins anew."""
 
 import asyncio
+import json
+import re
 import threading
 from datetime import timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
+from typer.testing import CliRunner, Result
 
+from services.projection.retention import Retention
+from services.projection.settings import ProjectionSettings
+from taskloom.cli.main import app
 from taskloom.domain.task import commands as c
 from taskloom.replay.verify_goals import goal_faults
 from taskloom.retention.restore import restore_wanted, want
 from taskloom.retention.settings import Cutoffs
 from taskloom.retention.sweep import Busy
 from taskloom.store.history import HistoryReader
+from taskloom.testing.eventually import eventually
 from taskloom.testing.histories import START, TaskLife, one_step_task
 from taskloom.views.reading import read_pool
 from tests.integration.projection.world import Lives, World, execute, store_lives
@@ -28,6 +36,7 @@ from tests.integration.retention.scene import (
     everything,
     feed,
     feed_output,
+    open_run,
     set_up,
     shown,
     store_more,
@@ -38,6 +47,8 @@ from tests.unit.views.goal_lives import achieved
 
 pytestmark = pytest.mark.integration
 
+OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
+HOURS = "SELECT * FROM metrics_hours ORDER BY tenant_id, hour, kind, executor_id"
 DETAILS = ("approvals", "task_execution_steps", "run_variables", "goals", "goal_steps", "goal_traces", "task_outputs")
 
 
@@ -51,11 +62,11 @@ async def test_what_has_ended_goes_with_all_that_hangs_on_it_and_stays_away(data
     assert everything(database_dsn) == before, "a dry run changes nothing"
     assert found.of("tasks").rows == len(gone)
     assert (found.of("outputs").rows, found.of("outputs").bytes) == (3, 6)
-    assert found.held_back == 1, "the run that goes on keeps the step that has ended"
 
     done = sweep(database_dsn)
     assert done.counts == found.counts, "a dry run tells what will go"
     assert shown(database_dsn) == {life.task_id for life in lives} - gone
+    assert "goes-on~a" in shown(database_dsn), "a run that goes on keeps the steps that have ended"
     for table in DETAILS:
         left = {task_id for (task_id,) in execute(database_dsn, f"SELECT task_id FROM {table}")}
         assert left <= shown(database_dsn), table
@@ -84,6 +95,25 @@ async def test_verify_names_what_is_left_of_a_retired_task_and_an_open_one_that_
     named = {(each.subject, each.field) for each in await differences(database_dsn)}
     assert {("ended-1", "run_variables"), ("ended-2", "counted"), ("ended-3", "read row")} <= named
     assert {(open_one, "read row"), (open_one, "retired")} <= named
+    await world.stop()
+
+
+async def test_a_run_that_has_ended_waits_for_the_last_task_of_its_steps(database_dsn: str) -> None:
+    run, step = open_run()
+    run.do(c.CancelTask("enough")).do(c.NoteChild("b", "cancelled"))
+    assert run.state is not None
+    assert run.state.ended
+    runs_on = TaskLife("goes-on~b", c.SubmitTask(kind="echo")).start()
+    world = await set_up(database_dsn, [run, step, runs_on])
+    found = sweep(database_dsn, apply=False)
+    assert (found.rows, found.held_back) == (0, 1)
+    assert (sweep(database_dsn).rows, len(shown(database_dsn))) == (0, 3)
+    length = len(runs_on.recorded)
+    runs_on.complete()
+    store_more(database_dsn, runs_on, length)
+    await feed(world, [(runs_on.task_id, body) for body in runs_on.bodies[length:]])
+    assert sweep(database_dsn).of("tasks").rows == 3
+    assert await differences(database_dsn) == []
     await world.stop()
 
 
@@ -161,6 +191,39 @@ async def test_what_is_brought_back_is_as_it_was_and_kept_as_long_again(database
     young = execute(database_dsn, "SELECT now() - interval '1 day'")[0][0]
     assert sweep(database_dsn, Cutoffs(completed=young, failed=young)).rows == 0
     assert sweep(database_dsn, ALL).of("tasks").rows == len(ended(lives))
+    assert await differences(database_dsn) == []
+    await world.stop()
+
+
+async def test_read_tables_made_anew_are_the_same_without_what_was_retired(database_dsn: str) -> None:
+    lives = all_lives()
+    world = await set_up(database_dsn, lives)
+    sweep(database_dsn, Cutoffs(completed=NOW, failed=START + timedelta(seconds=100), metrics=START))
+    before, metrics = everything(database_dsn), execute(database_dsn, HOURS)
+    await world.stop()
+
+    [block] = [
+        each for each in re.findall(r"```sql\n(.*?)```", OPERATIONS.read_text(), re.DOTALL) if "TRUNCATE" in each
+    ]
+    for statement in block.split(";"):
+        if statement.strip():
+            execute(database_dsn, statement)
+    assert shown(database_dsn) == set()
+    world = await World(database_dsn, lives).start()
+    # The events of all tasks beside each other, so that those of one come in several batches.
+    for place in range(max(len(life.bodies) for life in lives)):
+        await feed(world, [(life.task_id, life.bodies[place]) for life in lives if place < len(life.bodies)])
+    assert everything(database_dsn) == before
+    assert execute(database_dsn, HOURS) == metrics
+    assert await differences(database_dsn) == []
+
+    execute(database_dsn, "DELETE FROM retired_tasks")
+    for statement in block.split(";")[:-1]:
+        execute(database_dsn, statement)
+    await world.stop()
+    world = await World(database_dsn, lives).start()
+    await feed(world, bodies_of(lives))
+    assert shown(database_dsn) == {life.task_id for life in lives}, "all are back where that was asked for"
     assert await differences(database_dsn) == []
     await world.stop()
 
@@ -253,11 +316,13 @@ async def test_one_sweep_at_a_time_and_sums_go_by_their_own_ages(database_dsn: s
 
 async def test_sweeps_beside_a_projection_that_writes_lose_nothing(database_dsn: str) -> None:
     """Tasks arrive, end and are retried while one sweep after the other takes all that has ended."""
-    lives = [one_step_task(f"t{n}", START + timedelta(seconds=n), session_id=f"s{n % 4}") for n in range(400)]
-    for life in lives[::3]:
-        life.do(c.RetryTask()).start().complete()
-    for life in lives[::7]:
-        life.do(c.RetryTask()).start()
+    lives = [one_step_task(f"t{n}", START + timedelta(seconds=n), session_id=f"s{n % 4}") for n in range(200)]
+    for number in range(200, 400):
+        submit = c.SubmitTask(kind="echo", session_id=f"s{number % 4}")
+        life = TaskLife(f"t{number}", submit, at=START).start().fail(retryable=False).do(c.RetryTask()).start()
+        assert life.state is not None
+        assert not life.state.ended, "it began anew"
+        lives.append(life.complete() if number % 3 else life)
     world = await set_up(database_dsn, lives[:1])
     store_rest(database_dsn, lives[1:], world)
     stop, swept, faults = threading.Event(), [], []
@@ -295,3 +360,50 @@ async def feed_again(world: World, bodies: list[tuple[str, bytes]]) -> None:
 def store_rest(dsn: str, lives: list[TaskLife], world: World) -> None:
     store_lives(dsn, lives)
     world.applier._history = Lives(lives)
+
+
+async def test_the_command_shows_takes_out_and_brings_back(database_dsn: str) -> None:
+    lives = varied(10)
+    world = await set_up(database_dsn, lives)
+    days = ["--completed-days", "1", "--failed-days", "1", "--dsn", database_dsn]
+    number = len(ended(lives))
+
+    async def run(*arguments: str) -> Result:
+        return await asyncio.to_thread(lambda: CliRunner().invoke(app, ["retention", *arguments]))
+
+    dry = await run(*days)
+    assert (dry.exit_code, f" {number} " in dry.output) == (0, True), dry.output
+    assert len(shown(database_dsn)) == len(lives)
+    done = await run(*days, "--apply", "--json")
+    rows = {each["kind"]: each["rows"] for each in json.loads(done.stdout)["rows"]}
+    assert rows["tasks"] == number
+    back = await run("restore", "ended-1", "ended-2", "--dsn", database_dsn)
+    assert (back.exit_code, "2 tasks are there again" in back.output) == (0, True)
+    assert {"ended-1", "ended-2"} < shown(database_dsn)
+    assert (await run("restore", "ended-1", "--dsn", database_dsn)).exit_code == 1
+    assert await differences(database_dsn) == []
+    await world.stop()
+
+
+async def test_beside_a_projection_one_sweeps_by_its_settings_and_what_is_wanted_comes_back(database_dsn: str) -> None:
+    lives = varied(10)
+    world = await set_up(database_dsn, lives)
+    settings = ProjectionSettings(
+        database_dsn=database_dsn, retention_completed_days=1, retention_failed_days=1, retention_every_s=1
+    )
+    stopping, returned = asyncio.Event(), asyncio.Event()
+    async with HistoryReader(database_dsn) as history:
+        two = [Retention(settings, history, returned, stopping) for _ in range(2)]
+        loops = [asyncio.create_task(loop) for each in two for loop in (each.sweep(), each.bring_back())]
+        try:
+            await eventually(lambda: shown(database_dsn).isdisjoint(ended(lives)), 60)
+            want(database_dsn, ["ended-1"])
+            returned.set()
+            await eventually(lambda: "ended-1" in shown(database_dsn), 60)
+        finally:
+            stopping.set()
+            await asyncio.wait_for(asyncio.gather(*loops), 60)
+    assert await differences(database_dsn) == []
+    nothing = Retention(ProjectionSettings(database_dsn="postgresql://nowhere"), Lives(), returned, asyncio.Event())
+    await asyncio.wait_for(nothing.sweep(), 20)
+    await world.stop()

@@ -7,7 +7,9 @@ from services.projection.cache import RowCache
 from services.projection.changes import Changes, counts_of, shares_of
 from services.projection.folding import fold_batch
 from taskloom.domain.envelope import Recorded
+from taskloom.domain.task import commands as c
 from taskloom.testing.histories import TaskLife
+from taskloom.views.retired.write import Stone
 from taskloom.views.sessions.fold import SessionKey
 from taskloom.views.task_executions.fold import fold_all
 from taskloom.views.task_executions.row import Row
@@ -132,3 +134,45 @@ def test_cache_keeps_the_latest_open_rows_and_no_ended_one() -> None:
     assert ended is not None
     cache.put([ended])
     assert cache.get("task-2") is None
+
+
+async def folded_retired(*bodies: bytes, stone: Stone, life: TaskLife, cache: RowCache | None = None) -> Changes:
+    async def no_rows(_task_ids: list[str]) -> dict[str, Row]:
+        return {}
+
+    async def load_retired(task_ids: list[str]) -> dict[str, Stone]:
+        return dict.fromkeys(task_ids, stone)
+
+    batch = read_batch({TopicPartition(TOPICS.events, 0): [record(body, n) for n, body in enumerate(bodies)]}, TOPICS)
+    changes = await fold_batch(batch, cache or RowCache(10), no_rows, Store(*life.recorded), load_retired)
+    assert batch.poison == []
+    return changes
+
+
+async def test_events_that_led_to_a_retired_task_bring_nothing_back_and_are_counted_once() -> None:
+    changes = await folded_retired(*LIFE.bodies, stone=Stone(5, 5), life=LIFE)
+    assert (changes.after, changes.tally.hours, changes.absent["task-1"].counted) == ({}, {}, 5)
+    whole, _ = await folded(*LIFE.bodies)
+    cache = RowCache(10)
+    anew = await folded_retired(*LIFE.bodies[:3], stone=Stone(5, 0), life=LIFE, cache=cache)
+    row = anew.absent["task-1"].row
+    assert row is not None
+    cache.put_retired([row])
+    rest = await folded_retired(*LIFE.bodies, stone=Stone(5, 3), life=LIFE, cache=cache)
+    assert (anew.after, rest.after, rest.absent["task-1"].counted) == ({}, {}, 5)
+    summed: dict[object, int] = {}
+    for changes in (anew, rest):
+        for key, hour in changes.tally.hours.items():
+            summed[key] = summed.get(key, 0) + hour.completed + hour.attempts_completed
+    assert summed == {key: hour.completed + hour.attempts_completed for key, hour in whole.tally.hours.items()}
+
+
+async def test_a_retired_task_that_begins_anew_has_its_row_again_and_counts_only_what_is_new() -> None:
+    life = TaskLife().start().fail(retryable=False)
+    length = len(life.recorded)
+    life.do(c.RetryTask()).start()
+    changes = await folded_retired(*life.bodies[length:], stone=Stone(length, length), life=life)
+    assert changes.after == {"task-1": fold_all(life.recorded)}
+    assert (changes.before, changes.returned, changes.absent) == ({}, {"task-1": length}, {})
+    assert sum(hour.failed for hour in changes.tally.hours.values()) == 0
+    assert counts_of(changes) == {CountKey("default", 0, "RUNNING"): 1}
