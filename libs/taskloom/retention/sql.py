@@ -23,15 +23,24 @@ WHERE task.tenant_id = %(tenant)s AND task.created_at < greatest(%(completed)s::
 ORDER BY task.created_at, task.task_id LIMIT %(limit)s
 """
 
-# The tasks of steps of runs: `<run>~<path>`; the character after ~ is 0x7f.
-_OF_RUNS: Final = """
-    unnest(%(tasks)s::text[]) AS run (task_id) JOIN task_executions AS task
-    ON task.task_id > (run.task_id || '~') COLLATE "C" AND task.task_id < (run.task_id || chr(127)) COLLATE "C"
+# The tasks of steps of runs: `<run>~<path>`; the character after ~ is 0x7f. Each run's are one range of the index: LIMIT
+# and OFFSET keep the planner from another way.
+_OF_RUN: Final = """
+    step.task_id > (run.task_id || '~') COLLATE "C" AND step.task_id < (run.task_id || chr(127)) COLLATE "C"
 """
-BUSY: Final = f"SELECT DISTINCT run.task_id FROM {_OF_RUNS} WHERE task.completed_at IS NULL"
-STEPS_OF: Final = f"""
-SELECT task.task_id FROM {_OF_RUNS} WHERE task.task_id > %(after)s::text COLLATE "C"
-ORDER BY task.task_id LIMIT %(limit)s
+
+FAMILIES: Final = f"""
+SELECT run.task_id, bool_or(step.completed_at IS NULL)
+FROM unnest(%(tasks)s::text[]) AS run (task_id) CROSS JOIN LATERAL (
+    SELECT completed_at FROM task_executions AS step WHERE {_OF_RUN} OFFSET 0
+) AS step
+GROUP BY run.task_id
+"""
+
+STEPS_OF: Final = """
+SELECT task_id FROM task_executions
+WHERE task_id > %(after)s::text COLLATE "C" AND task_id < (%(run)s || chr(127)) COLLATE "C"
+ORDER BY task_id LIMIT %(limit)s
 """
 
 # Whose row the projection is writing just now is left for the next time. A run's row is the last of its family to go.
@@ -39,7 +48,10 @@ TAKE: Final = f"""
 DELETE FROM task_executions WHERE task_id IN (
     SELECT task_id FROM task_executions
     WHERE task_id = ANY(%(tasks)s) AND completed_at IS NOT NULL
-        AND NOT task_id = ANY(ARRAY(SELECT DISTINCT run.task_id FROM {_OF_RUNS.replace("(tasks)s", "(runs)s")}))
+        AND NOT task_id = ANY(ARRAY(
+            SELECT run.task_id FROM unnest(%(runs)s::text[]) AS run (task_id)
+            CROSS JOIN LATERAL (SELECT FROM task_executions AS step WHERE {_OF_RUN} LIMIT 1) AS step
+        ))
     FOR UPDATE SKIP LOCKED
 )
 RETURNING task_id, tenant_id, session_id, kind, status, version, attempt, deleted_at IS NOT NULL,
@@ -116,20 +128,20 @@ _RUN_IS_OVER: Final = """(strpos(task.task_id, '~') = 0 OR NOT EXISTS (
 
 OLD_OUTPUT: Final = f"""
 SELECT task.created_at, task.task_id FROM task_executions AS task
+CROSS JOIN LATERAL (SELECT FROM task_outputs AS piece WHERE piece.task_id = task.task_id LIMIT 1) AS piece
 WHERE task.tenant_id = %(tenant)s AND task.created_at < %(before)s::timestamptz
     AND (task.created_at, task.task_id) > (%(after_at)s::timestamptz, %(after_id)s::text COLLATE "C")
     AND task.completed_at < %(before)s::timestamptz
-    AND EXISTS (SELECT FROM task_outputs AS piece WHERE piece.task_id = task.task_id)
     AND {_RUN_IS_OVER}
 ORDER BY task.created_at, task.task_id LIMIT %(limit)s
 """
 
 OLD_TRACES: Final = f"""
 SELECT task.created_at, task.task_id FROM task_executions AS task
+CROSS JOIN LATERAL (SELECT FROM goal_traces AS trace WHERE trace.task_id = task.task_id LIMIT 1) AS trace
 WHERE task.tenant_id = %(tenant)s AND task.kind = 'goal' AND task.created_at < %(before)s::timestamptz
     AND (task.created_at, task.task_id) > (%(after_at)s::timestamptz, %(after_id)s::text COLLATE "C")
     AND task.completed_at < %(before)s::timestamptz
-    AND EXISTS (SELECT FROM goal_traces AS trace WHERE trace.task_id = task.task_id)
     AND {_RUN_IS_OVER}
 ORDER BY task.created_at, task.task_id LIMIT %(limit)s
 """

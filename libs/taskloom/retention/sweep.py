@@ -102,19 +102,27 @@ class Sweep:
         if completed is None and failed is None:
             return
         for ids in self._pages(sql.OLD, {"tenant": tenant_id, "completed": completed, "failed": failed}):
-            busy = {run_id for (run_id,) in self._all(sql.BUSY, {"tasks": ids})}
+            families = dict(self._all(sql.FAMILIES, {"tasks": ids}))
+            busy = {run_id for run_id, is_busy in families.items() if is_busy}
             self._found.held_back += len(busy)
-            runs = [task_id for task_id in ids if task_id not in busy]
-            for steps in self._steps_of(runs):
+            for steps in self._steps_of([run_id for run_id in families if run_id not in busy]):
                 self._retire(tenant_id, steps, [])
+            runs = [task_id for task_id in ids if task_id not in busy]
             self._retire(tenant_id, runs, runs)
 
     def _steps_of(self, runs: list[str]) -> Iterator[list[str]]:
         """The tasks of the runs' steps, some at a time."""
-        after = ""
-        while runs and (found := self._all(sql.STEPS_OF, {"tasks": runs, "after": after, "limit": BATCH})):
-            yield [task_id for (task_id,) in found]
-            after = found[-1][0]
+        gathered: list[str] = []
+        for run_id in runs:
+            after = f"{run_id}~"
+            while found := self._all(sql.STEPS_OF, {"run": run_id, "after": after, "limit": BATCH}):
+                gathered += [task_id for (task_id,) in found]
+                after = gathered[-1]
+                if len(gathered) >= BATCH:
+                    yield gathered
+                    gathered = []
+        if gathered:
+            yield gathered
 
     def _retire(self, tenant_id: str, ids: list[str], runs: list[str]) -> None:
         if not ids or self._stopping():
