@@ -23,8 +23,8 @@ WHERE task.tenant_id = %(tenant)s AND task.created_at < greatest(%(completed)s::
 ORDER BY task.created_at, task.task_id LIMIT %(limit)s
 """
 
-# The tasks of steps of runs: `<run>~<path>`; the character after ~ is 0x7f. Each run's are one range of the index: LIMIT
-# and OFFSET keep the planner from another way.
+# The tasks of steps of runs: `<run>~<path>`; the character after ~ is 0x7f. Those of a run are one range of the index.
+# LIMIT and OFFSET keep the planner from another way.
 _OF_RUN: Final = """
     step.task_id > (run.task_id || '~') COLLATE "C" AND step.task_id < (run.task_id || chr(127)) COLLATE "C"
 """
