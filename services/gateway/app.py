@@ -22,6 +22,7 @@ from services.gateway.edge import Edge
 from services.gateway.entities import Entities
 from services.gateway.files import FileDesk
 from services.gateway.first_answers import PostgresAnswers
+from services.gateway.forks import Forks
 from services.gateway.gatekeeper import Gatekeeper
 from services.gateway.idempotency import Idempotency
 from services.gateway.jwks import KeySet
@@ -155,6 +156,7 @@ def create_app(parts: Parts) -> Litestar:
         templates=Templates(stored, submitter, known),
         schedules=Schedules(entities, at_most=settings.max_schedules),
         dependencies=waits,
+        forks=Forks(parts.sender, parts.replies, recent, reader, quotas, reply_s=reply_s),
         controller=controller,
         bulk=Bulk(parts.sender, parts.replies, recent, parts.views, known, reply_s=reply_s),
         known=known,

@@ -18,6 +18,7 @@ from services.gateway.control import Controller
 from services.gateway.definitions import Definitions
 from services.gateway.dependencies import DependencyReader
 from services.gateway.files import FileDesk
+from services.gateway.forks import Forks
 from services.gateway.gatekeeper import Gatekeeper
 from services.gateway.keys import Keys
 from services.gateway.known import KnownThings
@@ -69,6 +70,7 @@ class Gateway:
     tool_servers: ToolServers
     files: FileDesk
     dependencies: DependencyReader
+    forks: Forks
     reader: Reader
     streams: Streams
     limits: Limits

@@ -31,6 +31,7 @@ from services.gateway.routes import (
     docs_page,
     executors,
     files,
+    forks,
     health,
     histories,
     metrics,
@@ -57,7 +58,7 @@ from taskloom.store.errors import StoreUnavailable
 from taskloom.views.reading import TooSlow
 
 _ROUTES: Final = (
-    *(tasks, changes, dependencies, histories, sessions, executors, queues, metrics, streams),
+    *(tasks, changes, forks, dependencies, histories, sessions, executors, queues, metrics, streams),
     *(approvals, workflows, definitions, runs, templates, schedules, auth, sign_in, users, quotas, usage, audit),
     *(health, agents, agent_links, unoffered, docs_page, webhooks, nodelink, chat, secrets, files, tool_servers),
 )

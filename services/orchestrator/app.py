@@ -16,10 +16,12 @@ from services.orchestrator.commands import CommandLoop
 from services.orchestrator.decisions import Decisions
 from services.orchestrator.entities import Entities
 from services.orchestrator.executors import Listener
+from services.orchestrator.forks import Forks
 from services.orchestrator.gathering import GATHER_FROM, Gathering
 from services.orchestrator.ingest import Ingest
 from services.orchestrator.leases import Leases
 from services.orchestrator.limits import LimitsWatch
+from services.orchestrator.lookups import Lookups
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Records
 from services.orchestrator.ownership import Owner
@@ -106,17 +108,21 @@ class Orchestrator:
             entities,
             self.leases,
         )
+        ingest = Ingest(settings.partitions, announced, TenantRules(settings.rules))
         self.loop = CommandLoop(
             self.owner,
             self.memory,
             self.scheduler,
             timers,
             Decisions(self.memory, settings.snapshot_every),
-            Ingest(settings.partitions, announced, TenantRules(settings.rules)),
+            ingest,
             self.outbox,
             records,
             entities,
-            StoredWorkflows(self.stores, settings.partitions),
+            Lookups(
+                StoredWorkflows(self.stores, settings.partitions),
+                Forks(self.stores, settings.partitions, ingest.check_fork),
+            ),
             StoredWebhooks(self.stores, settings.partitions),
             self.leases,
             partitions=settings.partitions,

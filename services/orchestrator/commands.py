@@ -17,13 +17,13 @@ from services.orchestrator.entities import Entities
 from services.orchestrator.faults import Faults
 from services.orchestrator.ingest import Ingest, Misplaced, Rejected, dead_letter, with_actor
 from services.orchestrator.leases import Leases
+from services.orchestrator.lookups import Lookups
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Records
 from services.orchestrator.ownership import Owner
 from services.orchestrator.peers import of_step, run_of, tell_refused, unknown_dependency
 from services.orchestrator.steps import BATCH_EVENTS, Steps, means_in
 from services.orchestrator.stored_webhooks import StoredWebhooks
-from services.orchestrator.stored_workflows import StoredWorkflows
 from services.orchestrator.storing import Storing
 from services.orchestrator.timers import Timers
 from taskloom import telemetry
@@ -91,7 +91,7 @@ class CommandLoop:
         outbox: Outbox,
         records: Records,
         entities: Entities,
-        stored: StoredWorkflows,
+        lookups: Lookups,
         webhooks: StoredWebhooks,
         leases: Leases,
         *,
@@ -109,7 +109,7 @@ class CommandLoop:
         self._ingest = ingest
         self._steps = Steps(memory, decisions, ingest.check)
         self._entities = entities
-        self._stored = stored
+        self._lookups = lookups
         self._webhooks = webhooks
         self._leases = leases
         decisions.webhooks = webhooks.of
@@ -169,11 +169,9 @@ class CommandLoop:
             await self._webhooks.renew(self._tenants(envelopes, [*due, *(name for name, _ in inbox)]), now)
             due += await self._decisions.values.fetch(envelope for envelope, _ in envelopes)
             apply = self._apply_traced if telemetry.enabled() else self._apply
+            refused = await self._lookups.put_into(envelopes)
             for place, (envelope, record) in enumerate(envelopes):
-                if self._stored.names_any(envelope):
-                    envelopes[place] = (await self._stored.pinned(envelope), record)
-            for envelope, record in envelopes:
-                apply(self._batch_of(batches, envelope.task_id), envelope, record, now)
+                apply(self._batch_of(batches, envelope.task_id), envelope, record, now, refused.get(place))
             for task_id, command in [*inbox, *((task_id, FireTimers()) for task_id in due)]:
                 self._apply_own(batches, task_id, command, now)
             for batch in batches.values():
@@ -239,19 +237,21 @@ class CommandLoop:
             refusal = Refusal("invalid", letter.reason, letter.field)
             batch.answers.append(Answer(rejected.task_id, rejected.asked, refusal))
 
-    def _apply_traced(self, batch: Batch, envelope: Envelope, record: Any, now: datetime) -> None:
+    def _apply_traced(
+        self, batch: Batch, envelope: Envelope, record: Any, now: datetime, refused: Refusal | None
+    ) -> None:
         """The same within a span, below which the task's attempts hang when the command submits it. A report without
         a trace is a sign of life or the like: no trace is begun for it."""
         asked, command = envelope.attributes, envelope.command
         if not asked.traceparent and type(command) in _REPORTS:
-            return self._apply(batch, envelope, record, now)
+            return self._apply(batch, envelope, record, now, refused)
         with telemetry.span(
             f"decide {type(command).__name__}", asked.traceparent, kind="consumer", task_id=envelope.task_id
         ) as span:
             envelope = structs.replace(envelope, attributes=structs.replace(asked, traceparent=span.traceparent))
-            return self._apply(batch, envelope, record, now)
+            return self._apply(batch, envelope, record, now, refused)
 
-    def _apply(self, batch: Batch, envelope: Envelope, record: Any, now: datetime) -> None:
+    def _apply(self, batch: Batch, envelope: Envelope, record: Any, now: datetime, refused: Refusal | None) -> None:
         if of_step(envelope):
             if self._steps.is_awaited(envelope.task_id):
                 batch.local.append(envelope)
@@ -266,7 +266,7 @@ class CommandLoop:
             key_id=asked.key_id,
         )
         try:
-            outcome = self._carry_out(batch, envelope.command, caller, now)
+            outcome = refused or self._carry_out(batch, envelope.command, caller, now)
         except EventTooLarge as error:
             outcome = Refusal("invalid", str(error))
         except Exception as error:  # noqa: BLE001 - one bad command must not fail its batch

@@ -87,6 +87,8 @@ class Ingest:
             if command.kind == WEBHOOK_KIND and envelope.attributes.source == ORCHESTRATOR_SOURCE:
                 return  # it waits until an executor delivers webhooks
             check_from_outside(command)
+            if command.fork is not None:
+                return  # it is checked once it is made (forks.py)
             self.check(command, envelope.attributes.tenant_id)
             self._rules.check(envelope.attributes.tenant_id, command.kind or "query", command.input)
         elif isinstance(command, RetryChild) and envelope.attributes.source != ORCHESTRATOR_SOURCE:
@@ -106,12 +108,27 @@ class Ingest:
                 raise Invalid("a reference to a stored value cannot be sent from outside; send the value", name)
         if command.kind == WEBHOOK_KIND:
             check_from_outside(command)
+        self._check_runnable(command, tenant_id)
+
+    def check_fork(self, command: SubmitTask, tenant_id: str) -> None:
+        """The same for a fork. What its source has by reference was checked when it came in.
+
+        Raises:
+            RuleBroken: besides, a rule of the tenant's.
+        """
+        self._check_runnable(command, tenant_id)
+        if not is_claim(command.input):
+            self._rules.check(tenant_id, command.kind or "query", command.input)
+
+    def _check_runnable(self, command: SubmitTask, tenant_id: str) -> None:
         kind, offer = command.kind or "query", self._announced.of(tenant_id)
         _check_kind(kind, "kind", offer)
         if kind == "workflow":
             for path, inner in kinds_in(command.input.get("definition")):
                 _check_kind(inner, path, offer)
         _check_queue(command.queue, offer)
+        if is_claim(command.input):
+            return
         validate(kind, command.input, command.context)
         offer.schemas.check(kind, command.input)
 

@@ -169,3 +169,29 @@ async def test_the_task_api_updates_moves_retries_and_deletes(running_system: Ru
 
 async def test_after_all_that_store_and_views_agree(running_system: RunningSystem) -> None:
     await verify(running_system)
+
+
+async def test_a_run_is_forked_half_way_and_laid_beside_its_source(api: Api, client: AsyncClient, run: str) -> None:
+    steps = [
+        {"step_type": "task", "id": "a", "task_template": {"kind": "echo", "input": {"n": 1}}},
+        {
+            "step_type": "task",
+            "id": "b",
+            "depends_on": ["a"],
+            "task_template": {"kind": "echo", "input": {"n": "{{ variables.n }}", "a": "{{ steps.a.result.n }}"}},
+        },
+    ]
+    source, fork = f"source-{run}", f"fork-{run}"
+    body = {"definition": {"name": "p", "steps": steps, "variables": {"n": 1}}}
+    await api.submit(task_id=source, kind="workflow", input=body)
+    assert (await api.ended(source))["state"] == "completed"
+    events = (await api.get(f"/tasks/{source}/events"))["events"]
+    at = next(event["seq"] for event in events if event["message"].startswith("Step b"))
+    forked = await client.fork(source, at, {"input": {"variables": {"n": 2}}}, new_id=fork)
+    assert forked.task_id == fork
+    assert (await api.ended(fork))["response"]["results"] == {"a": {"n": 1}, "b": {"n": 2, "a": 1}}
+    diff = await client.diff(source, fork)
+    assert [field.path for field in diff.fields] == ["input.variables.n"]
+    assert {pair.path: pair.same for pair in diff.steps} == {"a": True, "b": False}
+    with pytest.raises(NotFound):
+        await client.fork(f"nobody-{run}")

@@ -24,6 +24,8 @@ VERBS: Final = {
     "pause": "Pause a task",
     "resume": "Let a paused task go on",
     "retry": "Let a task that ended badly begin anew",
+    "fork": "Make a new task of one as it was, with changes",
+    "diff": "Show two tasks or runs side by side",
     "update": "Change a task",
     "delete": "Take a task out of all lists",
     "timeline": "Draw a task's history",

@@ -10,7 +10,7 @@ import httpx
 from httpx_sse import aconnect_sse
 from tenacity import AsyncRetrying
 
-from taskloom.client import access_calls, approval_calls, calls, quota_calls
+from taskloom.client import access_calls, approval_calls, calls, fork_calls, quota_calls
 from taskloom.client import answers as a
 from taskloom.client import figures as f
 from taskloom.client.approvals_async import AsyncApprovals
@@ -206,6 +206,18 @@ class AsyncClient:
         """
         wish: Control = {"reason": reason, "from": "start"} if start else {"reason": reason}
         return await self.call(calls.control(task_id, "retry", wish))
+
+    async def fork(
+        self, task_id: str, at: int | None = None, overrides: Mapping[str, Any] | None = None, *, new_id: str = ""
+    ) -> fork_calls.Forked:
+        """A new task made of this one as of version ``at``, changed by a JSON Merge Patch of its submission."""
+        return await self.call(fork_calls.fork(task_id, at, overrides, new_id=new_id))
+
+    async def diff(
+        self, task_id: str, other_id: str, *, a_version: int | None = None, b_version: int | None = None
+    ) -> fork_calls.Difference:
+        """Both tasks side by side: what they were submitted with, their steps, and how they ended."""
+        return await self.call(fork_calls.diff(task_id, other_id, a_version, b_version))
 
     async def approve(
         self, task_id: str, approval_id: str, *, approved: bool = True, feedback: str = "", modified_action: Any = None

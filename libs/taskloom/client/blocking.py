@@ -9,7 +9,7 @@ import httpx
 from httpx_sse import connect_sse
 from tenacity import Retrying
 
-from taskloom.client import access_calls, approval_calls, calls, quota_calls
+from taskloom.client import access_calls, approval_calls, calls, fork_calls, quota_calls
 from taskloom.client import answers as a
 from taskloom.client import figures as f
 from taskloom.client.approvals import Approvals
@@ -199,6 +199,18 @@ class Client:
         """
         wish: Control = {"reason": reason, "from": "start"} if start else {"reason": reason}
         return self.call(calls.control(task_id, "retry", wish))
+
+    def fork(
+        self, task_id: str, at: int | None = None, overrides: Mapping[str, Any] | None = None, *, new_id: str = ""
+    ) -> fork_calls.Forked:
+        """A new task made of this one as of version ``at``, changed by a JSON Merge Patch of its submission."""
+        return self.call(fork_calls.fork(task_id, at, overrides, new_id=new_id))
+
+    def diff(
+        self, task_id: str, other_id: str, *, a_version: int | None = None, b_version: int | None = None
+    ) -> fork_calls.Difference:
+        """Both tasks side by side: what they were submitted with, their steps, and how they ended."""
+        return self.call(fork_calls.diff(task_id, other_id, a_version, b_version))
 
     def approve(
         self, task_id: str, approval_id: str, *, approved: bool = True, feedback: str = "", modified_action: Any = None

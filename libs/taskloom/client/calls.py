@@ -55,12 +55,12 @@ def of(task_id: str, part: str = "") -> str:
 
 
 def submit(task: Submission, *, idempotency_key: str = "", wait_s: int = 0) -> Call[a.Submitted]:
-    return Call(a.Submitted, TASKS, "POST", headers=_key(idempotency_key), body=task, wait_s=wait_s)
+    return Call(a.Submitted, TASKS, "POST", headers=with_key(idempotency_key), body=task, wait_s=wait_s)
 
 
 def submit_batch(tasks: Sequence[Submission], *, idempotency_key: str = "", wait_s: int = 0) -> Call[a.Batch]:
     body = {"tasks": tasks}
-    return Call(a.Batch, f"{TASKS}/batch", "POST", headers=_key(idempotency_key), body=body, wait_s=wait_s)
+    return Call(a.Batch, f"{TASKS}/batch", "POST", headers=with_key(idempotency_key), body=body, wait_s=wait_s)
 
 
 def get(task_id: str, as_of: int | str = "") -> Call[a.Task]:
@@ -162,7 +162,7 @@ def health() -> Call[f.Health]:
     return Call(f.Health, "/api/v1/health/components")
 
 
-def _key(key: str) -> dict[str, str]:
+def with_key(key: str) -> dict[str, str]:
     return {"idempotency-key": key} if key else {}
 
 

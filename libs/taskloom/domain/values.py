@@ -109,6 +109,25 @@ class Approval(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tr
     on_timeout: Literal["fail", "approve", "reject"] = "fail"
 
 
+class Fork(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The task shall be another one, as it was at version ``at`` (the newest without it), with these changes.
+
+    ``overrides`` is a JSON Merge Patch (RFC 7396) of its submission: objects are merged, null removes, the rest is
+    replaced.
+    """
+
+    task_id: Identifier
+    at: Annotated[int, Meta(ge=1)] | None = None
+    overrides: dict[str, Any] = {}
+
+
+class ForkedFrom(Struct, frozen=True):
+    """Where a fork comes from: the other task's events up to ``version``."""
+
+    task_id: str
+    version: int
+
+
 class ErrorInfo(Struct, frozen=True, omit_defaults=True):
     """Why an attempt failed. ``type`` is what ``retry.non_retryable`` names.
 
@@ -185,6 +204,7 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
     description: str = ""
     approval: Approval | None = None
     key_id: str = ""
+    forked_from: ForkedFrom | None = None
 
 
 def backoff(failures: int, policy: Retry, *, key: str) -> float:

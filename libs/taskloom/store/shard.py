@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 import structlog
 from eventsourcing.persistence import InterfaceError, InternalError, OperationalError, PersistenceError
 
+from taskloom.domain.envelope import Recorded
 from taskloom.domain.scheduling.leases import Limit, Occupied, Taken, Wish
 from taskloom.domain.scheduling.quotas import Scope, Use
 from taskloom.store import sql
@@ -142,6 +143,16 @@ class ShardStore:
         if not rows:
             raise LookupError(f"{task_id} has no event {version}")
         return self._application().codec.unpack(rows[0][0])
+
+    def events(self, task_id: str, up_to: int, limit: int) -> list[Recorded]:
+        """The task's events from the first to version ``up_to``, at most ``limit``; none when there is no such task.
+
+        Raises:
+            WireError: a stored event cannot be read.
+        """
+        rows = self._read(lambda app: app.rows.select(app.rows.sql.select_events, (task_id, 0, up_to, limit)))
+        unpack = self._application().codec.unpack
+        return [unseal(unpack(state)) for (state,) in rows]
 
     def open_tasks(self, partition: int) -> list[OpenTask]:
         """The partition's tasks that have not ended, by task id."""

@@ -158,6 +158,10 @@ class InMemoryShardStore:
         with self._database.lock:
             return self._database.streams[task_id][version - 1]
 
+    def events(self, task_id: str, up_to: int, limit: int) -> list[Recorded]:
+        with self._database.lock:
+            return [unseal(body) for body in self._database.streams.get(task_id, [])[: min(up_to, limit)]]
+
     def open_tasks(self, partition: int) -> list[OpenTask]:
         with self._database.lock:
             return sorted(row for row in self._database.open.values() if row.partition == partition)

@@ -131,7 +131,12 @@ class MemorySystem:
             envelope = decode_command(key, value, headers, fallback_id="none")
             self.sent.append(envelope)
             if not self.silent:
-                self._decide(await self.memory_entities.pinned(envelope))
+                found = await self.memory_entities.looked_up(envelope)
+                if isinstance(found, Refusal):
+                    asked = envelope.attributes.id
+                    self._answer(Reply(asked, envelope.task_id, datetime.now(UTC), refusal=found))
+                else:
+                    self._decide(found)
 
     @contextmanager
     def expect(self, command_id: str) -> Iterator[Expected]:

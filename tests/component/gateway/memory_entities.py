@@ -1,9 +1,11 @@
-"""Stored workflows in memory: the real ``decide`` and fold, and the orchestrator's own look-up for submissions."""
+"""Stored workflows in memory: the real ``decide`` and fold, and the orchestrator's own look-ups for submissions."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from services.orchestrator.forks import Forks
+from services.orchestrator.lookups import Lookups
 from services.orchestrator.stored_workflows import StoredWorkflows
 from taskloom.domain.entities.commands import EntityCommand
 from taskloom.domain.entities.entity import Entity, decide, fold
@@ -20,7 +22,7 @@ Streams = dict[str, list[Recorded]]
 
 
 class StoreOver:
-    """What ``StoredWorkflows`` asks of a store."""
+    """What ``Lookups`` ask of a store."""
 
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
@@ -31,6 +33,9 @@ class StoreOver:
     def body(self, stream: str, version: int) -> bytes:
         return self._streams[stream][version - 1].body
 
+    def events(self, stream: str, up_to: int, limit: int) -> list[Recorded]:
+        return self._streams.get(stream, [])[: min(up_to, limit)]
+
 
 class MemoryEntities:
     """``behind``: the table shows nothing new."""
@@ -38,11 +43,11 @@ class MemoryEntities:
     def __init__(self, streams: Streams) -> None:
         store: Any = StoreOver(streams)
         self._streams = streams
-        self._lookup = StoredWorkflows([store], 1)
+        self._lookups = Lookups(StoredWorkflows([store], 1), Forks([store], 1, lambda *_: None))
         self.shown: dict[str, Entity] = {}
 
-    async def pinned(self, envelope: Envelope) -> Envelope:
-        return await self._lookup.pinned(envelope)
+    async def looked_up(self, envelope: Envelope) -> Envelope | Refusal:
+        return await self._lookups.done(envelope) if self._lookups.needed(envelope) else envelope
 
     def now(self, stream: str) -> Entity | None:
         """As it is stored; None for what is no entity."""

@@ -40,6 +40,7 @@ ANSWER_S: Final = 0.4
 
 PATH_IDS: Final[dict[str, list[str]]] = {
     "task_id": ["task-secret-of-a", "run-secret-of-a"],
+    "other_id": ["task-secret-of-a"],
     "run_id": ["run-secret-of-a"],
     "dependency": ["task-secret-of-a"],
     "step": ["ask-secret-of-a"],

@@ -14,8 +14,10 @@ from services.orchestrator.commands import CommandLoop
 from services.orchestrator.decisions import Decisions
 from services.orchestrator.entities import Entities
 from services.orchestrator.executors import Listener
+from services.orchestrator.forks import Forks
 from services.orchestrator.ingest import Ingest
 from services.orchestrator.leases import Leases
+from services.orchestrator.lookups import Lookups
 from services.orchestrator.memory import Memory
 from services.orchestrator.outbox import Outbox, Records
 from services.orchestrator.ownership import Owner
@@ -74,6 +76,9 @@ class WatchedStore:
     def body(self, task_id: str, version: int) -> bytes:
         return self._store.body(task_id, version)
 
+    def events(self, task_id: str, up_to: int, limit: int) -> list[Recorded]:
+        return self._store.events(task_id, up_to, limit)
+
     def open_tasks(self, partition: int) -> list[OpenTask]:
         return self._store.open_tasks(partition)
 
@@ -127,17 +132,18 @@ class Node:
             entities,
             self.leases,
         )
+        ingest = Ingest(PARTITIONS, announced)
         self.loop = CommandLoop(
             self.owner,
             self.memory,
             self.scheduler,
             self.timers,
             Decisions(self.memory, 10, RunValues(self.stores)),
-            Ingest(PARTITIONS, announced),
+            ingest,
             self.outbox,
             records,
             entities,
-            StoredWorkflows(self.stores, PARTITIONS),
+            Lookups(StoredWorkflows(self.stores, PARTITIONS), Forks(self.stores, PARTITIONS, ingest.check_fork)),
             StoredWebhooks(self.stores, PARTITIONS),
             self.leases,
             partitions=PARTITIONS,

@@ -9,6 +9,7 @@ from tests.component.orchestrator.suite_changes import ChangesSuite
 from tests.component.orchestrator.suite_definitions import DefinitionsSuite
 from tests.component.orchestrator.suite_dependencies import DependenciesSuite
 from tests.component.orchestrator.suite_executors import ExecutorsSuite
+from tests.component.orchestrator.suite_forks import ForksSuite
 from tests.component.orchestrator.suite_goals import GoalsSuite
 from tests.component.orchestrator.suite_leases import LeasesSuite
 from tests.component.orchestrator.suite_ownership import OwnershipSuite
@@ -30,6 +31,7 @@ class TestCommandLoopInMemory(
     WorkflowsSuite,
     GoalsSuite,
     RestartsSuite,
+    ForksSuite,
     DefinitionsSuite,
     RunsSuite,
     ValuesSuite,

@@ -16,6 +16,8 @@ from taskloom.domain.values import (
     DependencyPolicy,
     Description,
     ErrorInfo,
+    Fork,
+    ForkedFrom,
     Identifier,
     OutputSummary,
     Resources,
@@ -46,7 +48,8 @@ class Command(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tru
 class SubmitTask(Command, frozen=True, tag="taskloom.task.submit.v1"):
     """A submission as sent (spec/shannon-api.md 3.2 and spec/extensions.md); ``submission.normalise`` validates it.
 
-    ``fails_with``: the task is recorded and fails at once. Only a gateway may say so, of what cannot be run.
+    ``fails_with``: the task is recorded and fails at once. Only a gateway may say so, of what cannot be run. ``fork``:
+    it is made of another task, which its owner looks up; then it has ``forked_from`` instead, and all other fields.
     """
 
     query: str = ""
@@ -86,6 +89,8 @@ class SubmitTask(Command, frozen=True, tag="taskloom.task.submit.v1"):
     description: Description = ""
     approval: Approval | None = None
     fails_with: ErrorInfo | None = None
+    fork: Fork | None = None
+    forked_from: ForkedFrom | None = None
 
 
 class CancelTask(Command, frozen=True, tag="taskloom.task.cancel.v1"):

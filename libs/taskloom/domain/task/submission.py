@@ -11,12 +11,12 @@ import msgspec
 from msgspec import structs
 
 from taskloom.domain.goals.submitting import DEFINITION, BadGoal, pinned_input
-from taskloom.domain.runs import GOAL, RUN_KINDS
+from taskloom.domain.runs import GOAL, RUN_KINDS, is_run
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.tools import retry_of_call
 from taskloom.domain.values import Affinity, Priority, Retry, TaskSpec
 from taskloom.domain.workflow.check import validate_input
-from taskloom.domain.workflow.references import PINNED
+from taskloom.domain.workflow.references import FORKED, PINNED
 
 WEBHOOK_KIND: Final = "webhook"
 WEBHOOK_QUEUE: Final = "webhooks"
@@ -77,6 +77,8 @@ def normalise(
     Raises:
         Invalid: a field is wrong; the message says what to send instead.
     """
+    if command.fork is not None:
+        raise Invalid("a fork is made of a stored task: send it to POST /api/v1/tasks/{task_id}/fork", "fork")
     kind = _kind(command, kinds)
     run_input = command.input
     if kind == "workflow":
@@ -114,6 +116,7 @@ def normalise(
         description=command.description,
         approval=command.approval,
         key_id=key_id,
+        forked_from=command.forked_from,
     )
 
 
@@ -165,6 +168,12 @@ def check_from_outside(command: SubmitTask) -> None:
         raise Invalid("what is pinned is looked up when the run is submitted; leave it out", f"input.{PINNED}")
     if command.kind == GOAL and DEFINITION in command.input:
         raise Invalid("a goal's definition is made when it is submitted; leave it out", f"input.{DEFINITION}")
+    if command.forked_from is not None:
+        raise Invalid("it follows from the fork; leave it out", "forked_from")
+    if is_run(command.kind) and FORKED in command.input:
+        raise Invalid("only a fork of a run has it; leave it out", f"input.{FORKED}")
+    if command.fork is not None and command != SubmitTask(task_id=command.task_id, fork=command.fork):
+        raise Invalid("what shall be different goes into fork.overrides", "fork.overrides")
 
 
 def own_session(tenant_id: str, task_id: str) -> str:

@@ -69,7 +69,8 @@ def validate_input(run_input: Any, path: str = "input") -> list[Fault]:
 
 
 def _too_many_variables(given: "_RunInput", path: str) -> Iterator[Fault]:
-    saved = {} if given.checkpoint is None else given.checkpoint.variables
+    begun_from = given.forked or given.checkpoint
+    saved = {} if begun_from is None else begun_from.variables
     variables = {**(given.definition or {}).get("variables", {}), **saved, **given.variables}
     total = sum(map(size_of, variables.values()))
     if total > MAX_VARIABLES_BYTES:
@@ -113,6 +114,7 @@ class _RunInput(Struct, frozen=True, forbid_unknown_fields=True):
     variables: dict[str, Any] = {}
     context: dict[str, Any] = {}
     checkpoint: _Checkpoint | None = None
+    forked: _Checkpoint | None = None
 
 
 def decode(raw: Any) -> d.Definition:

@@ -31,10 +31,7 @@ from taskloom.domain.workflow.state import (
     RunState,
     Undo,
 )
-from taskloom.domain.workflow.values import Ref
-
-_REF: Final = "$ref"
-"""Marks a reference among JSON data. An object of somebody's with this one key is wrapped, so that it stays one."""
+from taskloom.domain.workflow.values import with_marks, without_marks
 
 _Value = Callable[[Any], Any]
 
@@ -124,7 +121,7 @@ _QUEUES: Final = ("agenda", "slots", "watching", "approvals")
 
 def dump_run(run: RunState) -> Dump:
     """The state as JSON data."""
-    value = _with_marks if run.refs else _itself
+    value = with_marks if run.refs else _itself
     undo, rest = [], run.undo
     while rest is not None:
         undo.append(_dump_undo(rest[0], value))
@@ -155,7 +152,7 @@ def load_run(run_input: dict[str, Any], data: Any) -> RunState:
     """
     dump = msgspec.convert(data, Dump)
     opened = open_run(run_input)
-    plans, value = dict(_plans(opened.plan)), _without_marks if dump.scalars["refs"] else _itself
+    plans, value = dict(_plans(opened.plan)), without_marks if dump.scalars["refs"] else _itself
     nodes = _load_nodes(dump, plans, value)
     undoing = None if dump.undoing is None else _load_undo(dump.undoing, plans, value)
     undo: Any = None
@@ -320,23 +317,3 @@ def _load_timers(dump: Dump) -> Timers:
 
 def _itself(value: Any) -> Any:
     return value
-
-
-def _with_marks(value: Any) -> Any:
-    if isinstance(value, Ref):
-        return {_REF: [value.claim, value.bytes]}
-    if isinstance(value, dict):
-        marked = {key: _with_marks(inner) for key, inner in value.items()}
-        return {_REF: marked} if _REF in marked and len(marked) == 1 else marked
-    return [_with_marks(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _without_marks(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_without_marks(inner) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    if _REF in value and len(value) == 1:
-        inner = value[_REF]
-        return Ref(*inner) if isinstance(inner, list) else {key: _without_marks(each) for key, each in inner.items()}
-    return {key: _without_marks(inner) for key, inner in value.items()}

@@ -13,10 +13,10 @@ from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow.draft import Draft, draft_of, within
 from taskloom.domain.workflow.outcomes import UNDO
 from taskloom.domain.workflow.plan import plan_in
-from taskloom.domain.workflow.references import definition_in, is_goal
+from taskloom.domain.workflow.references import FORKED, definition_in, is_goal
 from taskloom.domain.workflow.sizes import size_of
 from taskloom.domain.workflow.state import FAILURE_STEPS, ROOT, STEP_ENDED, LoopData, MapData, RunState
-from taskloom.domain.workflow.values import ref_of
+from taskloom.domain.workflow.values import has_refs, ref_of, without_marks
 
 
 def open_run(run_input: dict[str, Any]) -> RunState:
@@ -31,8 +31,9 @@ def open_run(run_input: dict[str, Any]) -> RunState:
         BadDefinition: the definition has faults.
     """
     plan = plan_in(run_input)
-    checkpoint = run_input.get("checkpoint") or {}
+    checkpoint = _begun_from(run_input)
     definition, steps = plan.definition, checkpoint.get("steps") or {}
+    value = without_marks if FORKED in run_input else _itself
     variables = _variables_in(run_input, definition.variables)
     sizes = {name: size_of(value) for name, value in variables.items()}
     initial = Map(variables)
@@ -42,7 +43,7 @@ def open_run(run_input: dict[str, Any]) -> RunState:
         {**definition.context, **(checkpoint.get("context") or {}), **(run_input.get("context") or {})},
         sizes=Map(sizes),
         variables_bytes=sum(sizes.values()),
-        restored={name: step.get("result") for name, step in steps.items() if step.get("status") == "completed"},
+        restored={name: value(step.get("result")) for name, step in steps.items() if step.get("status") == "completed"},
         initial=initial,
         goal=open_goal(run_input) if is_goal(run_input) else None,
     )
@@ -54,8 +55,18 @@ def initial_variables(run_input: dict[str, Any]) -> dict[str, Any]:
 
 
 def _variables_in(run_input: dict[str, Any], defined: dict[str, Any]) -> dict[str, Any]:
-    checkpoint = run_input.get("checkpoint") or {}
+    checkpoint = _begun_from(run_input)
     return {**defined, **(checkpoint.get("variables") or {}), **(run_input.get("variables") or {})}
+
+
+def _begun_from(run_input: dict[str, Any]) -> dict[str, Any]:
+    """The checkpoint that the run begins with; where it is a fork, what it was forked from."""
+    found: dict[str, Any] = run_input.get(FORKED) or run_input.get("checkpoint") or {}
+    return found
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def evolve_run(state: RunState, event: e.WorkflowEvent, at: datetime | None = None) -> RunState:
@@ -249,7 +260,9 @@ def _completed(d: Draft, event: e.StepCompleted) -> None:
 
 
 def _restored(d: Draft, event: e.StepRestored) -> None:
-    ending.end_step(d, event.path, "completed", result=event.result)
+    kept = d.restored.get(d.nodes[event.path].plan.id)
+    d.refs += has_refs(kept)
+    ending.end_step(d, event.path, "completed", result=kept if has_refs(kept) else event.result)
 
 
 def _failed(d: Draft, event: e.StepFailed) -> None:

@@ -20,6 +20,9 @@ PINNED: Final = "pinned"
 _CHILD: Final = b'"child"'
 """Without it in its JSON a definition has no child step: looking is far cheaper than walking through it."""
 
+FORKED: Final = "forked"
+"""In a run's input: the state of the run that it was forked from, put there by the platform alone (``forking``)."""
+
 MAX_PINNED: Final = 50
 """Stored workflows that one run may have within it."""
 

@@ -10,6 +10,8 @@ from msgspec import Struct
 
 _KEY: Final = "$claim"
 _SCHEME: Final = "sha256:"
+_REF: Final = "$ref"
+"""Marks a reference among JSON data. An object of somebody's with this one key is wrapped, so that it stays one."""
 
 
 class Ref(Struct, frozen=True, rename={"claim": _KEY}):
@@ -73,3 +75,24 @@ def has_refs(value: Any) -> bool:
     if isinstance(value, dict):
         return any(has_refs(inner) for inner in value.values())
     return isinstance(value, list) and any(has_refs(inner) for inner in value)
+
+
+def with_marks(value: Any) -> Any:
+    """As JSON data from which ``without_marks`` gets the references back, and nothing that merely looks like one."""
+    if isinstance(value, Ref):
+        return {_REF: [value.claim, value.bytes]}
+    if isinstance(value, dict):
+        marked = {key: with_marks(inner) for key, inner in value.items()}
+        return {_REF: marked} if _REF in marked and len(marked) == 1 else marked
+    return [with_marks(inner) for inner in value] if isinstance(value, list) else value
+
+
+def without_marks(value: Any) -> Any:
+    if isinstance(value, list):
+        return [without_marks(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    if _REF in value and len(value) == 1:
+        inner = value[_REF]
+        return Ref(*inner) if isinstance(inner, list) else {key: without_marks(each) for key, each in inner.items()}
+    return {key: without_marks(inner) for key, inner in value.items()}

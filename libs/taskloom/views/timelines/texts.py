@@ -6,6 +6,7 @@ from typing import Any, Final
 from msgspec import UNSET
 
 from taskloom.domain.task import events as e
+from taskloom.domain.values import TaskSpec
 from taskloom.views.timelines.workflows import WORKFLOW_TEXTS
 
 
@@ -25,6 +26,11 @@ def _processes(count: int) -> str:
 def _named(task_ids: tuple[str, ...]) -> str:
     more = f" and {len(task_ids) - 3} more" if len(task_ids) > 3 else ""
     return f"task{'s' if len(task_ids) > 1 else ''} {', '.join(task_ids[:3])}{more}"
+
+
+def _titled(spec: TaskSpec) -> str:
+    title, source = spec.name or spec.query[:100] or spec.kind, spec.forked_from
+    return title if source is None else f"{title}, forked from {source.task_id} at version {source.version}"
 
 
 def _queued(event: e.TaskQueued) -> str:
@@ -57,7 +63,7 @@ def _cancelled(event: e.TaskCancelled) -> str:
 
 
 _TEXTS: Final[dict[type[e.Event], Callable[[Any], str]]] = {
-    e.TaskSubmitted: lambda event: f"Starting up: {event.spec.name or event.spec.query[:100] or event.spec.kind}",
+    e.TaskSubmitted: lambda event: f"Starting up: {_titled(event.spec)}",
     e.TaskWaiting: lambda event: f"Waits for {_named(event.depends_on)}",
     e.DependencyAdded: lambda event: f"Waits for task {event.dependency} too",
     e.DependencyRemoved: lambda event: f"Waits for task {event.dependency} no more",
