@@ -137,7 +137,8 @@ def _told(spec: TaskSpec) -> dict[str, Any]:
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
+    """An empty object has none: it is like one that is not there."""
+    if isinstance(value, dict):
         for name, inner in value.items():
             yield from _leaves(inner, f"{path}.{name}" if path else name)
     elif isinstance(value, list) and any(isinstance(inner, dict | list) for inner in value):

@@ -19,8 +19,6 @@ from taskloom.replay.diff import Difference
 TASK: Final = "/api/v1/tasks/{task_id:str}"
 _wishes: Final = msgspec.json.Decoder(ForkWish)
 
-_FORKED: Final = Forked(True, "Forked", "task-2", "task-1", "ready")
-
 
 class DiffQuery(Struct, frozen=True):
     """``a_version`` and ``b_version``: as of which version; as they are without one. ``only``: all steps, or those that
@@ -48,7 +46,7 @@ class DiffQuery(Struct, frozen=True):
                 "a run from version 40 on": {"at": 40, "overrides": {"input": {"variables": {"limit": 5}}}},
             },
             headers={"Idempotency-Key": "A repeat under the same key gives the same fork"},
-            answers={202: Answered("Forked", Forked, example=_FORKED)},
+            answers={202: Answered("Forked", Forked)},
             errors=(400, 404, 409, 429, 503),
         )
     ),
