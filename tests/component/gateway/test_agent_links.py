@@ -258,6 +258,16 @@ async def test_a_large_result_may_refer_to_what_the_tenants_agents_have_stored(r
     assert await machine.hear() == wire.Ack(1)
 
 
+async def test_what_agents_stored_is_let_go_by_every_gateway_beside_its_links() -> None:
+    async for each in opened(GatewaySettings(key_cache_s=0, instance="g")):
+        kafka, stopping = each.kafka, asyncio.Event()
+        running = asyncio.create_task(each.links.run(stopping))
+        await eventually(lambda kafka=kafka: kafka.forgets == 1)  # type: ignore[misc]
+        stopping.set()
+        await running
+        assert kafka.forgets == 1, "not again within minutes"
+
+
 async def test_output_has_the_gateways_tenant_and_a_time_by_its_clock(room: Room) -> None:
     await room.task("t", "agent1")
     machine = await room.machine(beat=False)
