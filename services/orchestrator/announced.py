@@ -36,9 +36,12 @@ class Announced:
         now, known = self._clock(), self._heard.get(message.executor_id)
         self._heard[message.executor_id] = message
         changed = known is None or _offer(known) != _offer(message)
-        if changed or now >= self._look_at:
+        if now >= self._look_at or (changed and not message.tenant_id):
             self._look_at = now + LOOK_EVERY
             self._renew(now - KEPT)
+        elif changed:  # a tenant whose agents change all the time is work for its own part alone
+            own = [heard for heard in self._heard.values() if heard.tenant_id == message.tenant_id]
+            self._offer = self._offer.renewed(message.tenant_id, own, now)
 
     def _renew(self, oldest: datetime) -> None:
         self._heard = {name: heard for name, heard in self._heard.items() if heard.at > oldest}

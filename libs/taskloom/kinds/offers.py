@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from taskloom.kinds.schemas import Schemas
 from taskloom.wire.messages import ExecutorHeartbeat
@@ -20,6 +20,10 @@ class Offer(Struct, frozen=True):
     def of(self, tenant_id: str) -> "Offer":
         """What this tenant may name; another's agents are not among it."""
         return self.tenants.get(tenant_id, self)
+
+    def renewed(self, tenant_id: str, agents: Iterable[ExecutorHeartbeat], now: datetime) -> "Offer":
+        """The same with what these, all agents of this tenant, offer by now; the rest is not worked out again."""
+        return structs.replace(self, tenants={**self.tenants, tenant_id: _offer(list(agents), now, self)})
 
 
 def offer_of(heard: Iterable[ExecutorHeartbeat], now: datetime) -> Offer:

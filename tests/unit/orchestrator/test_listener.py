@@ -125,6 +125,12 @@ def test_what_a_tenants_agent_offers_is_known_to_its_tenant_alone() -> None:
     assert heard.offered("acme") == (frozenset({"echo", "secret-kind"}), frozenset({"default", "edge"}))
     assert heard.offered("default") == (frozenset({"echo", "own"}), frozenset({"default", "own"}))
     assert heard.offered("red") == (frozenset({"echo"}), frozenset({"default"}))
+    heard.executor(executor_id="acme:a", tenant_id="acme", kinds=("other",), queues=())
+    heard.executor(executor_id="acme:b", tenant_id="acme", kinds=("more",), queues=())
+    assert heard.offered("acme") == (frozenset({"echo", "other", "more"}), frozenset({"default"}))
+    heard.executor(kinds=("echo", "new"), queues=("default",))
+    assert heard.offered("acme")[0] == frozenset({"echo", "new", "other", "more"})
+    assert heard.offered("default")[0] == frozenset({"echo", "new", "own"})
 
 
 def test_a_draining_executor_keeps_its_attempts_and_gets_no_more() -> None:
