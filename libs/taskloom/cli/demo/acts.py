@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import tempfile
 import time
 import uuid
 from datetime import UTC, datetime
@@ -138,12 +139,19 @@ async def assistant(stage: Stage, findings: Findings) -> None:
 async def overtaking(stage: Stage, findings: Findings) -> None:
     """Three normal tasks for one slot, and an urgent one sent last that runs second."""
 
-    async def send(title: str, priority: str) -> Row:
-        return await stage.submit(title, kind="sleep", input={"seconds": 1.0}, queue=NARROW, priority=priority)
+    async def send(name: str, priority: str) -> Row:
+        return await stage.submit(
+            f"one slot: {name}", kind="sleep", input={"seconds": 1.0}, queue=NARROW, priority=priority
+        )
 
-    rows = [await send(f"one slot: {name}", "normal") for name in ("first", "second", "third")]
-    await stage.reached(rows[0], "running")
-    rows.append(await send("one slot: urgent", "critical"))
+    with tempfile.TemporaryDirectory() as directory:
+        gate = Path(directory) / "all-are-sent"
+        hold = {"cmd": f"until [ -e '{gate}' ]; do sleep 0.1; done"}
+        rows = [await stage.submit("one slot: first", kind="shell", input=hold, queue=NARROW)]
+        await stage.reached(rows[0], "running")
+        rows += [await send("second", "normal"), await send("third", "normal"), await send("urgent", "critical")]
+        gate.touch()
+        await stage.ended(rows[0])
     tasks = [await stage.ended(row) for row in rows]
     by_start = sorted((task for task in tasks if task.started_at), key=lambda task: str(task.started_at))
     findings.overtaking = Overtaking([task.name for task in tasks], [task.name for task in by_start])
