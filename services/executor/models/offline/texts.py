@@ -71,7 +71,7 @@ def report(wish: LlmInput) -> str:
     parts = [f"# {_words(' '.join(wish.goal.split()), 30) or 'Report'}"]
     if known.summary:
         parts.append(known.summary)
-    parts += [f"## {description}\n\n{shown(text, RESULT_CHARS)}" for description, text in known.findings.items()]
+    parts += [f"## {words}\n\n{_found(words, text)}" for words, text in known.findings.items()]
     told = {shown(text, RESULT_CHARS) for text in known.findings.values()}
     results = [(each.tool_name, shown(each.result, RESULT_CHARS)) for each in known.tool_results]
     rest = [f"### {name}\n\n{text}" for name, text in results if text not in told]
@@ -83,6 +83,11 @@ def report(wish: LlmInput) -> str:
     return "\n\n".join([*parts, f"({NO_MODEL})"])
 
 
+def _found(description: str, text: Any) -> str:
+    """A finding without what is said around it anyway."""
+    return shown(text).removeprefix(description).replace(NO_MODEL, "").strip()
+
+
 def shown(value: Any, most: int = RESULT_CHARS) -> str:
     """A value as text, cut with a mark that says so."""
     text = value if isinstance(value, str) else "" if value is None else msgspec.json.encode(value).decode()
@@ -90,7 +95,8 @@ def shown(value: Any, most: int = RESULT_CHARS) -> str:
 
 
 def _lines(known: GoalContext) -> Iterable[str]:
-    texts = [known.summary, *map(shown, known.findings.values()), *(shown(each.result) for each in known.tool_results)]
+    texts = [known.summary, *(_found(words, text) for words, text in known.findings.items())]
+    texts += [shown(each.result) for each in known.tool_results]
     for text in texts:
         for line in re.split(r"\n+|(?<=[.!?])\s+", text):
             if line.strip():

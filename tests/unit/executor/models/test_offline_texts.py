@@ -77,6 +77,14 @@ def test_a_text_quotes_what_is_known_and_says_that_no_model_was_asked(op: str) -
     assert "no model was asked" in reply.text
 
 
+def test_what_the_offline_model_said_before_is_not_said_about_it_again() -> None:
+    first = ask(op="reason", step={"id": "step-2", "description": "Think"}, context=CONTEXT)[0].text
+    text = ask(op="report", goal="Find errors", context={"findings": {"Think": first}})[0].text
+    assert text.count("no model was asked") == 1
+    assert text.count("Think") == 1
+    assert "disk full: 12 times" in text
+
+
 def test_without_anything_known_nothing_is_made_up() -> None:
     assert "Nothing was found before this step" in ask(op="reason", goal="Name the king")[0].text
     assert "Nothing was found." in ask(op="report", goal="Name the king")[0].text
