@@ -16,6 +16,7 @@ from typing import IO, Any, Final
 import aiohttp
 from aiodocker import Docker, DockerError
 
+from services.executor.containers.daemon import streamed
 from services.executor.workspace import MAX_ARTIFACTS, Workspace, too_large, too_many
 from taskloom.artifacts import BadPath, parts_of
 from taskloom.globbing import MAX_LOOKED_AT, fits
@@ -61,10 +62,8 @@ async def take(docker: Docker, container_id: str, patterns: Sequence[str], space
         start = waiting.pop()
         path = "/".join((WORKSPACE, *start))
         try:
-            async with docker._query(
-                f"containers/{container_id}/archive", params={"path": path}, timeout=_PATIENT
-            ) as response:
-                await _sieved(sieve, response, start)
+            async with streamed(docker, f"containers/{container_id}/archive", path=path) as content:
+                await _sieved(sieve, content, start)
         except DockerError as error:
             if error.status != 404:
                 raise
@@ -142,13 +141,13 @@ class _Source:
         return asyncio.run_coroutine_threadsafe(self._content.read(size), self._loop).result()
 
 
-async def _sieved(sieve: _Sieve, response: aiohttp.ClientResponse, start: tuple[str, ...]) -> None:
-    pouring = asyncio.ensure_future(asyncio.to_thread(sieve.pour, _Source(response.content), start))
+async def _sieved(sieve: _Sieve, content: aiohttp.StreamReader, start: tuple[str, ...]) -> None:
+    pouring = asyncio.ensure_future(asyncio.to_thread(sieve.pour, _Source(content), start))
     try:
         await asyncio.shield(pouring)
     except asyncio.CancelledError:
-        response.close()  # its reader, a thread, ends by that; nothing is written any more when this returns
-        await asyncio.wait({pouring})
+        content.set_exception(aiohttp.ClientConnectionError("nobody waits for it any more"))
+        await asyncio.wait({pouring})  # its thread ends by that; nothing is written any more when this returns
         pouring.exception()
         raise
     except tarfile.TarError as error:

@@ -80,7 +80,7 @@ class Container:
                     await self._fed.__aenter__()
                 await self._container.start()
             self._started = True
-        self._run_beside(self._stats.follow(self._container))
+        self._run_beside(self._stats.follow(self._docker, self._name))
         if self._fed is not None:
             self._run_beside(_feed(self._fed, stdin))
 

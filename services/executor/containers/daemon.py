@@ -3,8 +3,8 @@
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -136,15 +136,26 @@ def _not_pulled(image: str, error: DockerError) -> TaskError:
     return TaskError("image_pull_failed", f"the image {image} could not be pulled: {error.message}")
 
 
-async def logs(docker: Docker, container_id: str, *, tty: bool, **parameters: Any) -> AsyncIterator[tuple[int, bytes]]:
+@asynccontextmanager
+async def streamed(docker: Docker, path: str, /, **parameters: Any) -> AsyncIterator[aiohttp.StreamReader]:
+    """An answer as it comes, without a time limit. It is closed when the block is left: aiodocker leaves one open that
+    was not read to its end."""
+    async with docker._query(path, params=parameters, timeout=aiohttp.ClientTimeout()) as response:
+        try:
+            yield response.content
+        finally:
+            response.close()
+
+
+async def logs(
+    docker: Docker, container_id: str, *, tty: bool, **parameters: Any
+) -> AsyncGenerator[tuple[int, bytes], None]:
     """A container's log as (1 for stdout or 2 for stderr, bytes) in the engine's order.
 
     aiodocker's own reader makes text of it and drops the stream's name, hence its inner request is used here.
     """
     path = f"containers/{container_id}/logs"
-    timeout = aiohttp.ClientTimeout()
-    async with docker._query(path, params={"stdout": True, "stderr": True, **parameters}, timeout=timeout) as response:
-        content = response.content
+    async with streamed(docker, path, stdout=True, stderr=True, **parameters) as content:
         while True:
             try:
                 head = b"\x01" if tty else await content.readexactly(_HEADER_BYTES)

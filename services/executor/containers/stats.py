@@ -1,10 +1,12 @@
 """What a container uses, as the engine measures it once a second."""
 
+import json
 from typing import Any, Final
 
 import aiohttp
-from aiodocker import DockerError
-from aiodocker.containers import DockerContainer
+from aiodocker import Docker, DockerError
+
+from services.executor.containers.daemon import streamed
 
 MIB: Final = 1024 * 1024
 
@@ -35,10 +37,11 @@ class Stats:
             cores = cpu.get("online_cpus") or 1
             self.cpu_percent = max(self.cpu_percent, round(100 * cores * own / host, 1))
 
-    async def follow(self, container: DockerContainer) -> None:
+    async def follow(self, docker: Docker, container_id: str) -> None:
         """Until the container ends. An engine that does not tell leaves no figures, and the container as it is."""
         try:
-            async for told in container.stats():
-                self.add(told)
+            async with streamed(docker, f"containers/{container_id}/stats", stream=True) as content:
+                async for line in content:
+                    self.add(json.loads(line))
         except (DockerError, aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return

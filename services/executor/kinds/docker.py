@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -173,11 +173,11 @@ class Docker(Handler):
         ctx.conceal(_secrets_of(about["Config"]))
         with told(f"reading the log of the container {wished.id}", self._host):
             parameters = {"follow": wished.follow, "tail": tail}
-            async for stream, data in daemon.logs(
-                self._docker, container.id, tty=bool(about["Config"]["Tty"]), **parameters
-            ):
-                size += len(data)
-                await ctx.write(data, "stderr" if stream == 2 else "stdout")
+            tty = bool(about["Config"]["Tty"])
+            async with aclosing(daemon.logs(self._docker, container.id, tty=tty, **parameters)) as lines:
+                async for stream, data in lines:
+                    size += len(data)
+                    await ctx.write(data, "stderr" if stream == 2 else "stdout")
         done = _state_of("logs", await container.show())
         return Outcome(done.result, {**done.response, "bytes": size})
 
