@@ -84,7 +84,8 @@ async def serve(runtime: Runtime, settings: ProjectionSettings) -> None:
         runtime.background("forget old seconds", _forget(applier, runtime.stopping))
         retention = Retention(settings, history, applier.returned, runtime.stopping)
         runtime.background("bring back what was retired", retention.bring_back())
-        runtime.background("retire what is old", retention.sweep())
+        if settings.retires:
+            runtime.background("retire what is old", retention.sweep())
         runtime.background("apply", _apply(consumer, applier, settings, runtime.stopping))
         await runtime.run_until_stopped()
 
