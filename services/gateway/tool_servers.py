@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from services.gateway.entities import Entities
-from services.gateway.problems import NotFound, Unknown
+from services.gateway.problems import NotFound
 from services.gateway.read import Reader
 from services.gateway.security import Caller
 from services.gateway.submission import Origin
@@ -18,9 +18,12 @@ from taskloom.domain.entities.commands import RemoveToolServer, SaveToolServer, 
 from taskloom.domain.entities.entity import Entity
 from taskloom.domain.entities.ids import parts_of
 from taskloom.domain.entities.tool_servers import ToolServer, as_json
+from taskloom.domain.scheduling.match import ANY_QUEUE
 from taskloom.views.task_executions.row import Row
 
 KIND: Final = "tool-server"
+TOOL: Final = "tool"
+QUEUE: Final = "default"
 LOOK_S: Final = 0.1
 WITHIN_S: Final = 45.0
 """How long the answer of a server is waited for; its start is part of that."""
@@ -130,18 +133,18 @@ class ToolServers:
             Unavailable: the task was not taken.
         """
         await self.get(origin.caller, name)
+        if not await self._has_callers(origin.caller):
+            error = f"no executor is there that runs tasks of kind {TOOL} in the queue {QUEUE}"
+            return ToolsSeen(name=name, healthy=False, error=error)
         body = {
-            "kind": "tool",
+            "kind": TOOL,
             "name": f"tools of {name}",
             "input": {"server": name},
             "retry": {"max_attempts": 1},
             "timeouts": {"start_to_close_s": WITHIN_S},
         }
         plain = structs.replace(origin, key="", wait_s=0.0)
-        try:
-            accepted = await self._submitter.submit(msgspec.json.encode(body), plain)
-        except Unknown as unknown:
-            return ToolsSeen(name=name, healthy=False, error=f"nobody can ask it now: {unknown}")
+        accepted = await self._submitter.submit(msgspec.json.encode(body), plain)
         row = await self._ended(origin.caller, accepted.task_id)
         if row is None:
             error = f"no answer within {WITHIN_S:g} s; look at the task"
@@ -151,6 +154,12 @@ class ToolServers:
         told: dict[str, Any] = row.response
         tools = [ToolSeen(each["name"], each["description"], each["schema"]) for each in told["tools"]]
         return ToolsSeen(name=name, healthy=True, task_id=row.task_id, latency_ms=told["duration_ms"], tools=tools)
+
+    async def _has_callers(self, caller: Caller) -> bool:
+        beats = [
+            each.heartbeat for each in await self._reader.views.executors(caller.tenant_id) if each.status == "ready"
+        ]
+        return any(TOOL in beat.kinds and not {QUEUE, ANY_QUEUE}.isdisjoint(beat.queues) for beat in beats)
 
     async def _ended(self, caller: Caller, task_id: str) -> Row | None:
         give_up = time.monotonic() + WITHIN_S

@@ -113,7 +113,8 @@ class StdioServer:
                 try:
                     message = SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
                 except ValueError:
-                    continue  # something that it prints, which is no message
+                    await asyncio.sleep(0)  # something that it prints, which is no message; others have their turn
+                    continue
                 if not await _hand_on(incoming, message):
                     return
         # The session sees the end, and fails what waits for an answer.

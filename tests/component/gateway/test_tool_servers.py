@@ -9,9 +9,9 @@ from services.gateway import tool_servers
 from taskloom.domain.task import events as e
 from taskloom.domain.task.commands import SubmitTask
 from taskloom.domain.values import ErrorInfo
-from taskloom.kinds.offers import Offer
 from taskloom.testing.eventually import eventually
 from tests.component.gateway.memory import MemorySystem
+from tests.component.gateway.test_agents import executor
 
 SERVERS = "/api/v1/tool-servers"
 STDIO = {"transport": "stdio", "command": ["mcp-server-time"], "env": {"TOKEN": {"secret": "token"}}}
@@ -54,8 +54,10 @@ async def test_tools_are_asked_for_by_a_task(
     await client.put(f"{SERVERS}/time", json=STDIO)
     nobody = (await client.get(f"{SERVERS}/time/tools")).json()
     assert (nobody["healthy"], nobody["task_id"]) == (False, "")
-    assert "no executor runs the kind 'tool'" in nobody["error"]
-    system.known_now = Offer(frozenset({"tool"}), frozenset({"default"}))
+    assert "no executor is there" in nobody["error"]
+    system.executors_now = [executor("gone", "tool", status="lost"), executor("other", "echo")]
+    assert (await client.get(f"{SERVERS}/time/tools")).json() == nobody
+    system.executors_now.append(executor("ex-1", "tool"))
     tool = {"server": "time", "name": "now", "description": "Tells the time", "schema": {"type": "object"}}
     told = {"server": "time", "tools": [tool], "duration_ms": 41}
 
