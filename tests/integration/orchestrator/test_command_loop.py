@@ -12,6 +12,7 @@ from tests.component.orchestrator.suite_definitions import DefinitionsSuite
 from tests.component.orchestrator.suite_dependencies import DependenciesSuite
 from tests.component.orchestrator.suite_executors import ExecutorsSuite
 from tests.component.orchestrator.suite_forks import ForksSuite
+from tests.component.orchestrator.suite_goals import GoalsSuite
 from tests.component.orchestrator.suite_leases import LeasesSuite
 from tests.component.orchestrator.suite_ownership import OwnershipSuite
 from tests.component.orchestrator.suite_restarts import RestartsSuite
@@ -30,6 +31,7 @@ class TestCommandLoopOnPostgres(
     ExecutorsSuite,
     DependenciesSuite,
     WorkflowsSuite,
+    GoalsSuite,
     RestartsSuite,
     ForksSuite,
     DefinitionsSuite,

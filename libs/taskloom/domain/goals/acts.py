@@ -30,8 +30,9 @@ def _plan(state: GoalState, path: str, told: Outcome) -> Decision:
     """The proposal, mended; one step of reasoning where nothing is left of it."""
     given, limit = state.given, _steps_left(state)
     failed = "" if state.failure is None else f"{state.failure.step.id} failed: {state.failure.fault.message}"
-    if given.steps is not None and not state.planned:
-        return _planned(state, path, check_plan(given, given.steps, limit).steps or fallback(given), "client", failed)
+    if given.beforehand is not None and not state.planned:
+        steps = check_plan(given, given.beforehand, limit).steps or fallback(given)
+        return _planned(state, path, steps, "client", failed)
     value = told.value if isinstance(told.value, dict) else {}
     checked = check_plan(given, value.get("steps"), limit)
     notes = told.error.message if told.error is not None else checked.reason

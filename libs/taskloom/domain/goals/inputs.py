@@ -31,13 +31,41 @@ class Message(Struct, frozen=True, omit_defaults=True):
     content: str
 
 
+class SavedResult(Struct, frozen=True, rename={"tool_name": "toolName"}):
+    tool_name: str
+    result: Any = None
+
+
+class SavedContext(Struct, frozen=True, rename="camel"):
+    """What a goal had found, as its checkpoint has it."""
+
+    summary: str = ""
+    findings: dict[str, str] = {}
+    tool_results: tuple[SavedResult, ...] = ()
+    message_history: tuple[Message, ...] = ()
+
+
+class SavedGoal(Struct, frozen=True):
+    """``steps`` are those of its plan that were left."""
+
+    context: SavedContext = SavedContext()
+    steps: list[Any] = []
+
+
+class Saved(Struct, frozen=True):
+    """The part of a run's checkpoint (``workflow.results.checkpoint``) that a goal can start from."""
+
+    goal: SavedGoal = SavedGoal()
+
+
 class GoalInput(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What a goal needs to know; all but ``goal`` has a default.
 
     ``agent_id``: the executor that shell commands run on. ``review``: somebody decides on each plan before it runs.
     ``detect``: the model is asked first whether the goal needs a plan of several steps at all. ``steps`` is a plan
     given beforehand. ``context_window`` are tokens; over ``summarize_at`` of them what was found is summed up.
-    ``timeout_s``: how long the goal may take in all. ``budget`` and ``definition`` are filled in at submission.
+    ``timeout_s``: how long the goal may take in all. ``checkpoint`` is that of another goal, which this one goes on
+    from: with what it had found, and the rest of its plan. ``budget`` and ``definition`` are filled in at submission.
     """
 
     goal: Annotated[str, Meta(min_length=1, max_length=100_000)]
@@ -57,5 +85,13 @@ class GoalInput(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=T
     mentions: list[Any] = []
     depth: Annotated[int, Meta(ge=0, le=MAX_DEPTH)] = 0
     timeout_s: Seconds | None = None
+    checkpoint: Saved | None = None
     budget: Budget | None = None
     definition: dict[str, Any] | None = None
+
+    @property
+    def beforehand(self) -> list[Any] | None:
+        """The plan that the goal begins with; None when a model makes it."""
+        if self.steps is not None or self.checkpoint is None:
+            return self.steps
+        return self.checkpoint.goal.steps or None

@@ -64,7 +64,7 @@ def _asks(state: GoalState) -> bool:
 
 
 def _is_given(state: GoalState) -> bool:
-    return not state.planned and state.given.steps is not None
+    return not state.planned and state.given.beforehand is not None
 
 
 def _wants_detect(state: GoalState) -> bool:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from taskloom.domain.goals import events as g
-from taskloom.domain.goals.inputs import GoalInput
+from taskloom.domain.goals.inputs import GoalInput, Message
 from taskloom.domain.goals.plans import PlannedStep
 from taskloom.domain.goals.texts import cut, cut_value, result_limit, text_limit
 from taskloom.domain.values import Usage
@@ -107,8 +107,27 @@ def open_goal(run_input: dict[str, Any]) -> GoalState:
 
 
 def _opened(given: GoalInput) -> GoalState:
-    limit, kept = text_limit(given.context_window), given.history[-KEPT_MESSAGES:]
-    return GoalState(given, history=tuple((each.role, cut(each.content, limit)) for each in kept))
+    limit = text_limit(given.context_window)
+    if given.checkpoint is None:
+        return GoalState(given, history=_kept(given.history, limit))
+    context = given.checkpoint.goal.context
+    return GoalState(
+        given,
+        summary=cut(context.summary, limit),
+        findings=tuple((words, cut(text, limit)) for words, text in context.findings.items()),
+        tool_results=tuple((each.tool_name, cut_value(each.result, limit)) for each in context.tool_results),
+        history=_kept(given.history or context.message_history, limit),
+    )
+
+
+def _kept(messages: tuple[Message, ...], limit: int) -> tuple[tuple[str, str], ...]:
+    return tuple((each.role, cut(each.content, limit)) for each in messages[-KEPT_MESSAGES:])
+
+
+def saved(state: GoalState) -> dict[str, Any]:
+    """What another goal can go on from, as ``input.checkpoint.goal``: JSON data."""
+    left = [{**msgspec.to_builtins(step), "type": step.type} for step in state.steps[state.index :]]
+    return {"plan": state.version, "done": len(state.done), "context": state.context, "steps": left}
 
 
 def plus(one: Usage, other: Usage) -> Usage:

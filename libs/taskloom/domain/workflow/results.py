@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from taskloom.domain.goals.state import saved
 from taskloom.domain.workflow.draft import draft_of, within
 from taskloom.domain.workflow.scope import Scope
 from taskloom.domain.workflow.sizes import TooLarge
@@ -38,7 +39,8 @@ def checkpoint(state: RunState) -> dict[str, Any]:
     """What a new run can start from, as ``spec.input["checkpoint"]``: JSON data.
 
     ``{"status", "steps": {id: {"status", "result", "error_message"}}, "variables", "context"}`` with the steps that
-    have begun, those in bodies too (the last one of each id); only top-level ones are taken over.
+    have begun, those in bodies too (the last one of each id); only top-level ones are taken over. A goal's has ``goal``
+    besides: what was found, and which steps are left.
     """
     steps: dict[str, Any] = {}
     for step_id in sorted(state.latest):
@@ -54,6 +56,7 @@ def checkpoint(state: RunState) -> dict[str, Any]:
         "steps": steps,
         "variables": _sorted(state.variables),
         "context": state.context,
+        **({} if state.goal is None else {"goal": saved(state.goal)}),
     }
 
 

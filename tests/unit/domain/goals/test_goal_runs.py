@@ -1,9 +1,12 @@
 from typing import Any
 
+import msgspec
+
 from taskloom.domain.goals import events as g
 from taskloom.domain.values import Budget, ErrorInfo
 from taskloom.domain.workflow import events as e
 from taskloom.domain.workflow import happenings as h
+from taskloom.domain.workflow.results import checkpoint
 from tests.unit.domain.goals.play import FILES, GoalRun, call, open_step, reason, said, steps
 
 LOST = ErrorInfo("quarantined", "1 executors in a row were lost while they ran it", retryable=False)
@@ -269,6 +272,21 @@ def test_what_tools_say_sets_no_variables_and_is_never_an_expression() -> None:
     assert run.asked[1]["step"]["description"] == "{{ goal.settled }}"
 
 
+def test_a_goal_goes_on_from_the_checkpoint_of_another() -> None:
+    plan = steps(call("list"), reason("think of it"), reason("write"))
+    first = GoalRun(model=plan, tools=FILES, tool=lambda _: {"result": "a, b"})
+    while len(first.goal.done) < 2:
+        first.play(1)
+    point = msgspec.json.decode(msgspec.json.encode(checkpoint(first.state)))
+    assert [step["description"] for step in point["goal"]["steps"]] == ["write"]
+    second = GoalRun(tools=FILES, checkpoint=point).play()
+    assert second.ops == ["reason"]
+    assert second.asked[0]["step"]["description"] == "write"
+    assert second.asked[0]["context"] == point["goal"]["context"]
+    assert second.asked[0]["context"]["findings"] == {"call list": "a, b", "think of it": "reason"}
+    assert second.status_word == "completed"
+
+
 def test_a_context_that_fills_its_window_is_summed_up() -> None:
     def model(about: dict[str, Any]) -> Any:
         if about["op"] == "plan":
@@ -390,8 +408,6 @@ def test_a_paused_goal_begins_no_further_step() -> None:
 
 
 def test_a_long_goal_grows_in_proportion_to_its_steps() -> None:
-    import msgspec
-
     def size(count: int) -> tuple[int, int]:
         model = lambda about: (  # noqa: E731
             said(steps=[reason(f"part {n}") for n in range(count)]) if about["op"] == "plan" else said("y" * 400)

@@ -1,0 +1,57 @@
+"""Goals at the HTTP door: what is refused, what is sent on, what is seen of one."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from taskloom.domain.refusals import Refusal
+from taskloom.domain.task import commands as c
+from taskloom.domain.task.caller import Caller
+from taskloom.domain.task.decide import decide
+from taskloom.domain.task.evolve import fold
+from tests.component.gateway.memory import MemorySystem
+
+TASKS = "/api/v1/tasks"
+TOOLS = {"files": {"tools": ["read"]}}
+
+
+def ends(system: MemorySystem, goal: str, path: str, result: Any) -> None:
+    """What the orchestrator does when the step's task completed."""
+    caller = Caller(goal, "default")
+    decision = decide(fold(system.streams[goal]), c.NoteChild(path, "completed", result), datetime.now(UTC), caller)
+    assert not isinstance(decision, Refusal)
+    system.record(goal, decision)
+
+
+async def test_what_is_wrong_with_a_goal_is_400_and_names_the_field(client: httpx.AsyncClient) -> None:
+    call = {"type": "tool-call", "server": "files", "tool": "rm"}
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"query": " "}, "input.goal"),
+        ({"query": "x", "input": {"steps": [call], "tools": TOOLS}}, "input.steps[0].tool"),
+        ({"query": "x", "input": {"max_steps": 0}}, "input.max_steps"),
+        ({"query": "x", "input": {"model": {"tier": "huge"}}}, "input.model.tier"),
+        ({"query": "x", "input": {"definition": {"name": "mine", "steps": []}}}, "input.definition"),
+        ({"query": "x", "timeouts": {"total_s": 9}}, "timeouts.total_s"),
+    ]
+    for body, field in cases:
+        answer = await client.post(TASKS, json={"kind": "goal", **body})
+        assert (answer.status_code, answer.json()["field"]) == (400, field), answer.text
+    steps = [{"step_type": "goal", "id": "a", "act": "plan"}]
+    answer = await client.post(TASKS, json={"kind": "workflow", "input": {"definition": {"name": "w", "steps": steps}}})
+    assert (answer.status_code, answer.json()["field"]) == (400, "input.definition.steps[0].step_type")
+
+
+async def test_a_goal_is_seen_as_a_run_and_gives_a_checkpoint(client: httpx.AsyncClient, system: MemorySystem) -> None:
+    body = {"kind": "goal", "query": "find it", "budget": {"tokens": 900}, "input": {"tools": TOOLS}}
+    answer = await client.post(TASKS, json=body, headers={"Prefer": "wait=5"})
+    goal = str(answer.json()["task_id"])
+    think = {"type": "llm-reasoning", "description": "think"}
+    ends(system, goal, "plans.1.planning.asking.propose", {"text": "", "steps": [think, {**think, "description": "b"}]})
+    ends(system, goal, "plans.1.work.1.stepping.one.do", {"text": "thought"})
+    seen = (await client.get(f"{TASKS}/{goal}/workflow")).json()
+    assert seen["status"] == "running"
+    saved = (await client.get(f"{TASKS}/{goal}/workflow/checkpoint")).json()
+    assert saved["goal"]["context"]["findings"] == {"think": "thought"}
+    again = await client.post(TASKS, json={"kind": "goal", "query": "go on", "input": {"checkpoint": saved}})
+    assert again.status_code == 200, again.text
