@@ -54,8 +54,8 @@ class Retention:
             await self._wait(again_after_s, self._returned)
 
     async def sweep(self) -> None:
-        """Sweeps from time to time, until it stops; not at all where nothing is set."""
-        while self._settings.retires and not self._stopping.is_set():
+        """Sweeps from time to time, until it stops. For where settings ask for it alone."""
+        while not self._stopping.is_set():
             try:
                 self._tell(await asyncio.to_thread(self._sweep))
             except Busy:

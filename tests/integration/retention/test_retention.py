@@ -404,6 +404,4 @@ async def test_beside_a_projection_one_sweeps_by_its_settings_and_what_is_wanted
             stopping.set()
             await asyncio.wait_for(asyncio.gather(*loops), 60)
     assert await differences(database_dsn) == []
-    nothing = Retention(ProjectionSettings(database_dsn="postgresql://nowhere"), Lives(), returned, asyncio.Event())
-    await asyncio.wait_for(nothing.sweep(), 20)
     await world.stop()
