@@ -64,7 +64,7 @@ async def test_what_is_retired_is_gone_from_the_lists_and_comes_back_when_it_is_
         assert (await api.task(lone, as_of=last))["state"] == "completed"
 
         flag.touch()
-        assert (await api.control(run, "retry")).status_code == 200
+        assert (await api.control(run, "retry")).status_code == 202
 
         async def run_completed() -> bool:
             answer = await api.http.get(f"{TASKS}/{run}")
