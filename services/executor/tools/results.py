@@ -8,12 +8,18 @@ MAX_RESULT_BYTES: Final = 4 * 1024 * 1024
 """Of a result as JSON; a longer one is cut and marked. What is over 64 KiB travels as a claim, as all results do."""
 
 MAX_ERROR_CHARS: Final = 4_096
+WRAPPED: Final = "result"
 
 
 def value_of(answer: Any) -> Any:
-    """The structured content where there is some, else the text, else the blocks of content as they came."""
-    if answer.structured_content is not None:
-        return answer.structured_content
+    """The structured content where there is some, else the text, else the blocks of content as they came.
+
+    Servers made with the official SDK for Python put a list, text or number that a tool gives into an object that has
+    ``result`` alone: then the value is what is in there.
+    """
+    structured = answer.structured_content
+    if structured is not None:
+        return structured[WRAPPED] if structured.keys() == {WRAPPED} else structured
     if all(block.type == "text" for block in answer.content):
         return text_of(answer)
     return [block.model_dump(mode="json", by_alias=True, exclude_none=True) for block in answer.content]

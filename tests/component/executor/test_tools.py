@@ -330,7 +330,7 @@ async def test_a_server_over_http_is_used_again_and_found_again_after_its_restar
     notes = tmp_path / "notes"
     await eventually(lambda: _answers(port), timeout_s=LONG_S)
     assert (await tools.call("add", a=1, b=2)).result == {"total": 3}
-    assert (await tools.call("count", notes=str(notes))).result == {"result": 1}
+    assert (await tools.call("count", notes=str(notes))).result == 1
     assert (await tools.refused("fail")).type == "tool_failed"
     assert (await tools.call("huge", size=2 * 1024 * 1024)).truncated is False
     assert (await tools.refused("huge", size=17 * 1024 * 1024)).retryable is False
@@ -342,7 +342,7 @@ async def test_a_server_over_http_is_used_again_and_found_again_after_its_restar
     assert away.retryable
     second = serve()
     await eventually(lambda: _answers(port), timeout_s=LONG_S)
-    assert (await tools.call("count", notes=str(notes))).result == {"result": 2}
+    assert (await tools.call("count", notes=str(notes))).result == 2
     # Gone in the middle of a call: nobody knows.
     calling = asyncio.create_task(tools.refused("slow", notes=str(notes)))
     await eventually(lambda: "began" in notes.read_text(), timeout_s=LONG_S)

@@ -77,6 +77,8 @@ def test_structured_content_comes_before_text_and_text_before_blocks() -> None:
     text = SimpleNamespace(type="text", text="a")
     image = SimpleNamespace(type="image", model_dump=lambda **_: {"type": "image", "data": "AA=="})
     assert value_of(SimpleNamespace(structured_content={"a": 1}, content=[text])) == {"a": 1}
+    assert value_of(SimpleNamespace(structured_content={"result": [1]}, content=[text])) == [1]
+    assert value_of(SimpleNamespace(structured_content={"result": 1, "a": 1}, content=[])) == {"result": 1, "a": 1}
     assert value_of(SimpleNamespace(structured_content=None, content=[text, text])) == "a\na"
     assert value_of(SimpleNamespace(structured_content=None, content=[image])) == [{"type": "image", "data": "AA=="}]
 
