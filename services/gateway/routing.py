@@ -32,6 +32,7 @@ from services.gateway.routes import (
     executors,
     files,
     forks,
+    goals,
     health,
     histories,
     metrics,
@@ -58,7 +59,7 @@ from taskloom.store.errors import StoreUnavailable
 from taskloom.views.reading import TooSlow
 
 _ROUTES: Final = (
-    *(tasks, changes, forks, dependencies, histories, sessions, executors, queues, metrics, streams),
+    *(tasks, changes, goals, forks, dependencies, histories, sessions, executors, queues, metrics, streams),
     *(approvals, workflows, definitions, runs, templates, schedules, auth, sign_in, users, quotas, usage, audit),
     *(health, agents, agent_links, unoffered, docs_page, webhooks, nodelink, chat, secrets, files, tool_servers),
 )

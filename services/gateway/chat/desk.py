@@ -23,7 +23,7 @@ from services.gateway.chat.threads import Threads, answer_of
 from services.gateway.chat.wishes import OrchestrateGoal, SendMessage, Wish, checked_thread, goal_input
 from services.gateway.control import Controller
 from services.gateway.feed import Feed, Position
-from services.gateway.problems import BadRequest, Conflict, Forbidden, NotFound, Unavailable, Unknown
+from services.gateway.problems import BadRequest, Conflict, Forbidden, NotFound, Unavailable
 from services.gateway.read import Reader
 from services.gateway.security import Caller
 from services.gateway.streaming import Streams
@@ -43,6 +43,9 @@ QUEUED: Final = "queued"
 CANCELLED: Final = "Task cancelled by user"
 DETECTION: Final = "detect"
 ANSWER: Final = "answer"
+MODELS: Final = "llm"
+"""The kind of task that asks a model."""
+
 _log = telemetry.get_logger(__name__)
 
 
@@ -176,7 +179,8 @@ class ChatDesk:
         if not text.strip():
             raise BadRequest("the message has no part of type text that says anything", field="message.parts")
         session = await self._threads.find(origin.caller, thread_id)
-        if wish.may_be_a_goal and await self._is_complex(thread_id, text, origin):
+        judged = wish.may_be_a_goal and await self._has_models(origin.caller)
+        if judged and await self._is_complex(thread_id, text, origin):
             created, accepted = await self._begin(thread_id, text, wish, origin)
             return ChatAnswer(
                 wish.message.id or accepted.task_id, announced(created), created.task_id, orchestrated=True
@@ -190,7 +194,7 @@ class ChatDesk:
     async def _is_complex(self, thread_id: str, text: str, origin: Origin) -> bool:
         """The model's judgement; whatever goes wrong with it means no."""
         fields = {
-            "kind": "llm",
+            "kind": MODELS,
             "name": DETECTION,
             "session_id": thread_id,
             "input": {"op": DETECTION, "message": text},
@@ -225,13 +229,14 @@ class ChatDesk:
     ) -> Accepted:
         """By a model with the thread's history; where no executor has one, by whatever answers queries."""
         fields = self._answering(thread_id, text, wish, history)
-        try:
-            return await self._submit(fields, origin)
-        except Unknown as unknown:
-            if unknown.field != "kind":
-                raise
+        if not await self._has_models(origin.caller):
             kept = {name: value for name, value in fields.items() if name not in ("kind", "input")}
-            return await self._submit({**kept, "kind": "query"}, origin)
+            fields = {**kept, "kind": "query"}
+        return await self._submit(fields, origin)
+
+    async def _has_models(self, caller: Caller) -> bool:
+        """Whether an executor that serves the tenant asks models."""
+        return MODELS in (await self._reader.views.known()).of(caller.tenant_id).kinds
 
     def _answering(self, thread_id: str, text: str, wish: SendMessage, history: list[dict[str, str]]) -> dict[str, Any]:
         model = wish.chat_model
@@ -239,7 +244,7 @@ class ChatDesk:
         if model is not None:
             given["model"] = {"provider": model.provider, "model": model.model}
         fields: dict[str, Any] = {
-            "kind": "llm",
+            "kind": MODELS,
             "query": text,
             "session_id": thread_id,
             "input": given,

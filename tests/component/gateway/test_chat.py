@@ -357,9 +357,35 @@ async def test_a_goal_is_begun_with_its_plan_followed_and_completed(
     assert (last["status"], last["progress"], last["currentStep"], last["lastError"]) == ("completed", 100, 2, None)
     assert last["context"]["findings"]["Write a report"] == "Five errors at noon."
     assert (len(last["latestTraces"]), last["completedAt"][-1]) == (10, "Z")
+    await natively(client, goal_id, len(system.streams[goal_id]))
     refused = await client.delete(ORCHESTRATE, params={"taskId": goal_id})
     assert (refused.status_code, refused.json()) == (400, {"error": "Cannot cancel task with status: completed"})
     assert (await status(client, goal_id))["status"] == "completed"
+
+
+async def natively(client: httpx.AsyncClient, goal_id: str, events: int) -> None:
+    """The goal that was achieved, under /api/v1: as it is, as it was, and its steps as jobs."""
+    path = f"/api/v1/tasks/{goal_id}/goal"
+    whole = (await client.get(path)).json()
+    assert (whole["state"], whole["plan"], whole["achieved"], whole["progress"]) == ("completed", 1, True, 100)
+    [plan] = whole["plans"]
+    assert [(step["step_id"], step["status"]) for step in plan["steps"]] == [
+        ("step-1", "completed"),
+        ("step-2", "completed"),
+    ]
+    assert (whole["usage"]["model_calls"], whole["usage"]["tool_calls"]) == (3, 1)
+    assert whole["traces"][-1]["message"] == "Asking the model: plan"
+    asked_at = whole["traces"][-1]["number"] // 1_000  # of the event that it tells of
+    first = (await client.get(path, params={"as_of": asked_at, "traces": 1})).json()
+    assert (first["plans"], first["state"], len(first["traces"])) == ([], "running", 1)
+    assert (await client.get(path, params={"as_of": events})).json() == {**whole, "traces": whole["traces"][:50]}
+    assert (await client.get(path, params={"as_of": "soon"})).status_code == 400
+    for job_id, state, progress in ((goal_id, "completed", 100), (f"{goal_id}-step-0", "completed", 100)):
+        job = (await client.get(f"/api/v1/queue/jobs/{job_id}")).json()
+        assert (job["id"], job["state"], job["progress"], job["failed_reason"]) == (job_id, state, progress, None)
+    assert job["result"]["toolCalls"][0]["result"] == {"errors": 5}
+    for unknown in ("nothing", f"{goal_id}-step-2", "nothing-continue-0", "not an id-step-0"):
+        assert (await client.get(f"/api/v1/queue/jobs/{unknown}")).status_code == 404
 
 
 async def test_a_goal_is_cancelled_and_other_users_and_tenants_see_none_of_it(

@@ -42,6 +42,7 @@ PATH_IDS: Final[dict[str, list[str]]] = {
     "task_id": ["task-secret-of-a", "run-secret-of-a"],
     "other_id": ["task-secret-of-a"],
     "run_id": ["run-secret-of-a"],
+    "job_id": ["task-secret-of-a", "task-secret-of-a-step-0"],
     "dependency": ["task-secret-of-a"],
     "step": ["ask-secret-of-a"],
     "workflow_id": ["etl-secret-of-a"],
@@ -93,10 +94,11 @@ SHARED: Final = {
 """Executors are of the installation and serve all tenants; nobody is there, so A is answered 404 as well."""
 
 NOT_THERE: Final = {
+    "/api/v1/tasks/{task_id}/goal",
     "/api/v1/tasks/{task_id}/workflow/checkpoint",
     "/api/v1/sessions/{session_id}/files/{path}",
 }
-"""A's run has no checkpoint, and its session no file."""
+"""A's tasks are no goals, its run has no checkpoint, and its session no file."""
 
 Case = tuple[str, str]
 

@@ -23,9 +23,9 @@ from taskloom.views.goals.rows import (
     TRACES_OF_AN_EVENT,
     Doing,
     Goal,
+    GoalCheckpoint,
     GoalStep,
     Plan,
-    Saved,
     Trace,
     cut,
 )
@@ -322,7 +322,7 @@ _MOST_TOKENS: Final = 1e12
 
 def _checkpoint(folded: Folded, _event: w.CheckpointSaved, r: Recorded) -> list[Told]:
     goal = folded.goal
-    saved = Saved(r.version, goal.current_step, r.meta.at)
+    saved = GoalCheckpoint(r.version, goal.current_step, r.meta.at)
     folded.change(checkpoints=(*goal.checkpoints, saved))
     return t.checkpoint(saved, goal.plan, goal.current)
 

@@ -42,7 +42,7 @@ class Doing(Struct, frozen=True, omit_defaults=True):
     model: str = ""
 
 
-class Saved(Struct, frozen=True):
+class GoalCheckpoint(Struct, frozen=True):
     """A checkpoint: the state after event ``version``, when ``step`` steps of the plan had ended."""
 
     version: int
@@ -83,7 +83,7 @@ class Goal(Struct, frozen=True):
     model_used: str = ""
     doing: dict[str, Doing] = {}
     told: int = 0
-    checkpoints: tuple[Saved, ...] = ()
+    checkpoints: tuple[GoalCheckpoint, ...] = ()
     traces: int = 0
     achieved: bool | None = None
     last_error: str = ""

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from taskloom.domain.goals import events as g
 from taskloom.domain.workflow import events as w
-from taskloom.views.goals.rows import MESSAGE_CHARS, Doing, Saved, TraceType, bounded, cut
+from taskloom.views.goals.rows import MESSAGE_CHARS, Doing, GoalCheckpoint, TraceType, bounded, cut
 
 SHOWN_CHARS: Final = 200
 _OF_STEP: Final[dict[str, TraceType]] = {"tool-call": "tool-call", "checkpoint": "checkpoint"}
@@ -129,7 +129,7 @@ def _since(doing: Doing, at: datetime) -> int:
     return round((at - doing.at).total_seconds() * 1000)
 
 
-def checkpoint(saved: Saved, plan: int, step: int) -> list[Told]:
+def checkpoint(saved: GoalCheckpoint, plan: int, step: int) -> list[Told]:
     message = f"Checkpoint saved after {saved.step} step{'' if saved.step == 1 else 's'}"
     return [told("checkpoint", message, plan, step, {"version": saved.version})]
 
