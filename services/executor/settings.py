@@ -43,6 +43,11 @@ class ExecutorSettings(RuleSettings, SecretsSettings, FilesSettings, ModelSettin
     python_modules: Names = Field((), description="Modules imported at start that register functions, comma-separated")
     apps: Names = Field((), description="Apps whose tasks it runs, module:app, comma-separated")
     common_kinds: bool = Field(True, description="Whether it runs the built-in kinds and those of installed packages")
+    disable_task_worker: bool = Field(
+        default_factory=lambda: os.environ.get("DISABLE_TASK_WORKER", "").strip().lower() in ("1", "true", "yes", "on"),
+        description="Take no work of goals here (kinds llm and tool), as DISABLE_TASK_WORKER; it waits for other "
+        "executors",
+    )
     threads: int = Field(16, ge=1, le=1000, description="Plain Python functions that run at once")
     cpu_cores: float = Field(default_factory=lambda: float(os.cpu_count() or 1), ge=0, description="Cores it offers")
     memory_gb: float = Field(

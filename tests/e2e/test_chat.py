@@ -2,11 +2,15 @@
 
 import uuid
 from collections.abc import AsyncIterator
+from io import StringIO
 from typing import Any
 
 import httpx
 import pytest
+from rich.console import Console
 
+from taskloom.cli.goal import follow_goal
+from taskloom.client import AsyncClient
 from taskloom.testing.eventually import eventually
 from taskloom.testing.processes import RunningSystem
 
@@ -37,6 +41,17 @@ async def ended(http: httpx.AsyncClient, goal_id: str) -> dict[str, Any]:
     return await eventually(look, 180.0) or {}
 
 
+async def drawn(url: str, goal_id: str) -> None:
+    """As the client and ``taskloom goal show`` have it."""
+    out = Console(file=StringIO(), width=120)
+    async with AsyncClient(url) as client:
+        goal = await client.goal(goal_id)
+        assert (await follow_goal(client, goal_id, out)).state == "completed"
+    assert goal.achieved
+    lines = out.file.getvalue()  # type: ignore[attr-defined]
+    assert lines.count("✓ ") == goal.total_steps, lines
+
+
 async def test_a_chat_answers_begins_goals_follows_and_cancels_them(http: httpx.AsyncClient) -> None:
     thread = f"thread-{uuid.uuid4().hex[:12]}"
     simple = await http.post("/api/chat", json=said(thread, "Who are you?"))
@@ -59,6 +74,7 @@ async def test_a_chat_answers_begins_goals_follows_and_cancels_them(http: httpx.
     }
     native = (await http.get(f"/api/v1/tasks/{created['taskId']}/goal")).raise_for_status().json()
     assert (native["achieved"], native["usage"]["input_tokens"] > 0) == (True, True)
+    await drawn(str(http.base_url), created["taskId"])
     session = (await http.get(f"/api/v1/sessions/{thread}")).raise_for_status().json()
     assert session["context"]["title"] == "Who are you?"
 

@@ -9,6 +9,7 @@ from taskloom.local.home import Home
 VERBS_BESIDE: Final = frozenset(
     {
         "submit",
+        "goal",
         "get",
         "list",
         "watch",

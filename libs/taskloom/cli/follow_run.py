@@ -28,7 +28,7 @@ async def follow_run(client: AsyncClient, run_id: str, out: Console, *, redraw: 
         NotFound: there is no such run, after 10 s.
         Conflict: the task is no workflow.
     """
-    task = await _appeared(client, run_id)
+    task = await appeared(client, run_id)
     lines, changed = _Lines(out), asyncio.Event()
     with Live(console=out, auto_refresh=False) if redraw and out.is_terminal else nullcontext() as live:
 
@@ -38,7 +38,7 @@ async def follow_run(client: AsyncClient, run_id: str, out: Console, *, redraw: 
             else:
                 live.update(run_tree(task, run), refresh=True)
 
-        listening = asyncio.create_task(_listen(client, run_id, changed))
+        listening = asyncio.create_task(listen(client, run_id, changed))
         try:
             while not listening.done():
                 await changed.wait()
@@ -56,7 +56,7 @@ async def follow_run(client: AsyncClient, run_id: str, out: Console, *, redraw: 
     return await client.get(run_id)
 
 
-async def _appeared(client: AsyncClient, run_id: str) -> Task:
+async def appeared(client: AsyncClient, run_id: str) -> Task:
     until = time.monotonic() + APPEARS_S
     while True:
         try:
@@ -67,7 +67,7 @@ async def _appeared(client: AsyncClient, run_id: str) -> Task:
         await asyncio.sleep(LOOK_S)
 
 
-async def _listen(client: AsyncClient, run_id: str, changed: asyncio.Event) -> None:
+async def listen(client: AsyncClient, run_id: str, changed: asyncio.Event) -> None:
     """Says that something changed, at each event and at the stream's end."""
     try:
         async with aclosing(client.stream(run_id)) as items:

@@ -29,6 +29,7 @@ VERBS: Final = {
     "update": "Change a task",
     "delete": "Take a task out of all lists",
     "timeline": "Draw a task's history",
+    "goal": "Begin a goal, or draw its plan and how each step is",
     "steps": "Draw a workflow's steps, and how each of them is",
     "sessions": "Show, name and remove sessions",
     "approvals": "Show what waits for a decision, and decide",

@@ -26,6 +26,7 @@ from taskloom.client.connection import (
 )
 from taskloom.client.errors import Busy, NotEnded, refusal_of, unreachable
 from taskloom.client.frames import DONE, NO_MORE, PATH, Resume, StreamChoice, StreamItem, is_event, item_of, of_task
+from taskloom.client.goal_answers import Goal
 from taskloom.client.keys_async import AsyncKeys
 from taskloom.client.patience import Patience, repeatable
 from taskloom.client.schedules_async import AsyncSchedules
@@ -177,6 +178,10 @@ class AsyncClient:
             Conflict: the task is no workflow.
         """
         return await self.call(calls.run(task_id))
+
+    async def goal(self, task_id: str, *, as_of: int | str = "", traces: int = 50) -> Goal:
+        """A goal's plans with their steps, its context, usage and newest traces. Raises Conflict: it is no goal."""
+        return await self.call(calls.goal(task_id, as_of, traces))
 
     async def steps(self, task_id: str, *, after: str = "", limit: int = 100) -> a.RunSteps:
         """Up to ``limit`` steps of a workflow's run whose paths come after ``after``, with times and results.

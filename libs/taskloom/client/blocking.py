@@ -27,6 +27,7 @@ from taskloom.client.connection import (
 )
 from taskloom.client.errors import Busy, NotEnded, refusal_of, unreachable
 from taskloom.client.frames import DONE, NO_MORE, PATH, Resume, StreamChoice, StreamItem, is_event, item_of, of_task
+from taskloom.client.goal_answers import Goal
 from taskloom.client.keys import Keys
 from taskloom.client.patience import Patience, repeatable
 from taskloom.client.schedules import Schedules
@@ -170,6 +171,10 @@ class Client:
             Conflict: the task is no workflow.
         """
         return self.call(calls.run(task_id))
+
+    def goal(self, task_id: str, *, as_of: int | str = "", traces: int = 50) -> Goal:
+        """A goal's plans with their steps, its context, usage and newest traces. Raises Conflict: it is no goal."""
+        return self.call(calls.goal(task_id, as_of, traces))
 
     def steps(self, task_id: str, *, after: str = "", limit: int = 100) -> a.RunSteps:
         """Up to ``limit`` steps of a workflow's run whose paths come after ``after``, with times and results.

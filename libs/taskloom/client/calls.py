@@ -10,6 +10,7 @@ from msgspec import Struct
 from taskloom.client import answers as a
 from taskloom.client import figures as f
 from taskloom.client.errors import ServerFault
+from taskloom.client.goal_answers import Goal
 from taskloom.client.submission import Bulk, ChosenTasks, Control, Submission, TaskChanges, TaskFilter
 
 T = TypeVar("T")
@@ -100,6 +101,10 @@ def run(task_id: str) -> Call[a.Run]:
 
 def steps(task_id: str, after: str = "", limit: int = 100) -> Call[a.RunSteps]:
     return Call(a.RunSteps, of(task_id, "steps"), params={"after": after, "limit": limit})
+
+
+def goal(task_id: str, as_of: int | str = "", traces: int = 50) -> Call[Goal]:
+    return Call(Goal, of(task_id, "goal"), params={"traces": traces, **given(as_of=as_of)})
 
 
 def control(task_id: str, verb: str, wish: Control) -> Call[a.Controlled]:

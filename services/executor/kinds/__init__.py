@@ -1,5 +1,7 @@
 """The built-in kinds of work, those that installed packages bring, and the tasks of apps."""
 
+from typing import Final
+
 from services.executor.kinds.apps import app_tasks
 from services.executor.kinds.calling import Threads
 from services.executor.kinds.docker import Docker
@@ -21,6 +23,9 @@ from taskloom.kinds import Handler, load_plugins
 from taskloom.settings import SettingsError
 
 log = telemetry.get_logger(__name__)
+
+OF_GOALS: Final = frozenset({"llm", "tool"})
+"""Kinds of work that goals ask for: calls of models and of tools."""
 
 
 def handlers(settings: ExecutorSettings) -> dict[str, Handler]:
@@ -48,7 +53,7 @@ def handlers(settings: ExecutorSettings) -> dict[str, Handler]:
         if settings.docker:
             about = (settings.executor_id, settings.docker_host, settings.containers)
             built_in.append(Docker(*about, settings.files, settings.max_file_mb))
-        found |= {handler.kind: handler for handler in built_in}
+        found |= {each.kind: each for each in built_in if not (settings.disable_task_worker and each.kind in OF_GOALS)}
         for kind, plugin in load_plugins().items():
             log.info("handler of a package", kind=kind, handler=type(plugin).__qualname__, replaces=kind in found)
             found[kind] = plugin
