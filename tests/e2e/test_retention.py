@@ -50,7 +50,6 @@ async def test_what_is_retired_is_gone_from_the_lists_and_comes_back_when_it_is_
         await api.submit(task_id=lone, kind="shell", session_id="s", input={"cmd": "echo lone"})
         assert [(await api.ended(name))["state"] for name in (run, lone)] == ["failed", "completed"]
         ages = ["--tenant", tenant, "--completed-days", AT_ONCE, "--failed-days", AT_ONCE]
-        assert "nothing was removed" in await retention(running_system, *ages)
         assert (await api.get("/tasks"))["total_count"] == 4
         await retention(running_system, *ages, "--apply")
         listed = await api.get("/tasks")
