@@ -13,6 +13,7 @@ from taskloom.cli.goal import follow_goal
 from taskloom.client import AsyncClient
 from taskloom.testing.eventually import eventually
 from taskloom.testing.processes import RunningSystem
+from tests.e2e.test_storm import verify
 
 pytestmark = pytest.mark.e2e
 
@@ -52,7 +53,9 @@ async def drawn(url: str, goal_id: str) -> None:
     assert lines.count("✓ ") == goal.total_steps, lines
 
 
-async def test_a_chat_answers_begins_goals_follows_and_cancels_them(http: httpx.AsyncClient) -> None:
+async def test_a_chat_answers_begins_goals_follows_and_cancels_them(
+    http: httpx.AsyncClient, running_system: RunningSystem
+) -> None:
     thread = f"thread-{uuid.uuid4().hex[:12]}"
     simple = await http.post("/api/chat", json=said(thread, "Who are you?"))
     assert (simple.status_code, simple.headers["x-vercel-ai-ui-message-stream"]) == (200, "v1"), simple.text
@@ -98,3 +101,4 @@ async def test_a_chat_answers_begins_goals_follows_and_cancels_them(http: httpx.
     stranger = {"X-User-Id": "somebody-else"}
     assert (await http.get(ORCHESTRATE, params={"taskId": goal_id}, headers=stranger)).status_code == 403
     assert (await http.post("/api/chat", json=said(thread, "hi"), headers=stranger)).status_code == 403
+    await verify(running_system.dsn)
