@@ -21,6 +21,7 @@ from taskloom.domain.entities.events import AgentDrained, AgentEnrolled, AgentRe
 from taskloom.domain.entities.ids import entity_id, parts_of
 from taskloom.domain.ids import DEFAULT_TENANT
 from taskloom.keys import token_hash_of
+from taskloom.store.errors import StoreUnavailable
 from taskloom.views.reading import TooSlow
 
 _BEARER: Final = re.compile(r"bearer +(\S+)", re.IGNORECASE)
@@ -67,6 +68,9 @@ class Door:
         if guest is None and is_dev and token_hash is not None:
             await self._enroll(agent_id, token_hash, token)
             guest = await self._known(token_hash, agent_id)
+            if guest is None:
+                # Not a refusal, which an agent takes as the last word: the read side is behind.
+                raise Unavailable(f"agent {agent_id!r} was enrolled and is not shown yet; come back")
         if guest is None:
             raise Unauthorized.invalid(f"the token of agent {agent_id!r} is unknown, has expired, or was revoked")
         return guest
@@ -111,11 +115,21 @@ class Door:
         try:
             await self._entities.change(agent_id, wish, self._origin)
         except Conflict as error:
-            raise Unauthorized.invalid(f"agent {agent_id!r} was revoked, or has another token by now") from error
+            if not await self._is_enrolled(agent_id, token_hash):
+                raise Unauthorized.invalid(f"agent {agent_id!r} was revoked, or has another token by now") from error
         except Unavailable:
             raise
         except Problem as error:
             raise Unavailable(str(error)) from error
+
+    async def _is_enrolled(self, agent_id: str, token_hash: str) -> bool:
+        """By the event store, which is never behind: the read side may not show yet what another call did."""
+        try:
+            events = await self._entities.events_after(entity_id("agent", DEFAULT_TENANT, agent_id), 0)
+        except StoreUnavailable as error:
+            raise Unavailable("agents cannot be looked up now: PostgreSQL does not answer") from error
+        last = [each.event for each in events if isinstance(each.event, AgentRevoked | AgentEnrolled)][-1:]
+        return any(isinstance(event, AgentEnrolled) and event.token_hash == token_hash for event in last)
 
 
 def _guest(entity: Entity) -> Guest | None:

@@ -1,7 +1,7 @@
 """Links of agents over a real WebSocket: who is let in, what passes, who is cut off; Kafka and the tables in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -133,6 +133,21 @@ async def test_a_wrong_token_is_no_way_in(room: Room, agent_id: str, token: str)
     with pytest.raises(InvalidStatus) as refused:
         await room.machine(agent_id, token)
     assert refused.value.response.status_code == 401
+
+
+async def test_an_agent_that_was_just_enrolled_comes_back_while_the_read_side_is_behind(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def not_yet(_hashes: Sequence[str]) -> list[Any]:
+        return []
+
+    with monkeypatch.context() as behind:
+        behind.setattr(room.system, "agents_by_token", not_yet)
+        for _ in range(2):
+            with pytest.raises(InvalidStatus) as told:
+                await room.machine()
+            assert told.value.response.status_code == 503, "a 401 would be the last word"
+    await room.machine()
 
 
 async def test_development_tokens_are_worth_nothing_where_keys_are_asked_for() -> None:
