@@ -51,6 +51,10 @@ def test_demo_runs_real_tasks_tells_their_history_and_leaves_nothing(tmp_path: P
     assert re.search(r"fails twice, then succeeds +completed +attempt 3", said)
     assert re.search(r"a stubborn process group +cancelled", said)
     assert "first → urgent → second → third" in said
+    assert re.search(r"goal: a report of errors +completed", said)
+    assert re.search(r"✓ Find the five most frequent errors.*\n.*✓ Group them by hour.*\n.*✓ Write a report", said)
+    assert re.search(r"killed during: Find the five.*; [6-9] attempts for 5 tasks", said)
+    assert "and 18 more hours in the report" in said
     assert re.search(r"requested .*\n +signalled .*\n +escalated .*\n +confirmed ", said)
     assert re.search(r"of the task before: [4-9]; left: 0", said)
     assert re.search(r"1,000 tasks taken in [\d.]+ s", said)

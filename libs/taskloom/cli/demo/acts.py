@@ -11,7 +11,7 @@ from typing import Final
 
 import psutil
 
-from taskloom.cli.demo import kafka_door
+from taskloom.cli.demo import goal, kafka_door
 from taskloom.cli.demo.board import Row
 from taskloom.cli.demo.findings import Batch, Cancelled, Findings, Held, Log, Overtaking
 from taskloom.cli.demo.functions import MODULE
@@ -19,6 +19,7 @@ from taskloom.cli.demo.http_server import PRICES
 from taskloom.cli.demo.stage import SESSION, Stage
 from taskloom.cli.demo.waiting import until
 from taskloom.client import Followed, Submission, Task
+from taskloom.local.services import ServiceProcess
 from taskloom.wire.topics import Topics
 
 NARROW: Final = "one-at-a-time"
@@ -69,6 +70,7 @@ async def log_file(stage: Stage, findings: Findings, path: Path) -> None:
         "input": {"function": f"{MODULE}:generate", "kwargs": {"path": str(path)}},
     }
     made = await stage.ended(await stage.submit("log: write 50 MB", **generate))
+    findings.log_is_there.set()
     if not made.completed:
         return
 
@@ -259,9 +261,18 @@ async def output_of(stage: Stage, task: Task) -> str:
     return b"".join(pieces).decode(errors="replace")
 
 
-async def play(stage: Stage, findings: Findings, *, bootstrap: str, topics: Topics, prices: str, log: Path) -> None:
+async def play(
+    stage: Stage,
+    findings: Findings,
+    *,
+    bootstrap: str,
+    topics: Topics,
+    prices: str,
+    log: Path,
+    analyst: ServiceProcess,
+) -> None:
     """All acts at once; then the batch, alone, so that its rate is not shared."""
-    parts = [stage.part(place) for place in range(10)]
+    parts = [stage.part(place) for place in range(11)]
     async with asyncio.TaskGroup() as acts:
         for act in (
             facts(parts[0], findings),
@@ -272,7 +283,8 @@ async def play(stage: Stage, findings: Findings, *, bootstrap: str, topics: Topi
             retried(parts[5], findings),
             overtaking(parts[6], findings),
             cancelled(parts[7], findings),
-            held(parts[8], findings),
+            goal.achieved(parts[8], findings, analyst, log),
+            held(parts[9], findings),
         ):
             acts.create_task(act)
-    await batch(parts[9], findings)
+    await batch(parts[10], findings)

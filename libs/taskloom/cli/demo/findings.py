@@ -1,11 +1,13 @@
 """What the acts bring home for the stories that are told afterwards."""
 
+import asyncio
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from taskloom.cli.demo.board import Row
 from taskloom.client import Event, Task, Why
+from taskloom.client.goal_answers import Goal
 
 
 class Cancelled(Struct):
@@ -49,6 +51,16 @@ class Log(Struct):
     statistics: dict[str, Any]
 
 
+class Achieved(Struct):
+    """A goal, what its executor was doing when it was killed, ``attempts`` of its ``tasks``, and the report it left."""
+
+    goal: Goal
+    killed_in: str
+    tasks: int
+    attempts: int
+    report: str
+
+
 class Findings(Struct):
     """Filled act by act; all are there when the acts are over."""
 
@@ -62,3 +74,5 @@ class Findings(Struct):
     replies: dict[str, dict[str, Any]] = {}
     held: Held | None = None
     batch: Batch | None = None
+    achieved: Achieved | None = None
+    log_is_there: asyncio.Event = field(default_factory=asyncio.Event)

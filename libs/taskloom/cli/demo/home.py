@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from taskloom.cli.demo import goal
 from taskloom.cli.demo.acts import NARROW
 from taskloom.cli.demo.functions import MODULE
 from taskloom.local.ports import free_ports, is_free
@@ -43,25 +44,33 @@ class DemoHome:
     def remove(self) -> None:
         """Takes away what the demo does not leave behind."""
         self.log_file.unlink(missing_ok=True)
+        (self.path / goal.REPORT).unlink(missing_ok=True)
         if self.is_temporary:
             shutil.rmtree(self.path, ignore_errors=True)
 
 
 def narrow_executor(supervisor: Supervisor) -> ServiceProcess:
     """A second executor, with a single slot and a queue of its own."""
+    return _executor(supervisor, "executor-narrow", QUEUES=NARROW, SLOTS="1", PREFETCH="0")
+
+
+def analyst_executor(supervisor: Supervisor) -> ServiceProcess:
+    """A third one, for what the goal does: it alone may start the server with tools for logs."""
+    allowed = " ".join([*goal.COMMAND, "*"])
+    return _executor(supervisor, "executor-analyst", QUEUES=goal.QUEUE, MCP_COMMANDS=allowed)
+
+
+def _executor(supervisor: Supervisor, name: str, **settings: str) -> ServiceProcess:
     (port,) = free_ports(1)
-    name = "executor-narrow"
     own = {
         "KAFKA_BOOTSTRAP": supervisor.bootstrap,
         "DATABASE_DSN": supervisor.dsn,
         "TOPIC_PREFIX": supervisor.settings.topic_prefix,
         "EXECUTOR_ID": name,
         "INSTANCE": name,
-        "QUEUES": NARROW,
-        "SLOTS": "1",
-        "PREFETCH": "0",
         "OPS_HOST": LOOPBACK,
         "OPS_PORT": str(port),
+        **settings,
     }
     environment = {PREFIX + variable: value for variable, value in own.items()}
     return ServiceProcess("executor", name, port=port, logs=supervisor.home.logs, environment=environment)

@@ -7,16 +7,17 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from rich.console import Console
 from rich.text import Text
 
 from taskloom.cli import show
-from taskloom.cli.demo import acts
+from taskloom.cli.demo import acts, goal
 from taskloom.cli.demo.board import Board
 from taskloom.cli.demo.findings import Findings
-from taskloom.cli.demo.home import DemoHome, narrow_executor
+from taskloom.cli.demo.home import DemoHome, analyst_executor, narrow_executor
 from taskloom.cli.demo.http_server import price_server
 from taskloom.cli.demo.stage import Stage
 from taskloom.cli.demo.stories import Teller
@@ -24,6 +25,7 @@ from taskloom.cli.demo.waiting import DemoFailed, until
 from taskloom.client import AsyncClient
 from taskloom.client.connection import DEFAULT_URL
 from taskloom.errors import TaskloomError
+from taskloom.local.services import ServiceProcess
 from taskloom.local.supervisor import Supervisor
 from taskloom.telemetry import configure_logging
 from taskloom.wire.topics import Topics
@@ -32,7 +34,7 @@ SHOW_LIMIT_S: Final = 180.0
 """Everything between start and stop; far more than it takes."""
 
 VERIFY_LIMIT_S: Final = 60.0
-STOP_NARROW_S: Final = 5.0
+STOP_FURTHER_S: Final = 5.0
 INTERRUPTED: Final = 130
 
 
@@ -75,13 +77,13 @@ async def _show(console: Console, home: DemoHome) -> list[str]:
     """What did not end as it should. Everything that was started is stopped, whatever happens."""
     teller = Teller(console)
     teller.heading("Taskloom: starting everything on this machine")
-    async with _system(console, home) as supervisor:
+    async with _system(console, home) as (supervisor, analyst):
         console.print(
             f"  The API is at [bold]{supervisor.url}[/bold]; its description is at {supervisor.url}/openapi.json"
         )
         try:
             async with asyncio.timeout(SHOW_LIMIT_S):
-                return await _play(console, teller, supervisor, home)
+                return await _play(console, teller, supervisor, analyst, home)
         except TimeoutError:
             raise DemoFailed(f"the demo was not over after {SHOW_LIMIT_S:g} s") from None
         except ExceptionGroup as failures:
@@ -98,7 +100,8 @@ def _first(failures: ExceptionGroup[Exception]) -> Exception:
 
 
 @asynccontextmanager
-async def _system(console: Console, home: DemoHome) -> AsyncIterator[Supervisor]:
+async def _system(console: Console, home: DemoHome) -> AsyncIterator[tuple[Supervisor, ServiceProcess]]:
+    """The system and the executor that will be killed."""
     settings = home.settings()
     began = time.monotonic()
     with console.status("Kafka, PostgreSQL and the four services are starting"):
@@ -108,22 +111,26 @@ async def _system(console: Console, home: DemoHome) -> AsyncIterator[Supervisor]
 
         supervisor = Supervisor(settings, say)
         await supervisor.start()
-    narrow = narrow_executor(supervisor)
+    narrow, analyst = narrow_executor(supervisor), analyst_executor(supervisor)
     try:
-        await narrow.start()
+        await asyncio.gather(narrow.start(), analyst.start())
         say(f"{narrow.name} is ready: one slot, queue {acts.NARROW}")
-        yield supervisor
+        say(f"{analyst.name} is ready: queue {goal.QUEUE}, tools for log files")
+        yield supervisor, analyst
     finally:
         stopping = time.monotonic()
-        await narrow.stop(STOP_NARROW_S)
+        await asyncio.gather(narrow.stop(STOP_FURTHER_S), analyst.stop(STOP_FURTHER_S))
         await supervisor.stop()
         console.print(f"Stopped everything in {time.monotonic() - stopping:.1f} s")
 
 
-async def _play(console: Console, teller: Teller, supervisor: Supervisor, home: DemoHome) -> list[str]:
+async def _play(
+    console: Console, teller: Teller, supervisor: Supervisor, analyst: ServiceProcess, home: DemoHome
+) -> list[str]:
     findings, board = Findings(), Board(console)
     async with AsyncClient(supervisor.url) as client:
-        await until(lambda: _announced(client, acts.NARROW), f"an executor serves the queue {acts.NARROW}")
+        for queue in (acts.NARROW, goal.QUEUE):
+            await until(partial(_announced, client, queue), f"an executor serves the queue {queue}")
         teller.heading("Tasks, as they happen")
         async with asyncio.TaskGroup() as following:
             stage = Stage(client, board, following)
@@ -135,6 +142,7 @@ async def _play(console: Console, teller: Teller, supervisor: Supervisor, home: 
                     topics=Topics(supervisor.settings.topic_prefix),
                     prices=prices,
                     log=home.log_file,
+                    analyst=analyst,
                 )
             await teller.tell(stage, findings)
         teller.heading("taskloom verify: every task folded anew from its events")

@@ -1,17 +1,22 @@
 """What the demo tells once its tasks have run: results, a cancel, a timeline, a look back, and why a task waits."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from rich.console import Console, RenderableType
+from rich.markdown import Markdown
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from taskloom.cli.demo.findings import Cancelled, Findings, Held, Log
+from taskloom.cli.demo.findings import Achieved, Cancelled, Findings, Held, Log
 from taskloom.cli.demo.stage import Stage
+from taskloom.cli.goal_tree import goal_tree
 from taskloom.cli.show import moment, state_text
 from taskloom.cli.waterfall import first_line, waterfall
 from taskloom.client import Task
+
+REPORT_LINES: Final = 10
 
 
 class Teller:
@@ -33,6 +38,8 @@ class Teller:
     async def tell(self, stage: Stage, findings: Findings) -> None:
         """All stories whose acts brought something home; what is missing is in the stage's problems already."""
         self.results(findings)
+        if findings.achieved:
+            self.achieved(findings.achieved)
         if findings.cancelled:
             self.cancelled(findings.cancelled)
         if findings.retried:
@@ -69,6 +76,14 @@ class Teller:
             visible = f"all completed and visible after {found.seconds:.2f} s ({found.per_s:,.0f} tasks/s)"
             table.add_row("the batch", f"{found.tasks:,} tasks taken in {found.accepted_s:.2f} s, {visible}")
         self.show(table)
+
+    def achieved(self, found: Achieved) -> None:
+        self.heading("A goal: planned, done with tools, its executor killed with -9 in the middle")
+        self.show(goal_tree(found.goal))
+        self.line(f"killed during: {found.killed_in}; {found.attempts} attempts for {found.tasks} tasks")
+        lines = found.report.splitlines()
+        self.show(Markdown("\n".join(lines[:REPORT_LINES])))
+        self.line(Text(f"… and {len(lines) - REPORT_LINES} more hours in the report", style="dim"))
 
     def cancelled(self, found: Cancelled) -> None:
         self.heading("A cancel, accounted for")

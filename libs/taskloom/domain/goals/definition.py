@@ -80,7 +80,7 @@ def _work_round(given: GoalInput) -> list[_Json]:
 
 
 def _one() -> _Json:
-    names = ("kind", "input", "query", "name", "retry", "executor_id", "budget")
+    names = ("kind", "input", "query", "name", "retry", "executor_id", "queue", "budget")
     fields = {name: f"{{{{ goal.task.{name} }}}}" for name in names}
     return _task("do", fields)
 
@@ -94,7 +94,7 @@ def _other(given: GoalInput) -> list[_Json]:
 
 
 def _turn() -> list[_Json]:
-    names = ("kind", "input", "query", "name", "retry", "executor_id")
+    names = ("kind", "input", "query", "name", "retry", "executor_id", "queue")
     calls = {
         "step_type": "map",
         "id": "calls",
@@ -118,6 +118,7 @@ def _ask(step_id: str, name: str) -> _Json:
         "retry": LLM_RETRY,
         "timeouts": {"start_to_close_s": _TURN_S},
         "budget": "{{ goal.budget_left }}",
+        "queue": "{{ goal.queue }}",
     }
     return _task(step_id, fields)
 

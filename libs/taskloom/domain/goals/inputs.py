@@ -9,6 +9,8 @@ from taskloom.domain.values import Budget, Identifier, Seconds
 MAX_DEPTH: Final = 3
 """Sub-goals within each other."""
 
+DEFAULT_QUEUE: Final = "default"
+
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
@@ -65,7 +67,8 @@ class GoalInput(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=T
     ``detect``: the model is asked first whether the goal needs a plan of several steps at all. ``steps`` is a plan
     given beforehand. ``context_window`` are tokens; over ``summarize_at`` of them what was found is summed up.
     ``timeout_s``: how long the goal may take in all. ``checkpoint`` is that of another goal, which this one goes on
-    from: with what it had found, and the rest of its plan. ``budget`` and ``definition`` are filled in at submission.
+    from: with what it had found, and the rest of its plan. ``budget``, ``queue`` and ``definition`` are filled in at
+    submission: all that a goal does waits in its own queue, but for what an agent does.
     """
 
     goal: Annotated[str, Meta(min_length=1, max_length=100_000)]
@@ -87,6 +90,7 @@ class GoalInput(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=T
     timeout_s: Seconds | None = None
     checkpoint: Saved | None = None
     budget: Budget | None = None
+    queue: Identifier = DEFAULT_QUEUE
     definition: dict[str, Any] | None = None
 
     @property

@@ -115,7 +115,8 @@ def _task(state: GoalState, opened: Callable[[Any], Any]) -> dict[str, Any]:
     current = state.current
     if current is None:
         raise KeyError("task")
-    return {"executor_id": None, "query": "", "name": "", "budget": None, **_fields(state, current.step, opened)}
+    usual: dict[str, Any] = {"executor_id": None, "query": "", "name": "", "budget": None, "queue": state.given.queue}
+    return {**usual, **_fields(state, current.step, opened)}
 
 
 def _fields(state: GoalState, step: PlannedStep, opened: Callable[[Any], Any]) -> dict[str, Any]:
@@ -229,6 +230,7 @@ _NAMES: Final[dict[str, Callable[[GoalState], Any]]] = {
     "ask_turn": lambda state: asks.ask(state, "turn"),
     "ask_report": lambda state: asks.ask(state, "report"),
     "answer": answer,
+    "queue": lambda state: state.given.queue,
     "steps": _steps,
     "plans": lambda state: state.version,
     "usage": _usage,

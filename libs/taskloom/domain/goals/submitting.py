@@ -11,6 +11,7 @@ from taskloom.domain.goals.inputs import GoalInput, ModelChoice
 from taskloom.domain.task.commands import SubmitTask
 
 DEFINITION = "definition"
+_FILLED_IN = (DEFINITION, "budget", "queue")
 _Tier = Literal["", "small", "medium", "large"]
 _TIERS: Final[dict[str, _Tier]] = {"small": "small", "medium": "medium", "large": "large"}
 
@@ -31,7 +32,7 @@ def pinned_input(command: SubmitTask) -> dict[str, Any]:
     Raises:
         BadGoal: names the field that is wrong.
     """
-    sent = {name: value for name, value in command.input.items() if name not in (DEFINITION, "budget")}
+    sent = {name: value for name, value in command.input.items() if name not in _FILLED_IN}
     if not sent.get("goal"):
         sent["goal"] = command.query
     if not sent["goal"] or (isinstance(sent["goal"], str) and not sent["goal"].strip()):
@@ -43,7 +44,7 @@ def pinned_input(command: SubmitTask) -> dict[str, Any]:
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `")
         raise BadGoal(message, "input" + path.rstrip("`").removeprefix("$")) from error
-    given = structs.replace(given, budget=command.budget, model=_model(given.model, command))
+    given = structs.replace(given, budget=command.budget, queue=command.queue, model=_model(given.model, command))
     for note in [] if given.steps is None else faults_of(given, given.steps, given.max_steps):
         raise BadGoal(note.message, f"input.steps{note.place}")
     pinned: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(given))

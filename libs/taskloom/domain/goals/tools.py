@@ -7,7 +7,7 @@ Tools of the server ``taskloom`` are built in and become tasks of their own kind
 from collections.abc import Mapping
 from typing import Any, Final
 
-from taskloom.domain.goals.inputs import GoalInput, ServerTools
+from taskloom.domain.goals.inputs import DEFAULT_QUEUE, GoalInput, ServerTools
 from taskloom.domain.goals.progress import tool_retry
 from taskloom.domain.ids import is_valid_id
 from taskloom.domain.runs import RUN_KINDS, WORKFLOW
@@ -117,7 +117,8 @@ def task_of(given: GoalInput, server: str, tool: str, args: dict[str, Any]) -> d
         "name": f"{server}/{tool}"[:200],
         "executor_id": None,
     }
-    return {**known, **fields, "retry": tool_retry(is_idempotent(given, server, tool, args))}
+    queue = DEFAULT_QUEUE if fields.get("executor_id") else given.queue
+    return {**known, "queue": queue, **fields, "retry": tool_retry(is_idempotent(given, server, tool, args))}
 
 
 def result_of(server: str, tool: str, value: Any) -> Any:

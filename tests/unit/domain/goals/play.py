@@ -52,13 +52,14 @@ class GoalRun(Run):
         model: Model | None = None,
         tool: Tool = lambda _submission: "a result",
         budget: Budget | None = None,
+        queue: str = "default",
         **fields: Any,
     ) -> None:
         self.model = model or steps(reason())
         self.tool = tool
         self.asked: list[dict[str, Any]] = []
         self.made: list[dict[str, Any]] = []
-        self._begin(pinned_input(SubmitTask(kind="goal", query=goal, input=fields, budget=budget)))
+        self._begin(pinned_input(SubmitTask(kind="goal", query=goal, input=fields, budget=budget, queue=queue)))
 
     def submission(self, path: str) -> dict[str, Any]:
         found = [event for event in self.of(e.StepScheduled) if event.path == path]

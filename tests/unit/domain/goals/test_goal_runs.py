@@ -37,6 +37,21 @@ def test_a_step_knows_what_the_steps_before_it_found() -> None:
     assert context["toolResults"] == [{"toolName": "files/list", "result": {"files": ["a"]}}]
 
 
+def test_all_that_a_goal_does_waits_in_its_queue_but_for_what_an_agent_does() -> None:
+    allowed = {**FILES, "taskloom": {"tools": ["shell"]}}
+    asked = steps(reason("look"), call("list"), call("shell", "taskloom", cmd="date"))
+    run = GoalRun(model=asked, tools=allowed, agent_id="agent1", queue="analysis").play()
+    queues = [(one.submission["kind"], one.submission["queue"]) for one in run.of(e.StepScheduled)]
+    assert queues == [
+        ("llm", "analysis"),
+        ("llm", "analysis"),
+        ("tool", "analysis"),
+        ("shell", "default"),
+        ("llm", "analysis"),
+    ]
+    assert {one.submission["queue"] for one in GoalRun().play().of(e.StepScheduled)} == {"default"}
+
+
 def test_bad_model_output_becomes_one_step_of_reasoning() -> None:
     for proposed in ("no list", None, [], [1, 2], {"steps": 3}):
         run = GoalRun(model=lambda about, it=proposed: said("x", steps=it)).play()  # type: ignore[misc]
