@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -120,14 +120,18 @@ _SCHEMAS: st.SearchStrategy[Any] = st.recursive(
 )  # fmt: skip
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def _refers(schema: Any, *places: str) -> bool:
+    within = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+    return (isinstance(schema, dict) and schema.get("$ref") in places) or any(_refers(each, *places) for each in within)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(_SCHEMAS.filter(lambda each: isinstance(each, dict)), _SCHEMAS, _VALUES)
 def test_whatever_fits_a_schema_fits_what_is_left_of_it(schema: Any, definition: Any, value: Any) -> None:
+    # A reference back to where it stands never ends in jsonschema, or breaks the Rust below it.
+    assume(not _refers(definition, "#", "#/$defs/a") and not _refers(schema, "#"))
     schema = {**schema, "$defs": {"a": definition, "b": {"type": "object"}}}
-    try:
-        fits = Draft202012Validator(schema).is_valid(value)
-    except RecursionError:
-        return
+    fits = Draft202012Validator(schema).is_valid(value)
     assert not fits or Draft202012Validator(of(schema)).is_valid(value)
 
 
