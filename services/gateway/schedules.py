@@ -27,6 +27,7 @@ from taskloom.domain.entities.entity import Entity
 from taskloom.domain.entities.ids import parts_of
 from taskloom.domain.entities.schedules import Schedule
 from taskloom.domain.runs import is_run
+from taskloom.domain.task.modes import kind_in
 from taskloom.domain.values import Identifier, UtcTime
 from taskloom.wire.messages import Reply
 
@@ -318,7 +319,7 @@ def _task(task: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     timeouts.setdefault("start_to_close_s", DEFAULT_TIMEOUT_S)
     if "timeout_seconds" in given:
         timeouts["start_to_close_s"] = given["timeout_seconds"]
-    return task if is_run(task.get("kind", "")) else {**task, "timeouts": timeouts}
+    return task if is_run(kind_in(task)) else {**task, "timeouts": timeouts}
 
 
 def _new_id(origin: Origin) -> str:

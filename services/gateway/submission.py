@@ -10,9 +10,10 @@ from services.gateway.ids import derived_id, new_command_id, new_task_id
 from services.gateway.problems import BadRequest, Unknown, decoded
 from services.gateway.security import Caller
 from taskloom.domain.ids import is_valid_id
-from taskloom.domain.runs import is_run
+from taskloom.domain.runs import GOAL, is_run
 from taskloom.domain.scheduling.match import ANY_QUEUE
 from taskloom.domain.task.commands import SubmitTask
+from taskloom.domain.task.modes import resolved
 from taskloom.domain.task.submission import Invalid, check_from_outside, check_size, normalise
 from taskloom.domain.values import ErrorInfo, TaskSpec
 from taskloom.domain.workflow.kinds import kinds_in
@@ -81,7 +82,7 @@ def read_submission(body: bytes | msgspec.Raw, known: Offer, origin: Origin, ind
     Raises:
         BadRequest: names the field; ``Unknown`` when ``known`` lacks its kind or queue.
     """
-    command = decoded(_decoder.decode, bytes(body))
+    command = resolved(decoded(_decoder.decode, bytes(body)))
     task_id = _task_id(command, origin, index)
     _check_id(task_id, "task_id")
     try:
@@ -188,6 +189,8 @@ async def put_away(submission: Submission, claims: ClaimSink) -> Submission:
     if "context" in changes:
         # The stored context has the model fields in it already; merged again they would spoil the reference.
         changes |= dict.fromkeys(_MERGED, "") | dict.fromkeys(_MERGED_OPTIONAL)
+        if spec.kind == GOAL and "model" in spec.input:
+            changes["input"] = {**command.input, "model": spec.input["model"]}
     for field in ("metadata", "labels", "tags"):
         try:
             check_size(field, getattr(spec, field))

@@ -21,6 +21,7 @@ from taskloom.domain.task.commands import SubmitTask, TaskCommand
 from taskloom.domain.task.decide import decide
 from taskloom.domain.task.events import TaskCompleted, TaskEvent, TaskSubmitted
 from taskloom.domain.task.evolve import evolve
+from taskloom.domain.task.modes import kind_in, kind_of
 from taskloom.domain.task.snapshot import is_due
 from taskloom.domain.task.state import TaskState
 from taskloom.domain.values import Webhook
@@ -88,7 +89,7 @@ class Decisions:
         if not decision:
             return False
         if isinstance(command, SubmitTask):
-            events, kind = self._checked_in(batch, decision), command.kind
+            events, kind = self._checked_in(batch, decision), kind_of(command)
         else:
             events, kind = decision, "" if before is None else before.spec.kind
         if is_run(kind):
@@ -160,7 +161,7 @@ class Decisions:
             return structs.replace(event, response=self.checked_in(batch, event.response))
         if isinstance(event, WorkflowCompleted):
             return structs.replace(event, output=self.checked_in(batch, event.output))
-        if isinstance(event, StepScheduled) and not is_run(event.submission.get("kind", "")):
+        if isinstance(event, StepScheduled) and not is_run(kind_in(event.submission)):
             given = event.submission.get("input")
             value = self.checked_in(batch, given)
             return event if value is given else structs.replace(event, submission={**event.submission, "input": value})

@@ -10,6 +10,7 @@ from taskloom.bus.publish import MAX_RECORD_BYTES
 from taskloom.domain.ids import is_task_id
 from taskloom.domain.scheduling.match import ANY_QUEUE
 from taskloom.domain.task.commands import RetryChild, SubmitTask, UpdateTask
+from taskloom.domain.task.modes import kind_of, resolved
 from taskloom.domain.task.submission import BUILT_IN_KINDS, BUILT_IN_QUEUES, WEBHOOK_KIND, Invalid, check_from_outside
 from taskloom.domain.workflow.kinds import kinds_in
 from taskloom.kinds.inputs import InvalidInput, validate
@@ -67,6 +68,7 @@ class Ingest:
             return _rejected(record, now, error.message, error.field)
         except Exception as error:  # noqa: BLE001 - whatever a record holds, it must not block its partition
             return _rejected(record, now, f"the record cannot be read: {error!r}")
+        envelope = _with_kind(envelope)
         try:
             self._check(envelope)
         except (Invalid, InvalidInput, RuleBroken) as invalid:
@@ -90,7 +92,7 @@ class Ingest:
             if command.fork is not None:
                 return  # it is checked once it is made (forks.py)
             self.check(command, envelope.attributes.tenant_id)
-            self._rules.check(envelope.attributes.tenant_id, command.kind or "query", command.input)
+            self._rules.check(envelope.attributes.tenant_id, kind_of(command), command.input)
         elif isinstance(command, RetryChild) and envelope.attributes.source != ORCHESTRATOR_SOURCE:
             raise Invalid("a child workflow goes on when the run around it is retried", "ce_type")
         elif isinstance(command, UpdateTask) and isinstance(command.queue, str):
@@ -108,7 +110,7 @@ class Ingest:
                 raise Invalid("a reference to a stored value cannot be sent from outside; send the value", name)
         if command.kind == WEBHOOK_KIND:
             check_from_outside(command)
-        self._check_runnable(command, tenant_id)
+        self._check_runnable(resolved(command), tenant_id)
 
     def check_fork(self, command: SubmitTask, tenant_id: str) -> None:
         """The same for a fork. What its source has by reference was checked when it came in.
@@ -116,12 +118,13 @@ class Ingest:
         Raises:
             RuleBroken: besides, a rule of the tenant's.
         """
+        command = resolved(command)
         self._check_runnable(command, tenant_id)
         if not is_claim(command.input):
-            self._rules.check(tenant_id, command.kind or "query", command.input)
+            self._rules.check(tenant_id, kind_of(command), command.input)
 
     def _check_runnable(self, command: SubmitTask, tenant_id: str) -> None:
-        kind, offer = command.kind or "query", self._announced.of(tenant_id)
+        kind, offer = kind_of(command), self._announced.of(tenant_id)
         _check_kind(kind, "kind", offer)
         if kind == "workflow":
             for path, inner in kinds_in(command.input.get("definition")):
@@ -131,6 +134,14 @@ class Ingest:
             return
         validate(kind, command.input, command.context)
         offer.schemas.check(kind, command.input)
+
+
+def _with_kind(envelope: Envelope) -> Envelope:
+    """A submission has the kind that its mode stands for from here on, as those of the gateway."""
+    command = envelope.command
+    if not isinstance(command, SubmitTask) or (asked := resolved(command)) is command:
+        return envelope
+    return structs.replace(envelope, command=asked)
 
 
 def _check_kind(kind: str, field: str, offer: Offer) -> None:

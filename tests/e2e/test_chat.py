@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from rich.console import Console
+from shannon import AsyncShannonClient, TaskStatusEnum
 
 from taskloom.cli.goal import follow_goal
 from taskloom.client import AsyncClient
@@ -53,6 +54,19 @@ async def drawn(url: str, goal_id: str) -> None:
     assert lines.count("✓ ") == goal.total_steps, lines
 
 
+async def asked_in_shannons_words(url: str) -> None:
+    """With Shannon's SDK: its modes, their streams and what their tasks show."""
+    async with AsyncShannonClient(base_url=url, api_key="unused") as shannon:
+        for mode in ("complex", "standard"):
+            handle, stream_url = await shannon.submit_and_stream(WORK, mode=mode, context={"note": "x"})
+            assert handle.task_id in stream_url
+            seen = [event.type async for event in shannon.stream(handle.task_id, total_timeout=180)]
+            assert (seen[0], seen[-2:]) == ("WORKFLOW_STARTED", ["WORKFLOW_COMPLETED", "done"])
+            status = await shannon.wait(handle.task_id, timeout=180, poll_interval=0.1)
+            assert (status.status, status.mode) == (TaskStatusEnum.COMPLETED, mode)
+            assert (bool(status.result), status.context["note"]) == (True, "x")
+
+
 async def test_a_chat_answers_begins_goals_follows_and_cancels_them(
     http: httpx.AsyncClient, running_system: RunningSystem
 ) -> None:
@@ -78,6 +92,7 @@ async def test_a_chat_answers_begins_goals_follows_and_cancels_them(
     native = (await http.get(f"/api/v1/tasks/{created['taskId']}/goal")).raise_for_status().json()
     assert (native["achieved"], native["usage"]["input_tokens"] > 0) == (True, True)
     await drawn(str(http.base_url), created["taskId"])
+    await asked_in_shannons_words(running_system.url)
     session = (await http.get(f"/api/v1/sessions/{thread}")).raise_for_status().json()
     assert session["context"]["title"] == "Who are you?"
 

@@ -55,3 +55,45 @@ async def test_a_goal_is_seen_as_a_run_and_gives_a_checkpoint(client: httpx.Asyn
     assert saved["goal"]["context"]["findings"] == {"think": "thought"}
     again = await client.post(TASKS, json={"kind": "goal", "query": "go on", "input": {"checkpoint": saved}})
     assert again.status_code == 200, again.text
+
+
+async def test_without_a_kind_the_mode_makes_goals_at_every_route(
+    client: httpx.AsyncClient, system: MemorySystem
+) -> None:
+    def sent(task_id: str) -> tuple[str, bool]:
+        spec = next(each.command for each in system.sent if each.task_id == task_id)
+        assert isinstance(spec, c.SubmitTask)
+        return spec.kind, bool(spec.input.get("detect"))
+
+    for mode, expected in {
+        "complex": ("goal", False),
+        "Standard": ("goal", True),
+        "simple": ("", False),
+        "supervisor": ("", False),
+    }.items():
+        body = {"query": "find it", "mode": mode, "context": {"note": "x"}}
+        plain = (await client.post(TASKS, json=body)).json()["task_id"]
+        streamed = (await client.post(f"{TASKS}/stream", json=body)).json()["task_id"]
+        batch = (await client.post(f"{TASKS}/batch", json={"tasks": [body]})).json()["tasks"][0]["task_id"]
+        assert {sent(task_id) for task_id in (plain, streamed, batch)} == {expected}, mode
+        for task_id in (plain, streamed, batch):
+            row = (await client.get(f"{TASKS}/{task_id}")).json()
+            assert (row["kind"], row["mode"]) == (expected[0] or "query", mode.lower())
+            assert (row["query"], row["context"]) == ("find it", {"note": "x"})
+    named = (await client.post(TASKS, json={"kind": "echo", "query": "x", "mode": "complex"})).json()["task_id"]
+    assert sent(named) == ("echo", False)
+    bad = await client.post(TASKS, json={"query": "x", "mode": "complex", "input": {"max_steps": 0}})
+    assert (bad.status_code, bad.json()["field"]) == (400, "input.max_steps")
+    mine = await client.post(TASKS, json={"query": "x", "mode": "complex", "input": {"definition": {}}})
+    assert (mine.status_code, mine.json()["field"]) == (400, "input.definition")
+
+
+async def test_a_goal_with_a_large_context_keeps_the_model_it_was_sent_with(
+    client: httpx.AsyncClient, system: MemorySystem
+) -> None:
+    body: dict[str, Any] = {"query": "x", "mode": "complex", "model_override": "m", "model_tier": "small"}
+    body["context"] = {"a": "b" * 99_999}
+    goal = (await client.post(TASKS, json=body)).json()["task_id"]
+    submitted: Any = system.streams[goal][0].event
+    assert submitted.spec.input["model"] == {"model": "m", "tier": "small"}
+    assert "$claim" in submitted.spec.context

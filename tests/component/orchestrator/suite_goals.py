@@ -75,6 +75,24 @@ class GoalsSuite:
         assert submission.spec.input["definition"]["name"] == "goal"
         assert rig.dead_letters() == []
 
+    async def test_a_command_without_a_kind_becomes_a_goal_by_its_mode(self, rig: Rig) -> None:
+        other = task_on(1, "other")
+        async with rig.node() as node:
+            await node.own()
+            node.hear(kinds=(*KINDS, "query"))
+            rig.submit(GOAL, kind="", query="find it", mode="complex", input={"tools": TOOLS})
+            rig.submit(GOAL, kind="goal", query="find it", mode="complex", input={"tools": TOOLS})
+            rig.submit(other, kind="", query="find it", mode="supervisor")
+            await node.round()
+            assert {(each.kind, each.input.get("op")) for each in assigned(rig)} == {("llm", "plan"), ("query", None)}
+            rig.submit(task_on(1, "judged"), kind="", query="find it", mode="standard")
+            rig.submit(task_on(1, "bad"), kind="", query="x", mode="complex", input={"definition": {"name": "mine"}})
+            await node.round()
+        assert assigned(rig)[-1].input["op"] == "detect"
+        refused = [reply.refusal.field for reply in rig.replies() if reply.refusal is not None]
+        assert (refused, len(rig.replies())) == (["input.definition"], 5)
+        assert rig.published(GOAL).count("TaskSubmitted") == 1
+
     async def test_the_same_goal_submitted_twice_is_one_and_another_is_a_conflict(self, rig: Rig) -> None:
         async with rig.node() as node:
             await node.own()

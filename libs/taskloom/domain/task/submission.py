@@ -13,6 +13,7 @@ from msgspec import structs
 from taskloom.domain.goals.submitting import DEFINITION, BadGoal, pinned_input
 from taskloom.domain.runs import GOAL, RUN_KINDS, is_run
 from taskloom.domain.task.commands import SubmitTask
+from taskloom.domain.task.modes import QUERY, resolved
 from taskloom.domain.tools import retry_of_call
 from taskloom.domain.values import Affinity, Priority, Retry, TaskSpec
 from taskloom.domain.workflow.check import validate_input
@@ -79,6 +80,7 @@ def normalise(
     """
     if command.fork is not None:
         raise Invalid("a fork is made of a stored task: send it to POST /api/v1/tasks/{task_id}/fork", "fork")
+    command = resolved(command)
     kind = _kind(command, kinds)
     run_input = command.input
     if kind == "workflow":
@@ -196,14 +198,14 @@ def body_hash(spec: TaskSpec) -> str:
 
 
 def _kind(command: SubmitTask, kinds: Collection[str] | None) -> str:
-    kind = command.kind or "query"
+    kind = command.kind or QUERY
     if kinds is not None and kind not in kinds:
         raise Invalid(f"no executor runs the kind {kind!r}; known kinds: {', '.join(sorted(kinds))}", "kind")
     return kind
 
 
 def _query(command: SubmitTask) -> str:
-    if not command.query.strip() and command.kind in ("", "query") and not _has_attachments(command.context):
+    if not command.query.strip() and command.kind in ("", QUERY) and not _has_attachments(command.context):
         raise Invalid("the query is empty; send what the task shall do, or a kind with its input", "query")
     if len(command.query) > MAX_QUERY_CHARS:
         raise Invalid(f"the query has {len(command.query)} characters, {MAX_QUERY_CHARS} are allowed", "query")

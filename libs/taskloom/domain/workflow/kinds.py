@@ -9,7 +9,8 @@ _NOT_WALKED: Final = frozenset({"metadata", "variables", "context", "input"})
 def kinds_in(raw: Any, path: str = "input.definition") -> Iterator[tuple[str, str]]:
     """Path and kind of each step's template in a definition, those in bodies and child definitions included.
 
-    A kind that is a template itself is known only when the step runs; one that is left out is ``query``.
+    A kind that is a template itself is known only when the step runs; one that is left out is ``query`` or, by the
+    template's mode, ``goal``.
     """
     for place, template in templates_in(raw, path):
         kind = template.get("kind")
