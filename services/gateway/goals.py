@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from services.gateway.problems import Conflict, NotFound
 from services.gateway.read import Reader, moment_of
@@ -94,6 +94,34 @@ class Job(Struct, frozen=True):
     progress: int
     result: Any = None
     failed_reason: str | None = None
+
+
+async def with_goal(reader: Reader, caller: Caller, row: Row, as_of: str = "") -> Row:
+    """The row of a goal with its usage, the model that was asked last and its progress, all as of that moment; other
+    rows as they are. Sums over tasks never take them: there every call of a model counts as the task that it is.
+
+    Raises:
+        NotFound, BadRequest: as ``Reader.history``.
+    """
+    if row.kind != KIND:
+        return row
+    moment = moment_of(as_of)
+    if moment is None:
+        view = await reader.views.goal(caller.tenant_id, row.task_id, traces=0)
+        goal = None if view is None else view.goal
+    else:
+        folded = fold_all(await reader.history(caller, row.task_id, moment))
+        goal = None if folded is None else folded.goal
+    if goal is None:
+        return row
+    return structs.replace(
+        row,
+        input_tokens=goal.input_tokens,
+        output_tokens=goal.output_tokens,
+        cost_usd=goal.cost_usd,
+        model_used=goal.model_used,
+        progress=goal.progress / 100,
+    )
 
 
 async def goal_shown(reader: Reader, caller: Caller, task_id: str, query: GoalQuery) -> GoalShown:

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from msgspec import UNSET, Struct, UnsetType
 
+from taskloom.domain.goals.submitting import DEFINITION
+from taskloom.domain.runs import GOAL
 from taskloom.domain.values import OUTPUT_SEQ_SPAN
 from taskloom.domain.values import Usage as AttemptUsage
 from taskloom.views.task_executions.row import Row
@@ -148,6 +150,13 @@ def _steps_of(row: Row) -> Steps | UnsetType:
     return Steps(row.steps_total, row.steps_ended, row.steps_failed, row.current_step)
 
 
+def _input_of(row: Row) -> dict[str, Any]:
+    """Without the definition of a goal, which is long and made of the rest. Its first event has it."""
+    if row.kind != GOAL or DEFINITION not in row.input:
+        return row.input
+    return {name: value for name, value in row.input.items() if name != DEFINITION}
+
+
 def summary_of(row: Row) -> TaskSummary:
     return TaskSummary(
         task_id=row.task_id,
@@ -186,7 +195,7 @@ def status_of(row: Row) -> TaskStatus:
         session_id=row.session_id,
         user_id=row.user_id,
         mode=row.mode,
-        input=row.input,
+        input=_input_of(row),
         context=row.context,
         metadata=row.metadata,
         tags=row.tags,

@@ -64,7 +64,8 @@ async def asked_in_shannons_words(url: str) -> None:
             assert (seen[0], seen[-2:]) == ("WORKFLOW_STARTED", ["WORKFLOW_COMPLETED", "done"])
             status = await shannon.wait(handle.task_id, timeout=180, poll_interval=0.1)
             assert (status.status, status.mode) == (TaskStatusEnum.COMPLETED, mode)
-            assert (bool(status.result), status.context["note"]) == (True, "x")
+            assert (bool(status.result), status.context["note"], status.progress) == (True, "x", 1.0)
+            assert (status.model_used, status.usage["total_tokens"] > 0) == ("taskloom-offline", True)
 
 
 async def test_a_chat_answers_begins_goals_follows_and_cancels_them(

@@ -28,13 +28,16 @@ _Steps = Mapping[str, RunStep]
 
 
 def run_tree(task: Task, run: Run) -> Tree:
-    """``task`` is the run's own, whose input has the definition."""
+    """``task`` is the run's own, whose input has the definition; a goal shows none, and its steps are in a row."""
     definition = _definition(task.input or {})
     title = Text.assemble(
         (task.name or definition.get("name", ""), "bold"), "  ", state_text(run.status), f"  {run.progress:.0f} %"
     )
     tree = Tree(title, guide_style="dim")
     over = RunStep("", "skipped", "") if run.status in _ENDS else None
+    if not definition:
+        for step in run.steps:
+            tree.add(_label({"id": step.path, "step_type": "task"}, step, ""))
     _grow(tree, definition.get("steps", ()), "", {step.path: step for step in run.steps}, over)
     return tree
 

@@ -10,6 +10,7 @@ from services.gateway.answers import json_answer
 from services.gateway.context import AnyRequest, caller_in, checked_id, gateway_of, origin_of, pairs_of, wait_of
 from services.gateway.control import Controlled, read_control
 from services.gateway.docs import Answered, Doc, documented
+from services.gateway.goals import with_goal
 from services.gateway.queries import AsOfQuery, TaskListQuery, metadata_filters, read_query
 from services.gateway.shapes import ControlState, TaskList, TaskStatus, control_state_of, status_of, summary_of
 from services.gateway.submit import ACCEPTED, Accepted, BatchResult, StreamSubmitted, SubmitBatch, Submitted
@@ -158,7 +159,9 @@ async def list_tasks(request: AnyRequest) -> ASGIApp:
 async def get_task(request: AnyRequest, task_id: FromPath[str]) -> ASGIApp:
     gateway = gateway_of(request)
     query = read_query(pairs_of(request), AsOfQuery)
-    row = await gateway.reader.task(caller_in(request), checked_id(task_id), query.as_of)
+    caller = caller_in(request)
+    row = await gateway.reader.task(caller, checked_id(task_id), query.as_of)
+    row = await with_goal(gateway.reader, caller, row, query.as_of)
     headers = [("X-Workflow-ID", row.task_id), ("X-Taskloom-Version", str(row.version)), *gateway.lag.header()]
     return json_answer(status_of(row), headers=headers)
 

@@ -47,8 +47,19 @@ async def test_a_goal_is_seen_as_a_run_and_gives_a_checkpoint(client: httpx.Asyn
     answer = await client.post(TASKS, json=body, headers={"Prefer": "wait=5"})
     goal = str(answer.json()["task_id"])
     think = {"type": "llm-reasoning", "description": "think"}
+    used = {"model_used": "m", "usage": {"input_tokens": 3, "output_tokens": 4, "cost_usd": 0.5}}
     ends(system, goal, "plans.1.planning.asking.propose", {"text": "", "steps": [think, {**think, "description": "b"}]})
-    ends(system, goal, "plans.1.work.1.stepping.one.do", {"text": "thought"})
+    ends(system, goal, "plans.1.work.1.stepping.one.do", {"text": "thought", **used})
+    half = (await client.get(f"{TASKS}/{goal}")).json()
+    told = {name: half[name] for name in ("progress", "model_used", "input")}
+    asked = {"goal": "find it", "model": {}, "tools": TOOLS, "budget": {"tokens": 900}}
+    assert told == {"progress": 0.5, "model_used": "m", "input": asked}
+    assert (half["usage"]["input_tokens"], half["usage"]["output_tokens"], half["usage"]["cost_usd"]) == (3, 4, 0.5)
+    first = (await client.get(f"{TASKS}/{goal}", params={"as_of": 1})).json()
+    assert (first["progress"], first["model_used"], first["usage"]["total_tokens"]) == (0.0, "", 0)
+    assert first["input"] == asked
+    events = (await client.get(f"{TASKS}/{goal}/timeline", params={"mode": "full", "include_payloads": True})).text
+    assert '"definition"' in events, "it stays in the event"
     seen = (await client.get(f"{TASKS}/{goal}/workflow")).json()
     assert seen["status"] == "running"
     saved = (await client.get(f"{TASKS}/{goal}/workflow/checkpoint")).json()

@@ -79,3 +79,12 @@ def test_the_run_of_a_stored_workflow_has_the_steps_that_it_was_pinned_to() -> N
     stored = drawn("running", RunStep("build", "running", "task"), given={"workflow": "ship", "pinned": pinned})
     assert stored == drawn("running", RunStep("build", "running", "task"))
     assert len(drawn("running", given={"something": "else"})) == 1
+
+
+def test_a_goal_shows_no_definition_and_its_steps_are_drawn_in_a_row() -> None:
+    steps = RunStep("plans", "running", "loop"), RunStep("plans.1.work.1.stepping.one.do", "failed", "task", error="no")
+    assert drawn("running", *steps, given={"goal": "find it"}) == [
+        "ship  running  50 %",
+        "├── ▶ plans",
+        "└── ✗ plans.1.work.1.stepping.one.do  no",
+    ]
