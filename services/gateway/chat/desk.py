@@ -105,7 +105,8 @@ class ChatDesk:
         session = await self._threads.find(origin.caller, thread_id)
         history = await self._threads.history(origin.caller, session)
         given = goal_input(goal, wish, self._settings.toolkit, history)
-        accepted = await self._submit({"kind": KIND, "query": goal, "session_id": thread_id, "input": given}, origin)
+        fields = {"kind": KIND, "query": goal, "session_id": thread_id, "input": given}
+        accepted = await self._submit({**fields, "queue": self._settings.chat_queue}, origin)
         if session is None:
             await self._threads.title(thread_id, goal, origin)
         steps = await self._plan_of(accepted.task_id)

@@ -6,7 +6,7 @@ from taskloom.settings import ServiceSettings
 
 
 class ChatSettings(ServiceSettings):
-    """How long its calls wait, and what goals may use that name no tools."""
+    """How long its calls wait, where its goals wait, and what goals may use that name no tools."""
 
     chat_plan_wait_s: float = Field(
         30.0,
@@ -28,6 +28,12 @@ class ChatSettings(ServiceSettings):
         "",
         description="Built-in tools (shell, http, python, sql, submit, workflow) of chats that name no "
         "allowedAppDefaultToolkit, comma-separated; empty: none",
+    )
+
+    chat_queue: str = Field(
+        "default",
+        pattern=r"^[A-Za-z0-9:_.-]{1,128}$",
+        description="Queue of goals that chats begin, and of all that these do; an executor has to serve it",
     )
 
     @property

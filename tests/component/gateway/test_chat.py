@@ -38,12 +38,16 @@ JSON = {"Accept": "application/json"}
 
 @pytest.fixture
 def settings() -> GatewaySettings:
-    return GatewaySettings(reply_timeout_s=0.2, read_wait_s=0.5, ping_interval_s=0.2, chat_detect_wait_s=20)
+    return GatewaySettings(
+        reply_timeout_s=0.2, read_wait_s=0.5, ping_interval_s=0.2, chat_detect_wait_s=20, chat_queue="chats"
+    )
 
 
 @pytest.fixture(autouse=True)
 def kinds(system: MemorySystem) -> None:
-    system.known_now = type(system.known_now)(kinds=frozenset({"query", "llm", "goal"}))
+    system.known_now = type(system.known_now)(
+        kinds=frozenset({"query", "llm", "goal"}), queues=frozenset({"default", "chats"})
+    )
 
 
 @pytest.fixture
@@ -335,7 +339,7 @@ async def test_a_goal_is_begun_with_its_plan_followed_and_completed(
         "message": "Task created with 2 steps",
     }  # fmt: skip
     [(_, command)] = submitted(system)
-    assert (command.kind, command.query, command.session_id) == ("goal", WORK, "t1")
+    assert (command.kind, command.query, command.session_id, command.queue) == ("goal", WORK, "t1", "chats")
     assert command.input["tools"] == {"logs": {"tools": ["errors"]}}
     assert (command.input["agent_id"], command.input["model"]["model"]) == ("a1", "m")
     session = (await client.get("/api/v1/sessions/t1")).json()
@@ -429,6 +433,7 @@ async def test_a_message_that_is_work_for_a_goal_becomes_one_and_says_so(
     answers(system, judged, response={"orchestrate": True})
     await eventually(lambda: submitted(system)[-1][1].kind == "goal", 20.0)
     goal_id, command = submitted(system)[-1]
+    assert (command.queue, submitted(system, "detect")[0][1].queue) == ("chats", "default")
     await step_ends(system, goal_id, "plan", {"steps": STEPS})
     answer = await sending
     told = answer.json()
@@ -466,4 +471,7 @@ async def test_what_is_wrong_with_a_goal_is_an_error_with_its_text_and_begins_no
         assert answer.status_code == 400, answer.text
         assert word in answer.text, body
     assert (await client.post(ORCHESTRATE, content=b"{")).status_code == 400
+    system.known_now = type(system.known_now)(kinds=frozenset({"goal"}), queues=frozenset({"default"}))
+    unserved = await client.post(ORCHESTRATE, json={"goal": WORK, "threadId": "t1"})
+    assert (unserved.status_code, "no executor serves the queue 'chats'" in unserved.text) == (400, True)
     assert system.sent == []
