@@ -1,9 +1,9 @@
-"""``make test``: tests of whole systems that share one, tests of systems of their own, and all others, beside each
-other, since the first two mostly wait.
+"""``make test``: tests of whole systems that share one, tests of systems of their own, tests of one service with its
+broker or database, and those without any, beside each other, since the first three mostly wait.
 
-All three parts get the same further arguments. What the first prints is seen at once, the others' when they have ended.
-The run fails when one of them fails, or when none found a test. Each starts what it needs once: the first a system, the
-last a broker and a database.
+All parts get the same further arguments. What the first prints is seen at once, the others' when they have ended. The
+run fails when one of them fails, or when none found a test. Each starts what it needs once: the first a system, the
+third a broker and a database.
 
 Each part reads only the folders that can hold its tests; tests/conftest.py sees to it that no other one holds any, and
 marks the tests that need no shared system with ``own``.
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -35,7 +36,8 @@ class Part:
 
 SHARED: Final = Part(f"e2e and not own and {LONG}", ("integration/gateway", "e2e", "clients", "docs"))
 OWN: Final = Part(f"e2e and own and {LONG}", SHARED.folders)
-OTHERS: Final = Part(f"not e2e and {LONG}", ("clients", "docs", "contract", "component", "unit", "integration"), ())
+SERVICES: Final = Part(f"not e2e and {LONG}", ("integration",))
+PURE: Final = Part(f"not e2e and {LONG}", ("clients", "docs", "contract", "component", "unit"), ())
 
 
 def start(part: Part, arguments: list[str], output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
@@ -51,14 +53,15 @@ def start(part: Part, arguments: list[str], output: IO[bytes] | None = None) -> 
 
 def main(arguments: list[str]) -> int:
     began = time.monotonic()
-    with tempfile.TemporaryFile() as of_own, tempfile.TemporaryFile() as of_others:
-        beside = [start(OWN, arguments, of_own), start(OTHERS, arguments, of_others)]
+    with ExitStack() as stack:
+        outputs = [(part, stack.enter_context(tempfile.TemporaryFile())) for part in (OWN, SERVICES, PURE)]
+        beside = [start(part, arguments, output) for part, output in outputs]
         parts = [start(SHARED, arguments), *beside]
         try:
             codes = [part.wait() for part in parts]
         except KeyboardInterrupt:
             codes = [part.wait() for part in parts]
-        for output in (of_own, of_others):
+        for _, output in outputs:
             output.seek(0)
             print("\n= a part that ran beside it =", flush=True)
             sys.stdout.buffer.write(output.read())
