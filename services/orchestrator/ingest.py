@@ -11,7 +11,14 @@ from taskloom.domain.ids import is_task_id
 from taskloom.domain.scheduling.match import ANY_QUEUE
 from taskloom.domain.task.commands import RetryChild, SubmitTask, UpdateTask
 from taskloom.domain.task.modes import kind_of, resolved
-from taskloom.domain.task.submission import BUILT_IN_KINDS, BUILT_IN_QUEUES, WEBHOOK_KIND, Invalid, check_from_outside
+from taskloom.domain.task.submission import (
+    BUILT_IN_KINDS,
+    BUILT_IN_QUEUES,
+    WEBHOOK_KIND,
+    Invalid,
+    check_from_outside,
+    check_no_forged_fork,
+)
 from taskloom.domain.workflow.kinds import kinds_in
 from taskloom.kinds.inputs import InvalidInput, validate
 from taskloom.kinds.offers import Offer
@@ -110,6 +117,7 @@ class Ingest:
                 raise Invalid("a reference to a stored value cannot be sent from outside; send the value", name)
         if command.kind == WEBHOOK_KIND:
             check_from_outside(command)
+        check_no_forged_fork(command)
         self._check_runnable(resolved(command), tenant_id)
 
     def check_fork(self, command: SubmitTask, tenant_id: str) -> None:

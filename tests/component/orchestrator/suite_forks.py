@@ -113,3 +113,29 @@ class ForksSuite:
             await node.round()
         refusals = [reply.refusal for reply in rig.replies()[-3:]]
         assert {refusal.field for refusal in refusals if refusal} == {"input.forked", "forked_from", "fork.overrides"}
+
+    async def test_nobody_forges_the_state_of_a_fork_by_changes_a_step_or_another_kind(self, rig: Rig) -> None:
+        reference = {"$ref": ["sha256:" + "0" * 64, 9]}
+        state = {"steps": {"a": {"status": "completed", "result": reference}}}
+        definition = {"name": "p", "steps": [step("a")]}
+        async with rig.node() as node:
+            await node.own()
+            rig.submit("b", kind="echo", input={"forked": state, "pinned": {}, "definition": definition})
+            rig.submit(RUN, **plan(step("a", kind="workflow", input={"definition": definition, "forked": state})))
+            await node.round()
+            changed = [
+                await forked(rig, node, "b", input={"forked": state}),
+                await forked(rig, node, "b", input={"pinned": {}}),
+                await forked(rig, node, "b", input=[]),
+            ]
+            of_step = node.memory.get(RUN)
+            other_kind = await forked(rig, node, "b", kind="workflow")
+            fork = node.memory.get(FORK)
+        fields = [reply.refusal.field for reply in changed]
+        assert fields == ["fork.overrides.input.forked", "fork.overrides.input.pinned", "fork.overrides.input"]
+        assert of_step is not None
+        assert of_step.error is not None
+        assert "only a fork of a run has it" in of_step.error.message
+        assert other_kind.refusal is None
+        assert fork is not None
+        assert set(fork.spec.input) == {"definition"}

@@ -28,6 +28,7 @@ _OWN: Final = ("tenant_id", "user_id", "key_id", "run_at", "deadline", "depends_
 
 _NOT_OVERRIDDEN: Final = frozenset({"task_id", "fork", "forked_from", "fails_with"})
 _FIELDS: Final = frozenset(SubmitTask.__struct_fields__) - _NOT_OVERRIDDEN
+_OF_RUNS: Final = frozenset({FORKED, PINNED})
 _OF_STEPS: Final = ("workflow_id", "workflow_step_id", "forked_from", "forked_at")
 
 
@@ -45,8 +46,12 @@ def forked(source: TaskState, fork: Fork, task_id: str) -> SubmitTask | Refusal:
     if isinstance(fault := _check_input(spec, fork.overrides), Refusal):
         return fault
     fields = merge_patch(base, fork.overrides)
-    if is_run(spec.kind) and fields.get("kind") == spec.kind:
-        fields["input"] = _run_input(source, fields.get("input") or {}, fork.overrides.get("input") or {})
+    if is_run(fields.get("kind", "")):
+        given = fields.get("input") or {}
+        if fields["kind"] == spec.kind:
+            fields["input"] = _run_input(source, given, fork.overrides.get("input") or {})
+        else:
+            fields["input"] = {name: value for name, value in given.items() if name not in _OF_RUNS}
     lineage = {"forked_from": source.task_id, "forked_at": source.version}
     fields["metadata"] = {**(fields.get("metadata") or {}), **lineage}
     try:
@@ -82,7 +87,13 @@ def _submission_of(spec: TaskSpec) -> dict[str, Any]:
 
 
 def _check_input(spec: TaskSpec, overrides: dict[str, Any]) -> Refusal | None:
-    """A large input is known by its reference here: it goes along, and cannot be merged with anything."""
+    """A large input is known by its reference here: it goes along, and cannot be merged with anything. What the
+    platform writes into a run's input is nobody's to change: it may refer to stored values."""
+    changes = overrides.get("input")
+    if not isinstance(changes, dict) and "input" in overrides:
+        return Refusal("invalid", "it is an object", _path("input"))
+    if taken := sorted(_OF_RUNS & (changes or {}).keys()):
+        return Refusal("invalid", "only the platform writes it; leave it out", _path(f"input.{taken[0]}"))
     for name in ("input", "context"):
         if name in overrides and ref_of(getattr(spec, name)) is not None:
             told = f"the {name} of {spec.kind} is kept by reference and cannot be merged; submit a task with a new one"

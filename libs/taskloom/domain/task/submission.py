@@ -170,12 +170,21 @@ def check_from_outside(command: SubmitTask) -> None:
         raise Invalid("what is pinned is looked up when the run is submitted; leave it out", f"input.{PINNED}")
     if command.kind == GOAL and DEFINITION in command.input:
         raise Invalid("a goal's definition is made when it is submitted; leave it out", f"input.{DEFINITION}")
+    check_no_forged_fork(command)
+    if command.fork is not None and command != SubmitTask(task_id=command.task_id, fork=command.fork):
+        raise Invalid("what shall be different goes into fork.overrides", "fork.overrides")
+
+
+def check_no_forged_fork(command: SubmitTask) -> None:
+    """Only the platform says what a task was forked from: the state of a run may refer to stored values.
+
+    Raises:
+        Invalid: the submission says so itself.
+    """
     if command.forked_from is not None:
         raise Invalid("it follows from the fork; leave it out", "forked_from")
     if is_run(command.kind) and FORKED in command.input:
         raise Invalid("only a fork of a run has it; leave it out", f"input.{FORKED}")
-    if command.fork is not None and command != SubmitTask(task_id=command.task_id, fork=command.fork):
-        raise Invalid("what shall be different goes into fork.overrides", "fork.overrides")
 
 
 def own_session(tenant_id: str, task_id: str) -> str:
