@@ -108,6 +108,7 @@ async def test_lists_are_filtered_and_paged_without_skip_or_double(api: Api) -> 
     common: Json = {"session_id": session, "metadata": {"customer": "acme"}}
     for n in range(7):
         await api.submit(kind="echo", input={"n": n}, tags=["seven", f"n{n}"], **common)
+    await eventually(lambda: _count_is(api, 7, status="completed"))
     failed = await ended(api, kind="shell", input={"cmd": "exit 9"}, retry={"max_attempts": 1}, tags=["bad"])
     held = await api.submit(kind="echo", run_at="2099-01-01T00:00:00Z", query="find this needle")
     await api.control(held, "pause")
@@ -115,7 +116,7 @@ async def test_lists_are_filtered_and_paged_without_skip_or_double(api: Api) -> 
     async def ids(**query: Any) -> list[str]:
         return [task["task_id"] for task in (await api.get("/tasks", **query))["tasks"]]
 
-    await eventually(lambda: _count_is(api, 7, status="completed"))
+    await eventually(lambda: _count_is(api, 1, status="PAUSED"))
     assert await ids(status="FAILED") == await ids(tag="bad") == await ids(q="exit code 9") == [failed["task_id"]]
     assert await ids(status="PAUSED") == await ids(q="NEEDLE") == [held]
     assert len(await ids(session_id=session)) == len(await ids(tag="seven")) == 7
